@@ -1,0 +1,1 @@
+"""The published corpora, one file each: its datasheet first, its reader below."""

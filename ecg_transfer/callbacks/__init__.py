@@ -1,0 +1,1 @@
+"""What watches a training, one concern a file, independent of each other."""
