@@ -82,7 +82,7 @@ class RecordTable:
     """Multi-hot, (records, labels), columns as `label_names`."""
     label_names: tuple[str, ...]
     files: tuple[str, ...]
-    """For each record the file (relative to the corpus's root, `/` between parts) that `read` opens first."""
+    """For each record the file that holds its samples, relative to the corpus's root, `/` between parts."""
     patient_ids: tuple[str, ...] | None = None
     """For each record its patient; None where the publisher gives none. A record without one has an id of its own."""
     folds: NDArray[np.int64] | None = None
@@ -141,6 +141,10 @@ class Corpus(ABC):
     def label_names(self) -> tuple[str, ...]:
         """The labels of the chosen label set, in column order."""
         return self.spec.label_sets[self.label_set]
+
+    def reading_options(self) -> dict[str, int | float | str]:
+        """What besides the files decides what `read` returns; part of the cache's fingerprint."""
+        return {"sampling_rate": self.sampling_rate}
 
     @classmethod
     @abstractmethod

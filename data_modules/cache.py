@@ -1,0 +1,180 @@
+"""One HDF5 file a (corpus, preprocessing): every record decoded, screened, resampled and cropped, once.
+
+The signals lie contiguous in it as (records, samples, leads), float32 millivolts not yet scaled, so that a batch is
+gathered straight from the file's pages: all processes of a machine share them, and nothing is copied to be loaded.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from data_modules.config import Preprocessing
+from data_modules.corpus import LEAD_NAMES, Corpus, CorpusFormatError
+from data_modules.ingest import SharedRows, ingest
+
+CACHE_VERSION = 1
+"""Raised when the same files and `Preprocessing` would give another content."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cache:
+    """A finished cache file, opened for reading."""
+
+    path: Path
+    record_ids: tuple[str, ...]
+    """All records of the corpus's table, in its order: a row each."""
+    signals: NDArray[np.float32]
+    """Millivolts, (records, samples, 12), memory-mapped; rows that were set aside hold nothing of use."""
+    digests: NDArray[np.int64]
+    """A number for the content of each row, (records,): equal ones are exact copies."""
+    set_aside: dict[str, tuple[str, str]]
+    """Record id -> (reason code, what was found)."""
+    notes: dict[str, tuple[str, ...]]
+    """Record id -> codes of what was mended."""
+
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        """Which rows may be used, (records,)."""
+        return np.array([record_id not in self.set_aside for record_id in self.record_ids], dtype=bool)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How many records were set aside by each reason, and how many were mended how."""
+        return {
+            "set_aside": dict(sorted(Counter(reason for reason, _ in self.set_aside.values()).items())),
+            "notes": dict(sorted(Counter(note for notes in self.notes.values() for note in notes).items())),
+        }
+
+
+def open_cache(corpus: Corpus, preprocessing: Preprocessing, folder: Path, *, progress: bool | None = None) -> Cache:
+    """The cache of a corpus; built if it is not there yet.
+
+    It is built beside its place and renamed when it is whole, so that a name always stands for a finished cache,
+    whoever else builds it at the same time or is killed meanwhile.
+
+    Args:
+        corpus: What to read.
+        preprocessing: How; `scale` does not matter here.
+        folder: Where caches live.
+        progress: Whether to show a bar; None shows one where there is a terminal.
+
+    Raises:
+        CorpusFormatError: Not one record of the corpus can be used.
+        OSError: The cache cannot be written.
+    """
+    path = folder / f"{corpus.spec.name}-{fingerprint(corpus, preprocessing)[:16]}.h5"
+    if not path.exists():
+        _build(corpus, preprocessing, path, progress)
+    return _open(path)
+
+
+def fingerprint(corpus: Corpus, preprocessing: Preprocessing) -> str:
+    """A digest of all that decides a cache's content: each record's file, its size and time, and the preprocessing."""
+    wanted = {key: value for key, value in asdict(preprocessing).items() if key != "scale"}
+    digest = hashlib.sha256()
+    digest.update(json.dumps([CACHE_VERSION, corpus.spec.name, corpus.reading_options(), wanted]).encode())
+    stats: dict[str, str] = {}
+    for record_id, file in zip(corpus.table.record_ids, corpus.table.files, strict=True):
+        if file not in stats:
+            stats[file] = _size_and_time(corpus.root / file)
+        digest.update(f"{record_id}\0{file}\0{stats[file]}\n".encode())
+    return digest.hexdigest()
+
+
+def _size_and_time(path: Path) -> str:
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    return f"{found.st_size}:{found.st_mtime_ns}"
+
+
+def _open(path: Path) -> Cache:
+    with h5py.File(path) as file:
+        signals = file["signals"]
+        log = json.loads(file["log"].asstr()[()])
+        return Cache(
+            path=path,
+            record_ids=tuple(file["record_ids"].asstr()[()]),
+            signals=np.memmap(path, np.float32, "r", offset=signals.id.get_offset(), shape=signals.shape),
+            digests=file["digests"][()],
+            set_aside={record_id: (reason, detail) for record_id, (reason, detail) in log["set_aside"].items()},
+            notes={record_id: tuple(notes) for record_id, notes in log["notes"].items()},
+        )
+
+
+def _build(corpus: Corpus, preprocessing: Preprocessing, path: Path, progress: bool | None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(path)
+    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
+    shape = (len(corpus.table), preprocessing.num_samples, len(LEAD_NAMES))
+    _require_room(path.parent, 4 * math.prod(shape))
+    try:
+        rows = _create(unfinished, corpus, preprocessing, shape)
+        ingested = ingest(corpus, preprocessing, rows, progress=progress)
+        if len(ingested.set_aside) == len(corpus.table):
+            raise CorpusFormatError(_nothing_usable(corpus, ingested.set_aside))
+        log = {"set_aside": dict(sorted(ingested.set_aside.items())), "notes": dict(sorted(ingested.notes.items()))}
+        with h5py.File(unfinished, "a") as file:
+            file["digests"] = np.array(ingested.digests, np.int64)
+            file["log"] = json.dumps(log)
+        with unfinished.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _create(path: Path, corpus: Corpus, preprocessing: Preprocessing, shape: tuple[int, int, int]) -> SharedRows:
+    """Write the file without its signals, and say where in it they belong."""
+    with h5py.File(path, "w") as file:
+        file.attrs["corpus"] = corpus.spec.name
+        file.attrs["preprocessing"] = json.dumps(asdict(preprocessing))
+        file["record_ids"] = np.array(corpus.table.record_ids, dtype=h5py.string_dtype())
+        layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        layout.set_layout(h5py.h5d.CONTIGUOUS)
+        layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        signals = h5py.h5d.create(file.id, b"signals", h5py.h5t.IEEE_F32LE, h5py.h5s.create_simple(shape), layout)
+        return SharedRows(path=path, offset=signals.get_offset(), shape=shape)
+
+
+def _nothing_usable(corpus: Corpus, set_aside: dict[str, tuple[str, str]]) -> str:
+    record_id, (reason, detail) = next(iter(set_aside.items()), ("none", ("empty", "its table has no rows")))
+    return (
+        f"none of the {len(corpus.table)} records of {corpus.spec.title} in {corpus.root} can be used; "
+        f"the first one, {record_id}: {reason}: {detail}"
+    )
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Delete what a killed process of this machine left half-built."""
+    for unfinished in sorted(path.parent.glob(f".{path.stem}.*.tmp")):
+        process = int(unfinished.suffixes[-2][1:])
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            unfinished.unlink(missing_ok=True)
+        except PermissionError:
+            continue
+
+
+def _require_room(folder: Path, num_bytes: int) -> None:
+    status = os.statvfs(folder)
+    free = status.f_bavail * status.f_frsize
+    if free < num_bytes * 1.05:
+        raise OSError(
+            errno.ENOSPC,
+            f"the cache needs {num_bytes / 1e9:.2f} GB and {folder} has {free / 1e9:.2f} GB left; "
+            "make room, or move the data with data.root or ECG_DATA_ROOT",
+        )

@@ -1,0 +1,82 @@
+"""What decides which data a run sees: the fields of the `data` section of a run's configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How a record becomes a model's input. Everything but `scale` decides what the cache holds."""
+
+    sampling_rate: int = 100
+    """Hz after resampling."""
+    num_samples: int = 1000
+    """Samples a model sees, at `sampling_rate`: 1000 are 10 s at 100 Hz."""
+    resample: Literal["polyphase", "stride"] = "polyphase"
+    """`polyphase` filters before it decimates; `stride` keeps every k-th sample without a filter, as the paper does."""
+    crop: Literal["first", "center"] = "first"
+    """Which part of a longer record is kept."""
+    short: Literal["set_aside", "pad"] = "set_aside"
+    """What is done with a shorter record: left out and counted, or zeros appended."""
+    scale: Literal["minmax", "millivolt", "zscore", "none"] = "minmax"
+    """`minmax`: per record and lead to [-1, 1], as the paper; `millivolt`: one unit is 0.2 mV; `zscore`: per record and
+    lead; `none`: millivolts."""
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    """The `data` section: which corpus, how it is prepared and how it is split."""
+
+    corpus: str = "cpsc2018"
+    """Name of the corpus."""
+    label_set: str | None = None
+    """One of the corpus's label sets; None is its default."""
+    source: Literal["auto", "real", "simulated"] = "auto"
+    """`auto` uses the corpus on disk and simulates one that is not there; `real` refuses instead."""
+    root: str | None = None
+    """Folder of the corpora; None is the environment's ECG_DATA_ROOT, or else `data`."""
+    num_simulated: int | None = None
+    """Records of a simulated corpus; None is its default size."""
+    original_rate: int | None = None
+    """Hz at which the files are read, for a corpus published at several; None is its default."""
+
+    sampling_rate: int = 100
+    """Hz after resampling."""
+    num_samples: int = 1000
+    """Samples of a model's input."""
+    resample: Literal["polyphase", "stride"] = "polyphase"
+    """With (`polyphase`) or without (`stride`, the paper's) an anti-aliasing filter."""
+    crop: Literal["first", "center"] = "first"
+    """Which part of a longer record is kept."""
+    short: Literal["set_aside", "pad"] = "set_aside"
+    """What is done with a shorter record."""
+    scale: Literal["minmax", "millivolt", "zscore", "none"] = "minmax"
+    """How amplitudes are scaled; see `Preprocessing.scale`."""
+    unlabelled: Literal["keep", "drop"] | None = None
+    """What is done with records that carry none of the labels; None is the corpus's own default."""
+
+    split: Literal["patient", "paper"] = "patient"
+    """`patient`: patients and duplicates on one side, official folds where there are some; `paper`: by record, 67/33."""
+    split_seed: int = 1
+    """Seed of the split, apart from the run's seed: all runs on a corpus share their test set."""
+    val_fraction: float = 0.15
+    """Share of validation records of all records in a `patient` split without official folds."""
+    test_fraction: float = 0.25
+    """Share of test records of all records in a `patient` split without official folds."""
+    subset: float | None = None
+    """Training records used: a number of them above 1, a fraction up to 1; None is all."""
+    subset_seed: int = 0
+    """Seed of the nested subsets: a larger subset of the same seed holds the smaller."""
+
+    def preprocessing(self) -> Preprocessing:
+        """The fields that decide how a record becomes a model's input."""
+        return Preprocessing(
+            sampling_rate=self.sampling_rate,
+            num_samples=self.num_samples,
+            resample=self.resample,
+            crop=self.crop,
+            short=self.short,
+            scale=self.scale,
+        )

@@ -1,0 +1,137 @@
+"""From record files to rows of a cache: read, screen, resample, crop; on all cores, a chunk of records at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from data_modules.config import Preprocessing
+from data_modules.corpus import Corpus, RecordError
+from data_modules.quality import screen
+from data_modules.signal import prepare
+
+CHUNK = 256
+"""Records that a worker decodes before it reports."""
+
+PARALLEL_FROM = 2 * CHUNK
+"""Records from which workers are worth their start."""
+
+
+@dataclass(kw_only=True)
+class Ingested:
+    """What became of the records of one chunk, or of all."""
+
+    digests: list[int] = field(default_factory=list)
+    """For each record a number for its content; 0 where it was set aside."""
+    set_aside: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Record id -> (reason code, what was found)."""
+    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Record id -> codes of what was mended."""
+
+    def extend(self, other: Ingested) -> None:
+        """Append the records of the next chunk."""
+        self.digests += other.digests
+        self.set_aside |= other.set_aside
+        self.notes |= other.notes
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedRows:
+    """Where the decoded signals go: an array (records, samples, leads) inside a file that all workers map."""
+
+    path: Path
+    offset: int
+    """Bytes before the array."""
+    shape: tuple[int, int, int]
+
+    def open(self) -> np.memmap[tuple[int, int, int], np.dtype[np.float32]]:
+        """Map the array for writing."""
+        return np.memmap(self.path, np.float32, "r+", offset=self.offset, shape=self.shape)
+
+
+def ingest(corpus: Corpus, preprocessing: Preprocessing, rows: SharedRows, *, progress: bool | None) -> Ingested:
+    """Decode every record of a corpus into its row.
+
+    Args:
+        corpus: What to read; row i is record i of its table.
+        preprocessing: How.
+        rows: Where to.
+        progress: Whether to show a bar; None shows one where there is a terminal.
+    """
+    num_records = len(corpus.table)
+    decode = _ChunkDecoder(corpus, preprocessing, rows)
+    whole = Ingested()
+    hidden = not sys.stderr.isatty() if progress is None else not progress
+    with tqdm(total=num_records, desc=f"reading {corpus.spec.name}", unit=" records", disable=hidden) as bar:
+        for chunk in _map(decode, range(0, num_records, CHUNK)):
+            whole.extend(chunk)
+            bar.update(len(chunk.digests))
+    return whole
+
+
+class _ChunkDecoder:
+    """Decodes the records from a given row on into the shared rows."""
+
+    def __init__(self, corpus: Corpus, preprocessing: Preprocessing, rows: SharedRows) -> None:
+        self._corpus, self._preprocessing, self._rows = corpus, preprocessing, rows
+        pad = preprocessing.short == "pad"
+        self._min_seconds = None if pad else preprocessing.num_samples / preprocessing.sampling_rate
+
+    def __call__(self, start: int) -> Ingested:
+        signals = self._rows.open()
+        chunk = Ingested()
+        for row, record_id in enumerate(self._corpus.table.record_ids[start : start + CHUNK], start):
+            try:
+                record = screen(self._corpus.read(record_id), self._min_seconds)
+            except RecordError as error:
+                chunk.set_aside[record_id] = (error.reason, error.detail)
+                chunk.digests.append(0)
+                continue
+            prepared = prepare(record.signal, record.sampling_rate, self._preprocessing)
+            signals[row] = prepared.T
+            content = hashlib.blake2b(np.ascontiguousarray(prepared), digest_size=8).digest()
+            chunk.digests.append(int.from_bytes(content, "little", signed=True))
+            if record.notes:
+                chunk.notes[record_id] = record.notes
+        return chunk
+
+
+_worker_decode: _ChunkDecoder | None = None
+
+
+def _start_worker(decode: _ChunkDecoder) -> None:
+    global _worker_decode
+    _worker_decode = decode
+
+
+def _decode_in_worker(start: int) -> Ingested:
+    assert _worker_decode is not None
+    return _worker_decode(start)
+
+
+def _map(decode: _ChunkDecoder, starts: range) -> Iterator[Ingested]:
+    """Decode the chunks in order: in forked workers where that is safe and pays, else in this process.
+
+    Forked workers inherit the corpus and its table: nothing large is pickled, and a user's script needs no
+    `if __name__ == "__main__"`.
+    """
+    if len(starts) * CHUNK < PARALLEL_FROM or sys.platform != "linux":
+        chunks: Iterable[Ingested] = map(decode, starts)
+        yield from chunks
+        return
+    with ProcessPoolExecutor(
+        min(len(os.sched_getaffinity(0)), len(starts)),
+        mp_context=multiprocessing.get_context("fork"),
+        initializer=_start_worker,
+        initargs=(decode,),
+    ) as pool:
+        yield from pool.map(_decode_in_worker, starts)
