@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 LEAD_NAMES = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 """The canonical order of the twelve leads, everywhere in this project."""
 
+SIMULATION_MARKER = "SIMULATED.json"
+"""File in the root of every simulated corpus: what was simulated, how many records, from which seed."""
+
 
 class CorpusNotFoundError(FileNotFoundError):
     """A corpus is not where it was looked for; the message says where that was and what mends it."""
@@ -145,6 +148,11 @@ class Corpus(ABC):
     def reading_options(self) -> dict[str, int | float | str]:
         """What besides the files decides what `read` returns; part of the cache's fingerprint."""
         return {"sampling_rate": self.sampling_rate}
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether this copy was simulated: its folder then carries a marker."""
+        return (self.root / SIMULATION_MARKER).exists()
 
     @classmethod
     @abstractmethod

@@ -1,0 +1,123 @@
+"""Batches gathered from memory: which rows, in which order, on which process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from data_modules.signal import scale
+
+
+class Batch(TypedDict):
+    """What a model is trained on."""
+
+    signal: Tensor
+    """Scaled, (B, 12, T) float32: a view of a contiguous (B, T, 12), so that it is channels-last without a copy."""
+    label: Tensor
+    """Multi-hot, (B, L) float32."""
+    index: Tensor
+    """Row numbers, (B,) int64: record ids are looked up by them."""
+
+
+class ECGDataset(Dataset[Batch]):
+    """Whole batches by their rows: one gather and one scaling a batch, none a record.
+
+    Args:
+        signals: Millivolts, (records, T, 12).
+        labels: Multi-hot, (records, L).
+        method: How amplitudes are scaled; see `data_modules.signal.scale`.
+    """
+
+    def __init__(
+        self,
+        signals: NDArray[np.float32],
+        labels: NDArray[np.uint8],
+        method: Literal["minmax", "millivolt", "zscore", "none"],
+    ) -> None:
+        self._signals, self._labels, self._method = signals, labels.astype(np.float32), method
+
+    def __len__(self) -> int:
+        return len(self._signals)
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> Batch:
+        """The batch of these rows, (B,)."""
+        signal = torch.from_numpy(np.asarray(self._signals[rows]))
+        return {
+            "signal": scale(signal, self._method).transpose(1, 2),
+            "label": torch.from_numpy(self._labels[rows]),
+            "index": torch.from_numpy(rows),
+        }
+
+
+class ShuffledBatches(Sampler[NDArray[np.int64]]):
+    """Batches of shuffled rows; the order follows from (seed, epoch) alone, whatever ran before.
+
+    A global batch is the same for any number of processes; each takes every `world_size`-th row of it. Where the last
+    batch of an epoch does not divide by them, the rest (fewer than `world_size` records) sits that epoch out, so that
+    the mean of the processes' gradients is the batch's gradient.
+
+    Args:
+        rows: Rows to draw from, (N,).
+        batch_size: Of the global batch.
+        seed: Of the order.
+        rank: Number of this process.
+        world_size: Number of processes.
+
+    Raises:
+        ValueError: A batch would not hold a record for each process.
+    """
+
+    def __init__(
+        self, rows: NDArray[np.int64], batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        if batch_size < world_size or batch_size < 1:
+            raise ValueError(f"batch_size {batch_size} is too small for {world_size} processes")
+        self._rows, self._batch_size, self._seed = rows, batch_size, seed
+        self._rank, self._world_size = rank, world_size
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of this epoch. Lightning calls it."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-(len(self._rows) // self._world_size * self._world_size) // self._batch_size)
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        order = self._rows[np.random.default_rng((self._seed, self._epoch)).permutation(len(self._rows))]
+        for start in range(0, len(order), self._batch_size):
+            batch = order[start : start + self._batch_size]
+            batch = batch[: len(batch) // self._world_size * self._world_size]
+            if len(batch):
+                yield np.ascontiguousarray(batch[self._rank :: self._world_size])
+
+
+class OrderedBatches(Sampler[NDArray[np.int64]]):
+    """Batches of rows in their order, for evaluation.
+
+    With several processes each gets as many; the last ones may repeat a row, so results are to be joined by `index`.
+
+    Args:
+        rows: Rows in order, (N,).
+        batch_size: Rows of one batch.
+        rank: Number of this process.
+        world_size: Number of processes.
+    """
+
+    def __init__(self, rows: NDArray[np.int64], batch_size: int, *, rank: int = 0, world_size: int = 1) -> None:
+        share = -(-len(rows) // world_size)
+        self._rows = np.resize(rows, share * world_size)[rank::world_size] if len(rows) else rows
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self._rows) // self._batch_size)
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        for start in range(0, len(self._rows), self._batch_size):
+            yield np.ascontiguousarray(self._rows[start : start + self._batch_size])

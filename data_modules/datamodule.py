@@ -1,0 +1,251 @@
+"""A corpus as a LightningDataModule: split, subset, batches."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from data_modules.batches import Batch, ECGDataset, OrderedBatches, ShuffledBatches
+from data_modules.cache import Cache, open_cache
+from data_modules.completeness import check_completeness
+from data_modules.config import DataConfig
+from data_modules.corpus import Corpus
+from data_modules.sources import data_root, open_corpus
+from data_modules.splits import Split, join_groups, nested_order, official_split, paper_split, patient_split
+
+PARTS = ("train", "val", "test")
+"""The parts of a split."""
+
+
+class ECGDataModule(pl.LightningDataModule):
+    """Any corpus as multi-label 12-lead batches; see `data_modules.batches.Batch`.
+
+    Args:
+        config: Which corpus, how it is prepared and split.
+        corpus: A corpus that is open already, in place of the one that `config` names.
+        batch_size: Of the global batch, whatever the number of processes.
+        seed: Of the order of the training records.
+        progress: Whether to show a bar while the cache is built; None shows one where there is a terminal.
+
+    Attributes:
+        label_names: In column order.
+        record_ids: By row number, the `index` of a batch.
+        labels: Multi-hot, (records, labels), by row number.
+        rows: Row numbers of each part after `setup`.
+        groups: Number of the group (patient, or copies of one recording) of each row.
+
+    Raises:
+        ValueError: The split leaves a part empty.
+    """
+
+    def __init__(
+        self,
+        config: DataConfig | None = None,
+        *,
+        corpus: Corpus | None = None,
+        batch_size: int = 256,
+        seed: int = 0,
+        progress: bool | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config or DataConfig()
+        self.batch_size = batch_size
+        self.seed = seed
+        self._progress = progress
+        self._corpus = corpus
+        self._cache: Cache | None = None
+
+    @property
+    def corpus(self) -> Corpus:
+        """The corpus, opened (and simulated where that is needed) at first use."""
+        if self._corpus is None:
+            self._corpus = open_corpus(
+                self.config.corpus,
+                root=self.config.root,
+                source=self.config.source,
+                num_simulated=self.config.num_simulated,
+                label_set=self.config.label_set,
+                sampling_rate=self.config.original_rate,
+                progress=self._progress,
+            )
+        return self._corpus
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The labels, in column order."""
+        return self.corpus.table.label_names
+
+    def prepare_data(self) -> None:
+        """Build the cache where there is none; Lightning calls this on one process only."""
+        self._open_cache()
+
+    def _open_cache(self) -> Cache:
+        folder: Path = data_root(self.config.root) / "cache"
+        return open_cache(self.corpus, self.config.preprocessing(), folder, progress=self._progress)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the cache and split the records; the same for every `stage`."""
+        if self._cache is not None:
+            return
+        self._cache = self._open_cache()
+        table = self.corpus.table
+        self.record_ids = table.record_ids
+        self.labels = table.labels
+        self.groups = join_groups(table.patient_ids, _distinct(self._cache.digests))
+        unlabelled = (self.config.unlabelled or self.corpus.spec.unlabelled) == "drop"
+        self._unlabelled = self._cache.kept & (self.labels.sum(axis=1) == 0) & unlabelled
+        usable = np.flatnonzero(self._cache.kept & ~self._unlabelled)
+        self.split = self._split(usable)
+        train = self._subset(self.split.train)
+        self.rows = dict(zip(PARTS, (train, self.split.val, self.split.test), strict=True))
+        for part, rows in self.rows.items():
+            if len(rows) == 0:
+                raise ValueError(
+                    f"{self.corpus.spec.name}: no record is left to {part}: {len(usable)} of {len(table)} records can "
+                    "be used; see data.split, data.val_fraction, data.test_fraction and data.short"
+                )
+        self._dataset = ECGDataset(self._cache.signals, self.labels, self.config.scale)
+
+    def _split(self, usable: NDArray[np.int64]) -> Split:
+        """Split the usable rows; the result speaks of the table's rows."""
+        config, folds = self.config, self.corpus.table.folds
+        labels = self.labels[usable]
+        if config.split == "paper" and folds is None:
+            split = paper_split(len(usable), seed=config.split_seed)
+        elif folds is not None:
+            split = official_split(folds[usable], _distinct(self.cache.digests)[usable])
+        else:
+            _, groups = np.unique(self.groups[usable], return_inverse=True)
+            split = patient_split(
+                labels,
+                groups,
+                val_fraction=config.val_fraction,
+                test_fraction=config.test_fraction,
+                seed=config.split_seed,
+            )
+        return Split(
+            train=usable[split.train],
+            val=usable[split.val],
+            test=usable[split.test],
+            left_out=usable[split.left_out],
+        )
+
+    def _subset(self, train: NDArray[np.int64]) -> NDArray[np.int64]:
+        wanted = self.config.subset
+        if wanted is None:
+            return train
+        size = round(wanted * len(train)) if wanted <= 1 else int(wanted)
+        if not 1 <= size <= len(train):
+            raise ValueError(
+                f"data.subset={wanted:g} asks for {size} training records; {self.corpus.spec.name} has {len(train)}"
+            )
+        _, groups = np.unique(self.groups[train], return_inverse=True)
+        order = nested_order(self.labels[train], groups, seed=self.config.subset_seed)
+        return np.sort(train[order[:size]])
+
+    @property
+    def cache(self) -> Cache:
+        """The open cache; there is one after `setup`."""
+        if self._cache is None:
+            self.setup()
+        assert self._cache is not None
+        return self._cache
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Shuffled batches of the training records."""
+        rank, world_size = self._place()
+        return self._loader(
+            ShuffledBatches(
+                self.rows["train"], self.batch_size, seed=self.seed, rank=rank, world_size=world_size
+            )
+        )
+
+    def val_dataloader(self) -> list[DataLoader[Batch]]:
+        """Validation and test records, in this order: test scores are watched too, as the paper's curves show them."""
+        return [self.ordered_loader("val"), self.ordered_loader("test")]
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """The test records in order."""
+        return self.ordered_loader("test")
+
+    def ordered_loader(self, part: str, *, sharded: bool = True) -> DataLoader[Batch]:
+        """The records of one part in order; `sharded` shares them among the processes of a distributed run."""
+        rank, world_size = self._place() if sharded else (0, 1)
+        batch_size = max(1, self.batch_size // world_size)
+        return self._loader(OrderedBatches(self.rows[part], batch_size, rank=rank, world_size=world_size))
+
+    def _loader(self, batches: ShuffledBatches | OrderedBatches) -> DataLoader[Batch]:
+        return DataLoader(
+            self._dataset,
+            batch_size=None,
+            sampler=batches,
+            collate_fn=_as_it_is,
+            generator=torch.Generator(),
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _place(self) -> tuple[int, int]:
+        trainer = self.trainer
+        return (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+
+    def summary(self) -> dict[str, object]:
+        """What this run's data were, for its manifest: provenance, counts, everything that was set aside or mended."""
+        table, spec = self.corpus.table, self.corpus.spec
+        counts = self.cache.counts()
+        set_aside = dict(counts["set_aside"])
+        for reason in table.set_aside.values():
+            set_aside[reason] = set_aside.get(reason, 0) + 1
+        if self._unlabelled.any():
+            set_aside["unlabelled"] = int(self._unlabelled.sum())
+        if len(self.split.left_out):
+            set_aside["duplicate"] = len(self.split.left_out)
+        return {
+            "corpus": spec.name,
+            "title": spec.title,
+            "version": spec.version,
+            "url": spec.url,
+            "licence": spec.licence,
+            "simulated": self.corpus.is_simulated,
+            "label_names": list(self.label_names),
+            "completeness": check_completeness(self.corpus).sentence(),
+            "notices": list(table.notices),
+            "set_aside": set_aside,
+            "mended": counts["notes"],
+            "num_groups": len(np.unique(self.groups[np.concatenate(list(self.rows.values()))])),
+            "parts": {
+                part: {
+                    "records": len(rows),
+                    "positives": dict(zip(self.label_names, self.labels[rows].sum(axis=0).tolist(), strict=True)),
+                }
+                for part, rows in self.rows.items()
+            },
+            "digest": self.digest(),
+        }
+
+    def digest(self) -> str:
+        """A digest of the records, signals and labels of each part: equal ones mean equal data."""
+        digest = hashlib.sha256()
+        for part, rows in self.rows.items():
+            digest.update(f"{part}:{self.config.scale}:{','.join(self.label_names)}".encode())
+            digest.update("\n".join(self.record_ids[row] for row in rows).encode())
+            digest.update(np.ascontiguousarray(self.cache.digests[rows]))
+            digest.update(np.ascontiguousarray(self.labels[rows]))
+        return digest.hexdigest()
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
+def _distinct(digests: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows that were set aside (digest 0) are no copies of each other: number them apart."""
+    distinct: NDArray[np.int64] = np.unique(digests, return_inverse=True)[1].astype(np.int64)
+    without = digests == 0
+    distinct[without] = distinct.max(initial=0) + 1 + np.arange(without.sum())
+    return distinct
