@@ -1,0 +1,185 @@
+"""A backbone and a replaceable head as a LightningModule that learns many labels at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torchmetrics import Metric
+from torchmetrics.classification import BinaryF1Score, MultilabelF1Score
+
+from data_modules.batches import Batch
+from ecg_transfer.config import OptimConfig
+from ecg_transfer.metrics import Scores, score
+from ecg_transfer.models import create_backbone
+from ecg_transfer.optim import configure
+
+EVALUATED = ("val", "test")
+"""The parts that are evaluated after every epoch, in the order of the data module's loaders."""
+
+
+class WeightsMismatchError(ValueError):
+    """Weights that belong to another backbone, another number of leads or another length."""
+
+
+class ECGClassifier(pl.LightningModule):
+    """Signal (B, 12, T) -> backbone -> embedding (B, F) -> head -> logits (B, L).
+
+    The loss is the mean binary cross-entropy of all labels. After each epoch the logits of the validation and test
+    records are collected from all processes, one row a record, and scored; nothing is averaged over batches.
+
+    Args:
+        backbone: A key of `BACKBONES`, `package.module:factory`, or a module with an int `num_features`.
+        label_names: In column order.
+        num_leads: Leads of the signal.
+        num_samples: Samples of the signal.
+        optim: How it is trained; the paper's way by default.
+
+    Attributes:
+        evaluated: After each epoch, for `val` and `test`, the (rows, logits, targets), sorted by row.
+        scores: After each epoch, for `val` and `test`, the scores at 0.5.
+        train_loss: Mean loss of the epoch's training records, over all processes.
+        num_trained: Training records of the epoch on this process.
+    """
+
+    def __init__(
+        self,
+        backbone: str | nn.Module,
+        label_names: Sequence[str],
+        *,
+        num_leads: int = 12,
+        num_samples: int = 1000,
+        optim: OptimConfig | Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.optim = optim if isinstance(optim, OptimConfig) else OptimConfig(**(optim or {}))
+        self.label_names = tuple(label_names)
+        if isinstance(backbone, str):
+            name, backbone = backbone, create_backbone(backbone, num_leads=num_leads, num_samples=num_samples)
+        else:
+            name = f"{type(backbone).__module__}:{type(backbone).__qualname__}"
+        self.save_hyperparameters(
+            {
+                "backbone": name,
+                "label_names": list(label_names),
+                "num_leads": num_leads,
+                "num_samples": num_samples,
+                "optim": asdict(self.optim),
+            }
+        )
+        self.backbone = backbone
+        self.head = nn.Linear(cast(int, backbone.num_features), len(self.label_names))
+        self.train_f1: Metric = (
+            BinaryF1Score() if len(label_names) == 1 else MultilabelF1Score(len(label_names), average="weighted")
+        )
+        self.evaluated: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+        self.scores: dict[str, Scores] = {}
+        self.train_loss = float("nan")
+        self._loss_sum = torch.zeros(())
+        self.num_trained = 0
+        self._collected: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {}
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Logits (B, L) of scaled signals (B, 12, T)."""
+        return cast(Tensor, self.head(self.backbone(signal)))
+
+    def load_backbone(self, state: Mapping[str, Tensor]) -> int:
+        """Take over the weights of a backbone of the same shape; the head stays as it is.
+
+        Args:
+            state: The state dict of a classifier (`backbone.*`; its head is ignored).
+
+        Returns:
+            How many numbers were taken over.
+
+        Raises:
+            WeightsMismatchError: A name or a shape differs; nothing was loaded.
+        """
+        prefix = "backbone."
+        theirs = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        ours = self.backbone.state_dict()
+        problems = [f"only here: {name}" for name in sorted(ours.keys() - theirs.keys())]
+        problems += [f"only in the weights: {name}" for name in sorted(theirs.keys() - ours.keys())]
+        problems += [
+            f"{name}: here {tuple(ours[name].shape)}, in the weights {tuple(theirs[name].shape)}"
+            for name in sorted(ours.keys() & theirs.keys())
+            if ours[name].shape != theirs[name].shape
+        ]
+        if problems:
+            shown = "; ".join(problems[:4]) + (f"; and {len(problems) - 4} more" if len(problems) > 4 else "")
+            raise WeightsMismatchError(f"these weights do not fit a {self.hparams['backbone']} backbone: {shown}")
+        self.backbone.load_state_dict(theirs, strict=True)
+        return sum(value.numel() for value in theirs.values())
+
+    def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own type is a union of ten
+        """The optimizer and, where there is one, its schedule by updates."""
+        return configure(self.parameters(), self.optim, int(self.trainer.estimated_stepping_batches))
+
+    def on_train_epoch_start(self) -> None:
+        """Forget the last epoch's sums."""
+        self._loss_sum = torch.zeros((), device=self.device)
+        self.num_trained = 0
+        self.train_f1.reset()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of a batch."""
+        logits = self(batch["signal"])
+        loss = binary_cross_entropy_with_logits(logits, batch["label"])
+        num_records = len(batch["label"])
+        self._loss_sum += loss.detach() * num_records
+        self.num_trained += num_records
+        probability = logits.detach().float().sigmoid()
+        target = batch["label"].int()
+        self.train_f1.update(*((value.squeeze(1) if len(self.label_names) == 1 else value) for value in (probability, target)))
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last evaluation."""
+        self._collected = {part: [] for part in EVALUATED}
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Keep a batch's logits."""
+        logits = self(batch["signal"])
+        wide = logits if logits.dtype == torch.float64 else logits.float()
+        self._collected[EVALUATED[dataloader_idx]].append((batch["index"], wide, batch["label"]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Join what the processes collected, one row a record, and score it."""
+        for part, batches in self._collected.items():
+            if not batches:
+                continue
+            rows, logits, targets = (self._from_all_processes(torch.cat(column)) for column in zip(*batches, strict=True))
+            unique, first = _first_of_each(rows)
+            self.evaluated[part] = unique.cpu(), logits[first].cpu(), targets[first].cpu()
+            self.scores[part] = score(
+                self.evaluated[part][1].double().numpy(), self.evaluated[part][2].byte().numpy(), self.label_names
+            )
+            for name in ("f1_weighted", "f1_macro"):
+                self.log(f"{part}/{name}", getattr(self.scores[part], name), rank_zero_only=False)
+        self._collected = {}
+        if not self.trainer.sanity_checking and self.num_trained:
+            self.train_loss = float(self._mean_of_processes(self._loss_sum / self.num_trained))
+
+    def _from_all_processes(self, value: Tensor) -> Tensor:
+        if self.trainer.world_size == 1:
+            return value
+        return cast(Tensor, self.all_gather(value)).flatten(0, 1)
+
+    def _mean_of_processes(self, value: Tensor) -> Tensor:
+        if self.trainer.world_size == 1:
+            return value
+        return cast(Tensor, self.all_gather(value)).mean()
+
+
+def _first_of_each(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct rows in order, and where each stands first: processes may have repeated some."""
+    order = torch.argsort(rows, stable=True)
+    ordered = rows[order]
+    is_first = torch.ones_like(ordered, dtype=torch.bool)
+    is_first[1:] = ordered[1:] != ordered[:-1]
+    return ordered[is_first], order[is_first]

@@ -1,0 +1,210 @@
+"""The configuration of a run: plain dataclasses, two named recipes, dotted overrides, and a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, cast
+
+from data_modules.config import DataConfig
+
+Phase = Literal["pretrain", "finetune", "scratch"]
+
+Overrides = Mapping[str, object] | Sequence[str]
+"""`{"optim.lr": 1e-3}` or `["optim.lr=1e-3"]`."""
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be read: an unknown field, a value that is not one of its values."""
+
+
+@dataclass(kw_only=True)
+class ModelConfig:
+    """The `model` section."""
+
+    backbone: str = "resnet1d18"
+    """A key of `ecg_transfer.models.BACKBONES`, or `package.module:factory` for one of your own."""
+
+
+@dataclass(kw_only=True)
+class OptimConfig:
+    """The `optim` section: how a model is trained."""
+
+    optimizer: Literal["adam", "adamw"] = "adam"
+    """Adam adds weight decay to the gradient, AdamW decouples it."""
+    lr: float = 0.01
+    """Learning rate; the highest one of a schedule."""
+    weight_decay: float = 0.0
+    """L2 penalty (Adam) or decay (AdamW)."""
+    schedule: Literal["constant", "one_cycle", "cosine"] = "constant"
+    """`one_cycle`: up for 30 % of the updates, then down (Smith 2018); `cosine`: down to zero, after `warmup`."""
+    warmup: float = 0.0
+    """Share of the updates over which `cosine` rises linearly from zero."""
+    batch_size: int = 256
+    """Records of one update, over all devices together."""
+    max_epochs: int = 100
+    """Epochs of the training; see `max_updates` and `min_updates`."""
+    max_updates: int | None = None
+    """A budget in updates in place of `max_epochs`: the epochs that hold it, rounded up."""
+    min_updates: int = 0
+    """Small corpora train for more epochs than `max_epochs`, until so many updates are done."""
+    gradient_clip: float | None = None
+    """Largest norm of the gradient; None does not clip."""
+    early_stop_patience: int | None = None
+    """Stop after so many epochs without a better validation score; None never stops early."""
+
+    def num_epochs(self, updates_per_epoch: int) -> int:
+        """Epochs that a corpus with so many updates an epoch is trained for."""
+        if self.max_updates is not None:
+            return max(1, -(-self.max_updates // updates_per_epoch))
+        return max(self.max_epochs, -(-self.min_updates // updates_per_epoch))
+
+
+@dataclass(kw_only=True)
+class TrainerConfig:
+    """The `trainer` section: on what the training runs."""
+
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    """`auto` takes a GPU where there is one."""
+    devices: int = 1
+    """Devices of each machine; above one, distributed data-parallel."""
+    num_nodes: int = 1
+    """Machines."""
+    precision: Literal[32, "bf16", 64] = 32
+    """`bf16`: bfloat16 autocast over float32 weights; `64`: all in float64, as the authors' code."""
+    deterministic: bool = True
+    """Only algorithms that give the same bits every time."""
+
+
+@dataclass(kw_only=True)
+class TransferConfig:
+    """The `transfer` section: where a fine-tuning starts."""
+
+    upstream: str | None = None
+    """A corpus name (its pre-training with this backbone is looked up), a run's name, or a run's directory."""
+    allow_simulated: bool = False
+    """Whether a run on real ECGs may start from weights that were pre-trained on simulated ones."""
+
+
+@dataclass(kw_only=True)
+class RunConfig:
+    """Everything that decides a run. The same configuration always names the same run directory."""
+
+    phase: Phase = "scratch"
+    """`pretrain` on an upstream corpus, `finetune` from one, or train from `scratch`."""
+    recipe: str = "paper"
+    """Which named recipe the fields below started from."""
+    seed: int = 0
+    """Of the weights, the order of the batches and all else that is random, but not of the split."""
+    monitor: Literal["f1_weighted", "f1_macro"] = "f1_weighted"
+    """Validation score by which the best epoch is chosen; weighted is the paper's."""
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    transfer: TransferConfig = field(default_factory=TransferConfig)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain dicts, lists, strings and numbers."""
+        return asdict(self)
+
+    def digest(self) -> str:
+        """A digest of every field that can change a result; not of where files lie or what it runs on."""
+        fields = self.as_dict()
+        for section, names in PLACES.items():
+            for name in names:
+                del fields[section][name]
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+PLACES = {"data": ("root",), "trainer": ("accelerator",), "transfer": ("allow_simulated",)}
+"""Fields that say where and on what, not what: a run keeps its name when it moves."""
+
+RECIPES: dict[str, dict[str, object]] = {
+    "paper": {},
+    "modern": {
+        "data.scale": "millivolt",
+        "optim.optimizer": "adamw",
+        "optim.lr": 3e-3,
+        "optim.weight_decay": 0.01,
+        "optim.schedule": "one_cycle",
+        "optim.batch_size": 128,
+        "optim.max_epochs": 20,
+        "optim.min_updates": 400,
+    },
+}
+"""Named sets of fields. `paper`, the default of every field: per-lead min-max, Adam at 0.01, batch 256, 100 epochs
+(Nguyen and Do 2024, arXiv 2402.02021). `modern`: a fixed millivolt scale, AdamW, one cycle to 0.003, batch 128."""
+
+
+def make_config(
+    phase: Phase,
+    corpus: str,
+    *,
+    recipe: str = "paper",
+    backbone: str | None = None,
+    seed: int | None = None,
+    upstream: str | None = None,
+    overrides: Overrides = (),
+) -> RunConfig:
+    """Build a configuration: the recipe's fields, then the arguments, then the overrides.
+
+    Args:
+        phase: What the run does.
+        corpus: The corpus it trains on.
+        recipe: A key of `RECIPES`.
+        backbone: See `ModelConfig.backbone`.
+        seed: See `RunConfig.seed`.
+        upstream: See `TransferConfig.upstream`.
+        overrides: Dotted fields, `optim.lr=1e-3`.
+
+    Raises:
+        ConfigError: An unknown recipe or field, or a value that does not fit it.
+    """
+    if recipe not in RECIPES:
+        raise ConfigError(f"there is no recipe {recipe!r}: there are {', '.join(RECIPES)}")
+    fields: dict[str, object] = {"phase": phase, "recipe": recipe, "data.corpus": corpus, **RECIPES[recipe]}
+    given = {"model.backbone": backbone, "seed": seed, "transfer.upstream": upstream}
+    fields |= {name: value for name, value in given.items() if value is not None}
+    return config_from({}, fields, overrides)
+
+
+def config_from(tree: Mapping[str, object], *layers: Overrides) -> RunConfig:
+    """Read a configuration from nested fields and layers of dotted overrides.
+
+    Args:
+        tree: Nested fields as `RunConfig.as_dict` gives them; missing ones take their defaults.
+        *layers: Dotted overrides, each layer over the ones before.
+
+    Raises:
+        ConfigError: An unknown field (with the one that was probably meant), or a value that does not fit.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    OmegaConf.clear_resolver("oc.env")  # or ${oc.env:SECRET} would end up in a saved file
+    try:
+        config = OmegaConf.merge(OmegaConf.structured(RunConfig), OmegaConf.create(dict(tree)))
+        for layer in layers:
+            if isinstance(layer, Mapping):
+                for name, value in layer.items():
+                    OmegaConf.update(config, name, value)
+            else:
+                config = OmegaConf.merge(config, OmegaConf.from_dotlist(_checked(layer)))
+        return cast(RunConfig, OmegaConf.to_object(config))
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error).splitlines()[0] + _where(error)) from error
+
+
+def _where(error: Exception) -> str:
+    name = getattr(error, "full_key", None)
+    return f" (in {name})" if name else ""
+
+
+def _checked(overrides: Sequence[str]) -> list[str]:
+    for item in overrides:
+        if "=" not in item:
+            raise ConfigError(f"an override is written field=value, as in optim.lr=1e-3; found {item!r}")
+    return list(overrides)
