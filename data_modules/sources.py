@@ -16,6 +16,11 @@ def data_root(root: str | Path | None = None) -> Path:
     return Path(root or os.environ.get("ECG_DATA_ROOT") or "data")
 
 
+def will_simulate(name: str, root: str | Path | None, source: Literal["auto", "real", "simulated"]) -> bool:
+    """Whether `open_corpus` would give a simulated corpus; costs no more than a look at the disk."""
+    return source == "simulated" or (source == "auto" and not corpus_named(name).is_present(data_root(root) / name))
+
+
 def open_corpus(
     name: str,
     *,
@@ -43,7 +48,7 @@ def open_corpus(
     """
     corpus_class = corpus_named(name)
     folder = data_root(root) / name
-    if source != "simulated" and corpus_class.is_present(folder):
+    if not will_simulate(name, root, source) and corpus_class.is_present(folder):
         return corpus_class(folder, label_set=label_set, sampling_rate=sampling_rate)
     if source == "real":
         spec = corpus_class.spec

@@ -133,9 +133,10 @@ class ECGClassifier(pl.LightningModule):
         num_records = len(batch["label"])
         self._loss_sum += loss.detach() * num_records
         self.num_trained += num_records
-        probability = logits.detach().float().sigmoid()
-        target = batch["label"].int()
-        self.train_f1.update(*((value.squeeze(1) if len(self.label_names) == 1 else value) for value in (probability, target)))
+        probability, target = logits.detach().float().sigmoid(), batch["label"].int()
+        if len(self.label_names) == 1:
+            probability, target = probability.squeeze(1), target.squeeze(1)
+        self.train_f1.update(probability, target)
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -143,10 +144,10 @@ class ECGClassifier(pl.LightningModule):
         self._collected = {part: [] for part in EVALUATED}
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Keep a batch's logits."""
-        logits = self(batch["signal"])
-        wide = logits if logits.dtype == torch.float64 else logits.float()
-        self._collected[EVALUATED[dataloader_idx]].append((batch["index"], wide, batch["label"]))
+        """Keep a batch's logits, computed at full precision also where training runs in bfloat16."""
+        with torch.autocast(self.device.type, enabled=False):
+            logits = self(batch["signal"])
+        self._collected[EVALUATED[dataloader_idx]].append((batch["index"], logits, batch["label"]))
 
     def on_validation_epoch_end(self) -> None:
         """Join what the processes collected, one row a record, and score it."""

@@ -1,0 +1,145 @@
+"""What a configuration stands for on this machine: real or simulated, from which upstream run, in which directory."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_modules.corpora import CORPORA
+from data_modules.sources import will_simulate
+from ecg_transfer.config import RunConfig
+from ecg_transfer.runs import Run, RunNotFoundError, find_runs, home, open_run, run_name
+
+
+class UpstreamError(ValueError):
+    """A pre-trained run that this fine-tuning cannot start from; the message names both sides."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """A configuration that names its upstream run, and the run it makes."""
+
+    config: RunConfig
+    run: Run
+    upstream: Run | None
+    simulated: bool
+
+
+def resolve(config: RunConfig, output: Path) -> Resolved:
+    """Find the upstream run and the run's own directory. Reads a few small files, no signal.
+
+    Args:
+        config: As the user gave it; its `transfer.upstream` may be a corpus name.
+        output: Where runs live.
+
+    Raises:
+        RunNotFoundError: The upstream has not been pre-trained; the message holds the command that does it.
+        UpstreamError: It does not fit, or several do.
+        ValueError: There is no such corpus.
+    """
+    data = config.data
+    simulated = will_simulate(data.corpus, data.root, data.source)
+    if config.phase != "finetune":
+        return Resolved(
+            config=config, run=Run(home(output, simulated=simulated) / run_name(config, None)), upstream=None,
+            simulated=simulated,
+        )
+    upstream = find_upstream(config, output, simulated=simulated)
+    config = deepcopy(config)
+    config.transfer.upstream = upstream.name
+    name = run_name(config, upstream.config.data.corpus)
+    return Resolved(
+        config=config, run=Run(home(output, simulated=simulated) / name), upstream=upstream, simulated=simulated
+    )
+
+
+def pretrain_config(config: RunConfig) -> RunConfig:
+    """The pre-training that belongs to a fine-tuning: the same recipe, backbone and seed on the upstream corpus."""
+    upstream = deepcopy(config)
+    upstream.phase = "pretrain"
+    upstream.data.corpus = str(config.transfer.upstream)
+    upstream.data.label_set = upstream.data.original_rate = upstream.data.unlabelled = None
+    upstream.data.subset = upstream.data.num_simulated = None
+    upstream.transfer = type(config.transfer)()
+    return upstream
+
+
+def find_upstream(config: RunConfig, output: Path, *, simulated: bool) -> Run:
+    """The finished pre-training that a fine-tuning starts from.
+
+    A corpus name stands for its one finished pre-training with this backbone and preprocessing; where there are
+    several, for the one with the same recipe and seed.
+
+    Args:
+        config: Of the fine-tuning.
+        output: Where runs live.
+        simulated: Whether the fine-tuning is on simulated ECGs.
+
+    Raises:
+        RunNotFoundError: There is none.
+        UpstreamError: It does not fit, or several do.
+    """
+    wanted = config.transfer.upstream
+    if wanted is None:
+        raise UpstreamError("a fine-tuning needs an upstream: --upstream CORPUS, or transfer.upstream=RUN")
+    if wanted in CORPORA:
+        upstream = _pretraining_on(wanted, config, output, simulated=simulated)
+    else:
+        upstream = open_run(wanted, output)
+    if not upstream.is_done:
+        raise UpstreamError(f"{upstream.path} is {upstream.status}: its command finishes it")
+    if (mismatch := _mismatch(upstream.config, config)) is not None:
+        raise UpstreamError(f"{upstream.name} does not fit: {mismatch}")
+    if upstream.manifest["data"]["simulated"] and not simulated and not config.transfer.allow_simulated:
+        raise UpstreamError(
+            f"{upstream.name} was pre-trained on simulated ECGs and {config.data.corpus} is real; "
+            "transfer.allow_simulated=true does it all the same"
+        )
+    return upstream
+
+
+def _pretraining_on(corpus: str, config: RunConfig, output: Path, *, simulated: bool) -> Run:
+    exact = Run(home(output, simulated=simulated) / run_name(pretrain_config(config), None))
+    if exact.is_done:
+        return exact
+    trained = [
+        run
+        for run in find_runs(output)
+        if run.name.startswith(f"pretrain-{corpus}-") and run.is_done and run.config.data.corpus == corpus
+    ]
+    fitting = [run for run in trained if _mismatch(run.config, config) is None]
+    fitting = [run for run in fitting if run.manifest["data"]["simulated"] == simulated] or fitting
+    for name in ("recipe", "seed"):
+        if len(fitting) > 1:
+            fitting = [run for run in fitting if getattr(run.config, name) == getattr(config, name)] or fitting
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        listed = ", ".join(run.name for run in fitting)
+        raise UpstreamError(f"several pre-trainings on {corpus} fit; name one of them with --upstream: {listed}")
+    others = "".join(f"; {run.name} does not fit: {_mismatch(run.config, config)}" for run in trained[:3])
+    raise RunNotFoundError(
+        f"no finished pre-training of {config.model.backbone} on {corpus} in {output}{others}. Make it with: "
+        f"{_command(config)} (or add --with-pretrain)"
+    )
+
+
+def _command(config: RunConfig) -> str:
+    words = ["ecg-transfer pretrain", str(config.transfer.upstream), f"--backbone {config.model.backbone}"]
+    if config.recipe != "paper":
+        words.append(f"--recipe {config.recipe}")
+    if config.seed:
+        words.append(f"--seed {config.seed}")
+    return " ".join(words)
+
+
+def _mismatch(upstream: RunConfig, downstream: RunConfig) -> str | None:
+    """In what an upstream's inputs differ from a downstream's; None when its backbone can be taken over."""
+    if upstream.model.backbone != downstream.model.backbone:
+        return f"it is a {upstream.model.backbone}, a {downstream.model.backbone} is wanted"
+    for name in ("sampling_rate", "num_samples", "scale"):
+        theirs, ours = getattr(upstream.data, name), getattr(downstream.data, name)
+        if theirs != ours:
+            return f"it was trained with data.{name}={theirs}, this run has data.{name}={ours}"
+    return None

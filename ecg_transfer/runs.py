@@ -1,0 +1,229 @@
+"""The run directory: its name, its files, what they say, and finding runs among many."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ecg_transfer.config import RunConfig, config_from
+from ecg_transfer.curve import read_curve, time_to_targets
+from ecg_transfer.files import write_atomically, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ecg_transfer.classifier import ECGClassifier
+    from ecg_transfer.metrics import Scores
+    from ecg_transfer.predictions import Predictions
+
+DEFAULT_OUTPUT = Path("checkpoints")
+"""Where runs live unless told otherwise."""
+
+SCORE_NAMES = ("val_selected", "last_epoch", "best_on_test")
+"""The three scores of every run: of the epoch chosen on validation (the headline), of the last, and of the best epoch
+on the test set, as the paper reports."""
+
+SEALED = ("config.yaml", "manifest.json", "metrics.jsonl", "scores.json", "predictions.npz", "best.ckpt")
+"""The files that `DONE` vouches for."""
+
+Status = Literal["done", "failed", "unfinished", "absent"]
+
+
+class RunNotFoundError(FileNotFoundError):
+    """There is no such run; the message says where it was looked for and which command makes it."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, read from its directory. What it is follows from its files alone.
+
+    Attributes:
+        path: The directory: `config.yaml`, `manifest.json`, `metrics.jsonl`, TensorBoard events, `best.ckpt`,
+            `last.ckpt` until it is done, `predictions.npz`, `scores.json`, `DONE`.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The directory's name."""
+        return self.path.name
+
+    @property
+    def status(self) -> Status:
+        """`done` when `DONE` is there and every file it vouches for has its size."""
+        if not (self.path / "config.yaml").exists():
+            return "absent"
+        done = _read_json(self.path / "DONE")
+        if done is not None and all(
+            _size(self.path / name) == entry["bytes"] for name, entry in done.get("files", {}).items()
+        ):
+            return "done"
+        return "failed" if (self.path / "FAILED").exists() else "unfinished"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run is complete."""
+        return self.status == "done"
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """The configuration it was made with."""
+        from omegaconf import OmegaConf
+
+        tree = OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml"))
+        if not isinstance(tree, dict):
+            raise RunNotFoundError(f"{self.path / 'config.yaml'} is no configuration")
+        return config_from({str(key): value for key, value in tree.items()})
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """Provenance: versions, hardware, data, parent, timings."""
+        return self._json("manifest.json")
+
+    @property
+    def curve(self) -> pd.DataFrame:
+        """One row an epoch; nested names are joined by `/`: `val/f1_weighted`, `test/f1/AF`."""
+        import pandas as pd
+
+        return pd.json_normalize(read_curve(self.path / "metrics.jsonl"), sep="/")
+
+    @cached_property
+    def results(self) -> dict[str, Any]:
+        """The content of `scores.json`."""
+        return self._json("scores.json")
+
+    @property
+    def scores(self) -> dict[str, Scores]:
+        """Test scores at a threshold of 0.5 by `SCORE_NAMES`."""
+        from ecg_transfer.metrics import Scores
+
+        return {name: Scores.from_dict(self.results[name]["test"]) for name in SCORE_NAMES}
+
+    @property
+    def convergence(self) -> dict[str, dict[str, float]]:
+        """Epochs, updates and seconds to 90, 95 and 99 % of the best validation score."""
+        return time_to_targets(read_curve(self.path / "metrics.jsonl"), "val", self.config.monitor)
+
+    @property
+    def predictions(self) -> dict[str, Predictions]:
+        """Logits by record id, by `<score name>/<part>`, `val_selected/test` say."""
+        from ecg_transfer.predictions import load_predictions
+
+        return load_predictions(self.path / "predictions.npz")[0]
+
+    def model(self, which: Literal["best", "last"] = "best") -> ECGClassifier:
+        """The classifier with the weights of the epoch chosen on validation, in evaluation mode, on the CPU."""
+        from ecg_transfer.classifier import load_classifier
+
+        return load_classifier(self.path / f"{which}.ckpt")
+
+    def seal(self) -> None:
+        """Declare the run complete: write `DONE` with the size and SHA-256 of every file it vouches for."""
+        files = {name: {"bytes": _size(self.path / name), "sha256": sha256(self.path / name)} for name in SEALED}
+        (self.path / "FAILED").unlink(missing_ok=True)
+        write_json(self.path / "DONE", {"run": self.name, "files": files})
+
+    def verify(self) -> list[str]:
+        """Names of the files that are not what `DONE` vouches for; reads them all."""
+        done = _read_json(self.path / "DONE") or {"files": dict.fromkeys(SEALED, {"sha256": None})}
+        return [name for name, entry in done["files"].items() if sha256(self.path / name) != entry["sha256"]]
+
+    def fail(self, error: BaseException) -> None:
+        """Leave a note of why the run could not be completed."""
+        write_json(self.path / "FAILED", {"error": type(error).__name__, "message": str(error)})
+
+    @property
+    def failure(self) -> str | None:
+        """Why the last attempt failed, if it did."""
+        note = _read_json(self.path / "FAILED")
+        return f"{note['error']}: {note['message']}" if note else None
+
+    def _json(self, name: str) -> dict[str, Any]:
+        content = _read_json(self.path / name)
+        if content is None:
+            raise RunNotFoundError(f"{self.path / name} is missing or torn: the run is {self.status}")
+        return content
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{name}</td><td>{scores.f1_weighted:.3f}</td><td>{scores.f1_macro:.3f}</td></tr>"
+            for name, scores in (self.scores.items() if self.is_done else ())
+        )
+        return f"<b>{self.name}</b> ({self.status})<table><tr><th></th><th>F1 weighted</th><th>F1 macro</th></tr>{rows}</table>"
+
+
+def run_name(config: RunConfig, upstream_corpus: str | None) -> str:
+    """The name of a configuration's run: readable, and ending in the digest that makes it unique."""
+    parts = [config.phase, config.data.corpus]
+    if upstream_corpus:
+        parts += ["from", upstream_corpus]
+    parts.append(re.sub(r"[^\w.]+", "-", config.model.backbone))
+    if config.data.subset is not None:
+        parts.append(f"n{config.data.subset:g}")
+    return "-".join([*parts, f"s{config.seed}", config.digest()[:8]])
+
+
+def home(output: Path, *, simulated: bool) -> Path:
+    """Where the runs on simulated and on real ECGs live, apart from each other."""
+    return output / ("simulated" if simulated else "real")
+
+
+def find_runs(output: Path = DEFAULT_OUTPUT) -> Iterator[Run]:
+    """Every run below a folder, by path."""
+    for config in sorted(output.glob("*/*/config.yaml")):
+        yield Run(config.parent)
+
+
+def open_run(name: str | Path, output: Path = DEFAULT_OUTPUT) -> Run:
+    """A run by its directory or by its name.
+
+    Raises:
+        RunNotFoundError: There is none.
+    """
+    if (Path(name) / "config.yaml").exists():
+        return Run(Path(name))
+    found = [run for run in find_runs(output) if run.name == str(name)]
+    if found:
+        return found[0]
+    known = ", ".join(run.name for run in find_runs(output)) or "none"
+    raise RunNotFoundError(f"there is no run {name} in {output}; there are: {known}")
+
+
+def save_config(path: Path, config: RunConfig) -> None:
+    """Write a configuration as YAML; no value of the environment is in it."""
+    from omegaconf import OmegaConf
+
+    with write_atomically(path) as stream:
+        stream.write(OmegaConf.to_yaml(config.as_dict(), sort_keys=False).encode())
+
+
+def sha256(path: Path) -> str | None:
+    """The SHA-256 of a file; None where there is none."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """The content of a JSON file; None where it is missing, empty or torn."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
