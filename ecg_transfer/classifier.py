@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -184,3 +185,15 @@ def _first_of_each(rows: Tensor) -> tuple[Tensor, Tensor]:
     is_first = torch.ones_like(ordered, dtype=torch.bool)
     is_first[1:] = ordered[1:] != ordered[:-1]
     return ordered[is_first], order[is_first]
+
+
+def load_classifier(path: Path) -> ECGClassifier:
+    """The classifier of a checkpoint, in evaluation mode on the CPU. Nothing but plain values and tensors is loaded.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no checkpoint {path}")
+    classifier = ECGClassifier.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    return classifier.eval()

@@ -1,0 +1,94 @@
+"""Scores from stored logits; and the logits themselves, computed on one device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from data_modules.datamodule import ECGDataModule
+from ecg_transfer.classifier import EVALUATED, ECGClassifier
+from ecg_transfer.curve import read_curve, time_to_targets
+from ecg_transfer.files import write_json
+from ecg_transfer.metrics import score, tune_thresholds
+from ecg_transfer.predictions import Predictions, load_predictions, save_predictions
+from ecg_transfer.runs import SCORE_NAMES, Run
+
+
+class LabelsMismatchError(ValueError):
+    """A model is to be evaluated on other labels than it was trained for."""
+
+
+def predict(classifier: ECGClassifier, datamodule: ECGDataModule, part: str, device: torch.device) -> Predictions:
+    """Logits of one part of a corpus, one row a record, on one device at full precision.
+
+    Args:
+        classifier: The model; it is put in evaluation mode on `device`.
+        datamodule: Set up.
+        part: `train`, `val` or `test`.
+        device: Where.
+
+    Raises:
+        LabelsMismatchError: The model's labels are not the data module's.
+    """
+    if classifier.label_names != datamodule.label_names:
+        raise LabelsMismatchError(
+            f"the model knows the labels {', '.join(classifier.label_names)}; "
+            f"{datamodule.corpus.spec.name} has {', '.join(datamodule.label_names)}"
+        )
+    classifier = classifier.eval().to(device)
+    dtype = next(classifier.parameters()).dtype
+    logits, rows = [], []
+    with torch.inference_mode():
+        for batch in datamodule.ordered_loader(part, sharded=False):
+            logits.append(classifier(batch["signal"].to(device, dtype)).cpu())
+            rows.append(batch["index"])
+    row_numbers = torch.cat(rows).numpy()
+    return Predictions(
+        record_ids=np.array([datamodule.record_ids[row] for row in row_numbers]),
+        groups=datamodule.groups[row_numbers],
+        logits=torch.cat(logits).numpy(),
+        targets=datamodule.labels[row_numbers],
+    )
+
+
+def write_scores(run: Run, datamodule: ECGDataModule, device: torch.device) -> None:
+    """Compute a trained run's final numbers and write `predictions.npz` and `scores.json`.
+
+    The headline comes from `best.ckpt` itself, on one device, whatever the training ran on.
+    """
+    predictions, epochs = load_predictions(run.path / "predictions.npz")
+    classifier = run.model()
+    for part in EVALUATED:
+        predictions[f"val_selected/{part}"] = predict(classifier, datamodule, part, device)
+    save_predictions(run.path / "predictions.npz", predictions, epochs)
+    write_json(run.path / "scores.json", summarise(run, predictions, epochs, datamodule.label_names))
+
+
+def summarise(
+    run: Run, predictions: dict[str, Predictions], epochs: dict[str, int], label_names: tuple[str, ...]
+) -> dict[str, Any]:
+    """The content of `scores.json`: the three scores, each at 0.5 and at thresholds tuned on validation.
+
+    Args:
+        run: Its configuration says which score is monitored; its curve, how soon that was reached.
+        predictions: By `<score name>/<part>`.
+        epochs: The epoch each comes from.
+        label_names: In column order.
+    """
+    monitor = run.config.monitor
+    results: dict[str, Any] = {"monitor": monitor, "label_names": list(label_names)}
+    for name in SCORE_NAMES:
+        val, test = predictions[f"{name}/val"], predictions[f"{name}/test"]
+        tuned = tune_thresholds(val.logits, val.targets)
+        results[name] = {
+            "epoch": epochs[f"{name}/test"],
+            "val": score(val.logits, val.targets, label_names).as_dict(),
+            "test": score(test.logits, test.targets, label_names).as_dict(),
+            "test_tuned": score(test.logits, test.targets, label_names, tuned).as_dict(),
+        }
+    headline, paper = (results[name]["test"][monitor] for name in ("val_selected", "best_on_test"))
+    results["optimism"] = paper - headline
+    results["time_to_targets"] = time_to_targets(read_curve(run.path / "metrics.jsonl"), "val", monitor)
+    return results

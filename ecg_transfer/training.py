@@ -1,0 +1,303 @@
+"""One run from start to end: pre-train, fine-tune or train from scratch, and evaluate."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from data_modules.datamodule import ECGDataModule
+from ecg_transfer.callbacks.checkpoints import AtomicCheckpointIO, BestF1, LastEpoch
+from ecg_transfer.callbacks.convergence import Convergence
+from ecg_transfer.callbacks.epoch_seed import EpochSeed
+from ecg_transfer.callbacks.finite_loss import FiniteLoss
+from ecg_transfer.callbacks.save_predictions import SavePredictions
+from ecg_transfer.classifier import ECGClassifier
+from ecg_transfer.config import Overrides, RunConfig, make_config
+from ecg_transfer.evaluation import write_scores
+from ecg_transfer.files import write_json
+from ecg_transfer.provenance import provenance
+from ecg_transfer.resolve import Resolved, pretrain_config, resolve
+from ecg_transfer.runs import DEFAULT_OUTPUT, Run, RunNotFoundError, save_config, sha256
+
+PRECISION = {32: "32-true", "bf16": "bf16-mixed", 64: "64-true"}
+"""Lightning's names of our precisions."""
+
+
+def pretrain(
+    corpus: str,
+    *,
+    backbone: str | None = None,
+    recipe: str = "paper",
+    seed: int | None = None,
+    overrides: Overrides = (),
+    output: str | Path = DEFAULT_OUTPUT,
+    progress: bool | None = None,
+) -> Run:
+    """Train a model on an upstream corpus; `finetune` starts from its backbone.
+
+    Args:
+        corpus: Name of the corpus.
+        backbone: A key of `BACKBONES`, or `package.module:factory`.
+        recipe: `paper` or `modern`.
+        seed: Of everything random but the split.
+        overrides: Any field of `RunConfig`, `{"optim.max_epochs": 5}` or `["optim.max_epochs=5"]`.
+        output: Where runs live.
+        progress: Whether to show bars; None shows them where there is a terminal.
+
+    Returns:
+        The finished run. If the same configuration was run before, that run, at once.
+    """
+    config = make_config("pretrain", corpus, recipe=recipe, backbone=backbone, seed=seed, overrides=overrides)
+    return train(config, output=output, progress=progress)
+
+
+def finetune(
+    corpus: str,
+    *,
+    upstream: str,
+    backbone: str | None = None,
+    recipe: str = "paper",
+    seed: int | None = None,
+    overrides: Overrides = (),
+    output: str | Path = DEFAULT_OUTPUT,
+    progress: bool | None = None,
+    with_pretrain: bool = False,
+) -> Run:
+    """Train on a downstream corpus, starting from a pre-trained backbone and a new head.
+
+    Args:
+        corpus: Name of the downstream corpus.
+        upstream: A corpus name, whose pre-training is looked up; or a run's name or directory.
+        backbone: As the upstream's.
+        recipe: As for `pretrain`.
+        seed: As for `pretrain`.
+        overrides: As for `pretrain`.
+        output: As for `pretrain`.
+        progress: As for `pretrain`.
+        with_pretrain: Pre-train first where the upstream run is missing, with the same recipe, seed and overrides.
+
+    Raises:
+        RunNotFoundError: The upstream run is missing; the message says which command makes it.
+        UpstreamError: It does not fit.
+    """
+    config = make_config(
+        "finetune", corpus, recipe=recipe, backbone=backbone, seed=seed, upstream=upstream, overrides=overrides
+    )
+    return train(config, output=output, progress=progress, with_pretrain=with_pretrain)
+
+
+def train_from_scratch(
+    corpus: str,
+    *,
+    backbone: str | None = None,
+    recipe: str = "paper",
+    seed: int | None = None,
+    overrides: Overrides = (),
+    output: str | Path = DEFAULT_OUTPUT,
+    progress: bool | None = None,
+) -> Run:
+    """Train on a downstream corpus from random weights: the arm that a fine-tuning is compared with.
+
+    With the same seed it has the same head, the same batches in the same order and the same split as the fine-tuning.
+    Arguments and result are those of `pretrain`.
+    """
+    config = make_config("scratch", corpus, recipe=recipe, backbone=backbone, seed=seed, overrides=overrides)
+    return train(config, output=output, progress=progress)
+
+
+def train(
+    config: RunConfig,
+    *,
+    output: str | Path = DEFAULT_OUTPUT,
+    progress: bool | None = None,
+    with_pretrain: bool = False,
+) -> Run:
+    """Bring the run of a configuration to its end: start it, resume it, or find it done.
+
+    Args:
+        config: What to run.
+        output: Where runs live.
+        progress: Whether to show bars; None shows them where there is a terminal.
+        with_pretrain: Pre-train first where the upstream run is missing.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        KeyboardInterrupt, SIGTERMException: It was interrupted; the same call resumes it at its last whole epoch.
+    """
+    try:
+        resolved = resolve(config, Path(output))
+    except RunNotFoundError:
+        if not (with_pretrain and config.phase == "finetune"):
+            raise
+        train(pretrain_config(config), output=output, progress=progress)
+        resolved = resolve(config, Path(output))
+    run = resolved.run
+    if run.is_done:
+        return run
+    _quiet_lightning()
+    try:
+        _fit_and_score(resolved, progress=progress)
+    except (KeyboardInterrupt, SIGTERMException):
+        raise
+    except Exception as error:
+        if run.path.exists():
+            run.fail(error)
+        raise
+    return run
+
+
+def _fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
+    config, run = resolved.config, resolved.run
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    datamodule = ECGDataModule(
+        config.data, batch_size=config.optim.batch_size, seed=config.seed, progress=progress
+    )
+    datamodule.prepare_data()
+    datamodule.setup()
+    num_epochs = config.optim.num_epochs(len(datamodule.train_dataloader()))
+    classifier = ECGClassifier(
+        config.model.backbone, datamodule.label_names, num_samples=config.data.num_samples, optim=config.optim
+    )
+    num_loaded = _load_upstream(classifier, resolved.upstream)
+    trainer = _trainer(config, run, datamodule, num_epochs, progress)
+    last = run.path / "last.ckpt"
+    if trainer.is_global_zero:
+        run.path.mkdir(parents=True, exist_ok=True)
+        if not last.exists():
+            _clear(run)
+        save_config(run.path / "config.yaml", config)
+        manifest = _manifest(resolved, datamodule, classifier, num_loaded, num_epochs)
+        write_json(run.path / "manifest.json", manifest)
+    started = time.perf_counter()
+    _fit(trainer, classifier, datamodule, last if last.exists() else None)
+    if not trainer.is_global_zero:
+        return
+    write_scores(run, datamodule, device=trainer.strategy.root_device)
+    manifest["finished"] = _now()
+    manifest["attempts"][-1]["seconds"] = round(time.perf_counter() - started, 1)
+    write_json(run.path / "manifest.json", manifest)
+    run.seal()
+    last.unlink()
+
+
+def _fit(trainer: pl.Trainer, classifier: ECGClassifier, datamodule: ECGDataModule, last: Path | None) -> None:
+    """Fit, and let an interruption be seen: Lightning turns Ctrl-C into an exit of its own."""
+    try:
+        trainer.fit(classifier, datamodule=datamodule, ckpt_path=last, weights_only=True)
+    except SIGTERMException:
+        raise
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
+
+
+def _trainer(
+    config: RunConfig, run: Run, datamodule: ECGDataModule, num_epochs: int, progress: bool | None
+) -> pl.Trainer:
+    num_devices = config.trainer.devices * config.trainer.num_nodes
+    show_bar = sys.stderr.isatty() if progress is None else progress
+    return pl.Trainer(
+        accelerator=config.trainer.accelerator,
+        devices=config.trainer.devices,
+        num_nodes=config.trainer.num_nodes,
+        strategy="ddp" if num_devices > 1 else "auto",
+        sync_batchnorm=num_devices > 1 and torch.cuda.is_available() and config.trainer.accelerator != "cpu",
+        precision=PRECISION[config.trainer.precision],  # type: ignore[arg-type]
+        deterministic=config.trainer.deterministic,
+        gradient_clip_val=config.optim.gradient_clip,
+        max_epochs=num_epochs,
+        callbacks=_callbacks(config, run, datamodule, show_bar),
+        logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
+        plugins=[AtomicCheckpointIO(), *([LightningEnvironment()] if num_devices == 1 else [])],
+        default_root_dir=run.path,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        enable_progress_bar=show_bar,
+        log_every_n_steps=sys.maxsize,
+    )
+
+
+def _callbacks(config: RunConfig, run: Run, datamodule: ECGDataModule, show_bar: bool) -> list[Callback]:
+    patience = config.optim.early_stop_patience
+    return [
+        EpochSeed(config.seed),
+        FiniteLoss(lambda row: datamodule.record_ids[row]),
+        Convergence(run.path / "metrics.jsonl"),
+        SavePredictions(run.path / "predictions.npz", config.monitor),
+        *([EarlyStopping(f"val/{config.monitor}", mode="max", patience=patience)] if patience else []),
+        *([TQDMProgressBar(refresh_rate=1)] if show_bar else []),
+        BestF1(run.path, config.monitor),
+        LastEpoch(run.path),
+    ]
+
+
+def _load_upstream(classifier: ECGClassifier, upstream: Run | None) -> int:
+    if upstream is None:
+        return 0
+    return classifier.load_backbone(upstream.model().state_dict())
+
+
+def _clear(run: Run) -> None:
+    """Remove what an attempt left that ended before its first whole epoch."""
+    for name in ("metrics.jsonl", "predictions.npz", "scores.json", "best.ckpt", "DONE", "FAILED"):
+        (run.path / name).unlink(missing_ok=True)
+    for events in sorted((run.path / "tensorboard").glob("events.*")):
+        events.unlink()
+
+
+def _manifest(
+    resolved: Resolved, datamodule: ECGDataModule, classifier: ECGClassifier, num_loaded: int, num_epochs: int
+) -> dict[str, Any]:
+    before = resolved.run.manifest["attempts"] if (resolved.run.path / "manifest.json").exists() else []
+    upstream = resolved.upstream
+    return {
+        "run": resolved.run.name,
+        "config_digest": resolved.config.digest(),
+        "data": datamodule.summary(),
+        "model": {
+            "backbone_parameters": sum(value.numel() for value in classifier.backbone.parameters()),
+            "head_parameters": sum(value.numel() for value in classifier.head.parameters()),
+            "numbers_from_upstream": num_loaded,
+        },
+        "upstream": None
+        if upstream is None
+        else {
+            "run": upstream.name,
+            "corpus": upstream.config.data.corpus,
+            "simulated": upstream.manifest["data"]["simulated"],
+            "weights_sha256": sha256(upstream.path / "best.ckpt"),
+            "data_digest": upstream.manifest["data"]["digest"],
+        },
+        "num_epochs": num_epochs,
+        "updates_per_epoch": len(datamodule.train_dataloader()),
+        "seeds": {
+            "run": resolved.config.seed,
+            "split": resolved.config.data.split_seed,
+            "subset": resolved.config.data.subset_seed,
+        },
+        **provenance(),
+        "attempts": [*before, {"started": _now()}],
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _quiet_lightning() -> None:
+    """Warnings only: Lightning's notes on devices and tips would hide what a run says of itself."""
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
