@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from data_modules.corpus import Record, RecordError
+from data_modules.corpus import LEAD_NAMES, Record, RecordError
 
 REASONS = {
     "unreadable": "a file of the record cannot be read",
@@ -89,9 +89,7 @@ def identity_residual(signal: NDArray[np.float32]) -> float:
         of the limb leads about their means; 0 where they are flat.
     """
     one, two, three, avr, avl, avf = signal[:6]
-    residuals = np.stack(
-        [three - two + one, avr + (one + two) / 2, avl - (one - three) / 2, avf - (two + three) / 2]
-    )
+    residuals = np.stack([three - two + one, avr + (one + two) / 2, avl - (one - three) / 2, avf - (two + three) / 2])
     scale = float(np.sqrt(signal[:6].var(axis=1).mean()))
     return float(residuals.std(axis=1).max()) / scale if scale > 0 else 0.0
 
@@ -143,10 +141,8 @@ def _fill_gaps(record: Record) -> tuple[NDArray[np.float32], list[str]]:
     for lead in np.flatnonzero(~finite.all(axis=1)):
         seconds = longest_run(~finite[lead]) / record.sampling_rate
         if seconds > MAX_GAP_SECONDS:
-            raise RecordError(
-                "missing_samples",
-                f"{record.record_id} lacks {seconds:g} s in a row of lead {lead + 1}, at most {MAX_GAP_SECONDS} s are filled",
-            )
+            found = f"{record.record_id} lacks {seconds:g} s in a row of lead {LEAD_NAMES[lead]}"
+            raise RecordError("missing_samples", f"{found}, at most {MAX_GAP_SECONDS} s are filled")
         (present,) = np.nonzero(finite[lead])
         (absent,) = np.nonzero(~finite[lead])
         signal[lead, absent] = np.interp(absent, present, signal[lead, present])

@@ -1,31 +1,35 @@
-"""One WFDB record: its header checked before anything is allocated, format 16 read fast, the rest through wfdb.
+"""The signals of a WFDB record: format 16 read fast, every other format through wfdb.
 
-Header and signal formats: https://wfdb.io/spec/header-files.html and https://wfdb.io/spec/signal-files.html.
+Formats: https://wfdb.io/spec/signal-files.html.
 """
 
 from __future__ import annotations
 
 import operator
-import re
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.corpus import LEAD_NAMES, RecordError
+from data_modules.wfdb_header import MAX_VALUES, UNITS_PER_MILLIVOLT, Header, SignalLine, read_header
 
-MAX_HEADER_BYTES = 64 * 1024
-MAX_SIGNALS = 64
-MAX_SEGMENTS = 1024
-MAX_VALUES = 2**26
-"""Samples times signals of one record: half an hour of 12 leads at 2500 Hz, and 512 MiB where wfdb reads them."""
+if TYPE_CHECKING:
+    import wfdb
 
-_UNITS_PER_MILLIVOLT = {"mv": 1.0, "uv": 1e3, "µv": 1e3, "μv": 1e3, "v": 1e-3}
+__all__ = [
+    "Header",
+    "SignalLine",
+    "checksums_agree",
+    "read_codes",
+    "read_header",
+    "read_signal",
+    "select_leads",
+    "to_millivolts",
+]
 
 _BYTES_PER_SAMPLE = {
     **dict.fromkeys(("8", "80"), 1.0),
@@ -43,177 +47,6 @@ _MISSING_CODE = {
     "32": -(2**31),
 }
 """What stands for "no sample": the lowest code of a format."""
-
-_PLAIN_NAME = re.compile(r"\w[\w-]*(?:\.[\w-]+)*", re.ASCII)
-_RECORD_LINE = re.compile(
-    r"(?P<name>[\w.-]+)(?:/(?P<segments>\d+))?\s+(?P<signals>\d+)"
-    r"(?:\s+(?P<rate>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)(?:/\S*)?(?:\s+(?P<samples>\d+)(?:\s.*)?)?)?",
-    re.ASCII,
-)
-_STORAGE = re.compile(
-    r"(?P<format>\d+)(?:x(?P<frame>\d+))?(?::(?P<skew>\d+))?(?:\+(?P<offset>\d+))?", re.ASCII
-)
-_SCALE = re.compile(
-    r"(?P<gain>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf))?(?:\((?P<baseline>-?\d+)\))?(?:/(?P<units>\S+))?",
-    re.IGNORECASE,
-)
-
-
-class Storage(NamedTuple):
-    """How a signal lies in its file."""
-
-    format: str
-    samples_per_frame: int
-    skew: int
-    byte_offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class SignalLine:
-    """One signal as its header line describes it."""
-
-    file_name: str
-    storage: Storage
-    gain: float
-    """A/D units per millivolt, whatever unit the header uses; NaN where it gives none or an unknown unit."""
-    baseline: int
-    """The code that stands for 0 mV."""
-    initial_value: int | None
-    checksum: int | None
-    """Sum of all codes, modulo 2^16; headers write it signed or unsigned."""
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """A record's `.hea` file, checked."""
-
-    path: Path
-    sampling_rate: float
-    """Hz."""
-    num_samples: int | None
-    """Per signal; None where the header leaves it to the file's size."""
-    signals: tuple[SignalLine, ...]
-    segments: tuple[tuple[str, int], ...]
-    """Name and length of each segment of a multi-segment record, whose `signals` are empty; otherwise empty."""
-    comments: tuple[str, ...]
-    """Comment lines without `#` and surrounding space."""
-
-    def comment(self, key: str) -> str | None:
-        """Give the text after `key:` in the first comment that starts so (any case), or None."""
-        prefix = f"{key.casefold()}:"
-        return next((c[len(prefix) :].strip() for c in self.comments if c.casefold().startswith(prefix)), None)
-
-
-def read_header(path: Path) -> Header:
-    """Read and check one header. Nothing it names is opened.
-
-    A first line such as `E00271.mat 12 500 5000`, which wfdb refuses, is accepted: Georgia's older copies have it.
-
-    Args:
-        path: The `.hea` file.
-
-    Raises:
-        RecordError: `header`, if it breaks the format, its numbers are out of bounds, or it names files outside its
-            folder; `unreadable`, if the operating system says so.
-    """
-    try:
-        with path.open("rb", buffering=0) as file:
-            raw = file.read(MAX_HEADER_BYTES + 1)
-    except OSError as error:
-        raise RecordError("unreadable", f"{path.name}: {error.strerror or error}") from error
-    if len(raw) > MAX_HEADER_BYTES:
-        raise RecordError("header", f"{path.name} is longer than {MAX_HEADER_BYTES} bytes, no header is")
-    lines: list[str] = []
-    comments: list[str] = []
-    for line in map(str.strip, raw.decode("utf-8", errors="replace").splitlines()):
-        if line.startswith("#"):
-            comments.append(line[1:].lstrip())
-        elif line:
-            lines.append(line)
-    try:
-        return _parse(path, lines, tuple(comments))
-    except ValueError as error:
-        if isinstance(error, RecordError):
-            raise
-        raise RecordError("header", f"{path.name}: {error}") from error
-
-
-def _parse(path: Path, lines: list[str], comments: tuple[str, ...]) -> Header:
-    match = _RECORD_LINE.fullmatch(lines[0]) if lines else None
-    if match is None:
-        raise ValueError(f"no record line (name, number of signals, rate, samples) but {lines[0][:80] if lines else ''!r}")
-    num_signals = int(match["signals"])
-    num_samples = int(match["samples"] or 0) or None
-    rate = float(match["rate"] or 250)  # the format's own default
-    if not 1 <= num_signals <= MAX_SIGNALS:
-        raise ValueError(f"{num_signals} signals, expected 1 to {MAX_SIGNALS}")
-    if not 1 <= rate <= 10_000:
-        raise ValueError(f"a sampling rate of {rate:g} Hz, expected 1 to 10000")
-    if num_signals * (num_samples or 1) > MAX_VALUES:
-        raise ValueError(f"{num_signals} signals of {num_samples} samples, more than {MAX_VALUES} values")
-    segments: tuple[tuple[str, int], ...] = ()
-    signals: tuple[SignalLine, ...] = ()
-    num_lines = int(match["segments"]) if match["segments"] else num_signals
-    if len(lines) - 1 != num_lines:
-        raise ValueError(f"{len(lines) - 1} lines after the first, expected {num_lines}")
-    if match["segments"]:
-        segments = tuple(_parse_segment(line) for line in lines[1:])
-    else:
-        signals = tuple(_parse_signal(line) for line in lines[1:])
-    return Header(path, rate, num_samples, signals, segments, comments)
-
-
-def _parse_segment(line: str) -> tuple[str, int]:
-    name, length = line.split()
-    if name != "~" and not _PLAIN_NAME.fullmatch(name):
-        raise ValueError(f"segment {name[:80]!r} is no plain name in the header's own folder")
-    return name, int(length)
-
-
-def _parse_signal(line: str) -> SignalLine:
-    # file, format, gain, ADC resolution, ADC zero, initial value, checksum, block size, name
-    fields = line.split(None, 8)
-    if len(fields) < 2:
-        raise ValueError(f"no signal line but {line[:80]!r}")
-    if not _PLAIN_NAME.fullmatch(fields[0]):
-        raise ValueError(f"signal file {fields[0][:80]!r} is no plain name in the header's own folder")
-    numbers = [int(text) for text in fields[3:8]]
-    gain, baseline = _parse_scale(fields[2] if len(fields) > 2 else "")
-    if baseline is None:
-        baseline = numbers[1] if len(numbers) > 1 else 0
-    return SignalLine(
-        file_name=fields[0],
-        storage=_parse_storage(fields[1]),
-        gain=gain,
-        baseline=baseline,
-        initial_value=numbers[2] if len(numbers) > 2 else None,
-        checksum=numbers[3] if len(numbers) > 3 else None,
-        name=fields[8].strip() if len(fields) > 8 else "",
-    )
-
-
-@lru_cache(maxsize=256)
-def _parse_storage(text: str) -> Storage:
-    match = _STORAGE.fullmatch(text)
-    if match is None:
-        raise ValueError(f"no signal format but {text[:80]!r}")
-    storage = Storage(
-        match["format"], int(match["frame"] or 1), int(match["skew"] or 0), int(match["offset"] or 0)
-    )
-    if not 1 <= storage.samples_per_frame <= 1000 or storage.skew > 10_000:
-        raise ValueError(f"{text[:80]!r} asks for frames or a skew that no ECG has")
-    return storage
-
-
-@lru_cache(maxsize=256)
-def _parse_scale(text: str) -> tuple[float, int | None]:
-    match = _SCALE.fullmatch(text)
-    if match is None:
-        raise ValueError(f"no gain but {text[:80]!r}")
-    units = _UNITS_PER_MILLIVOLT.get((match["units"] or "mV").lower(), np.nan)
-    gain = float(match["gain"] or "nan") * units
-    return gain, int(match["baseline"]) if match["baseline"] else None
 
 
 def select_leads(header: Header, leads: Sequence[str] | None) -> tuple[SignalLine, ...]:
@@ -323,7 +156,7 @@ def _read_codes_with_wfdb(header: Header, lines: Sequence[SignalLine]) -> NDArra
     return np.ascontiguousarray(np.asarray(record.d_signal, dtype=np.int64).T)
 
 
-def _rdrecord(path: Path, **options: Any) -> Any:
+def _rdrecord(path: Path, **options: object) -> wfdb.Record:
     import wfdb  # slow to import, and most corpora never need it
 
     try:
@@ -337,9 +170,9 @@ def to_millivolts(
 ) -> NDArray[np.float32]:
     """Turn codes into millivolts, the code for "no sample" into NaN.
 
-    Bit for bit what wfdb does with `return_res=32`: baseline subtracted and the difference divided by the gain, each
-    in double precision and rounded to float32. A float32 quotient of float32 operands is that same number (53 bits
-    are more than twice 24 and 2), so that double precision is needed only where the operands are no float32.
+    Bit for bit what wfdb does with `return_res=32`: the code is rounded to float32, the baseline subtracted and the
+    difference divided by the gain, each in double precision and rounded to float32. A float32 division gives that same
+    number where the gain is a float32 (53 bits are more than twice 24 and 2), at half the time.
 
     Args:
         codes: (signals, samples).
@@ -352,12 +185,11 @@ def to_millivolts(
     gains = np.array([line.gain if gain is None else gain for line in lines])[:, None]
     baselines = np.array([line.baseline for line in lines])[:, None]
     missing = [_MISSING_CODE.get(line.storage.format) for line in lines]
-    exact = codes.dtype == np.int16 and abs(baselines).max() < 2**23 and (gains == gains.astype(np.float32)).all()
-    dtype = np.float32 if exact else np.float64
+    narrow = gains.astype(np.float32)
     signal = codes.astype(np.float32)
     if baselines.any():
-        signal = (signal - baselines.astype(dtype)).astype(np.float32)
-    signal = np.divide(signal, gains.astype(dtype)).astype(np.float32, copy=False)
+        np.subtract(signal, baselines, out=signal, casting="same_kind")
+    np.divide(signal, narrow if (narrow == gains).all() else gains, out=signal, casting="same_kind")
     for lead, (code, lowest) in enumerate(zip(missing, codes.min(axis=1), strict=True)):
         if lowest == code:
             signal[lead, codes[lead] == code] = np.nan
@@ -404,7 +236,7 @@ def _read_segments(header: Header, leads: Sequence[str] | None) -> NDArray[np.fl
             for file_name in {line.file_name for line in segment.signals if line.file_name != "~"}:
                 _checked_size(segment, [line for line in segment.signals if line.file_name == file_name])
     record = _rdrecord(header.path, physical=True, return_res=32)
-    scales = [_UNITS_PER_MILLIVOLT.get((unit or "mV").lower(), np.nan) for unit in record.units]
+    scales = [UNITS_PER_MILLIVOLT.get((unit or "mV").lower(), np.nan) for unit in record.units]
     if not np.isfinite(scales).all():
         raise RecordError("gain", f"{header.path.name}: units {', '.join(record.units)} are no voltages")
     position = {name.casefold(): index for index, name in enumerate(record.sig_name)}
@@ -413,5 +245,6 @@ def _read_segments(header: Header, leads: Sequence[str] | None) -> NDArray[np.fl
         found = ", ".join(record.sig_name)
         raise RecordError("missing_leads", f"{header.path.name} has no {', '.join(missing)}; it has: {found}")
     order = [position[lead.casefold()] for lead in leads] if leads else list(range(record.n_sig))
-    signal = record.p_signal.T / np.array(scales, dtype=np.float32)[:, None]
-    return np.ascontiguousarray(signal[order], dtype=np.float32)
+    signal: NDArray[np.float32] = (record.p_signal.T / np.array(scales)[:, None]).astype(np.float32)
+    selected: NDArray[np.float32] = signal[order]
+    return selected
