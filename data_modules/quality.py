@@ -41,6 +41,9 @@ NOTES = {
 MAX_GAP_SECONDS = 0.04
 """Longest gap that is interpolated: half a normal QRS complex."""
 
+FLAT_MILLIVOLTS = 0.002
+"""A lead that in half of its seconds moves by no more than this (two steps of the usual converter) is flat."""
+
 MAX_FLAT_LEADS = 6
 """A record with more flat leads than this is set aside."""
 
@@ -54,6 +57,24 @@ SATURATED_SECONDS = 0.2
 """Time at one extreme value after which a lead counts as saturated: longer than any wave's peak."""
 
 
+def heights(signal: NDArray[np.float32], sampling_rate: int) -> NDArray[np.float32]:
+    """Peak-to-peak voltage of each lead within each whole second.
+
+    Args:
+        signal: Millivolts, (leads, samples) with samples > 0; NaN is left out.
+        sampling_rate: Hz.
+
+    Returns:
+        (leads, seconds); one column for a signal shorter than a second; NaN where a second holds no sample.
+    """
+    num_leads, num_samples = signal.shape
+    window = min(sampling_rate, num_samples)
+    windows = signal[:, : num_samples // window * window].reshape(num_leads, -1, window)
+    # fmax and fmin skip NaN, as np.nanmax does at a tenth of the speed
+    result: NDArray[np.float32] = np.fmax.reduce(windows, axis=2) - np.fmin.reduce(windows, axis=2)
+    return result
+
+
 def typical_amplitude(signal: NDArray[np.float32], sampling_rate: int) -> float:
     """Median, over leads and whole seconds, of the peak-to-peak voltage within that second.
 
@@ -61,21 +82,15 @@ def typical_amplitude(signal: NDArray[np.float32], sampling_rate: int) -> float:
     leads hardly move it.
 
     Args:
-        signal: Millivolts, (leads, samples); NaN is left out.
+        signal: Millivolts, (leads, samples) with samples > 0; NaN is left out.
         sampling_rate: Hz.
 
     Returns:
-        Millivolts; NaN where nothing is there to measure.
+        Millivolts; NaN where every sample is missing.
     """
-    num_leads, num_samples = signal.shape
-    window = min(sampling_rate, num_samples)
-    if window == 0 or num_leads == 0:
-        return float("nan")
-    windows = signal[:, : num_samples // window * window].reshape(num_leads, -1, window)
-    # fmax and fmin skip NaN, as np.nanmax does at a tenth of the speed
-    heights = np.fmax.reduce(windows, axis=2) - np.fmin.reduce(windows, axis=2)
-    heights = heights[np.isfinite(heights)]
-    return float(np.median(heights)) if heights.size else float("nan")
+    measured = heights(signal, sampling_rate)
+    measured = measured[np.isfinite(measured)]
+    return float(np.median(measured)) if measured.size else float("nan")
 
 
 def identity_residual(signal: NDArray[np.float32]) -> float:
@@ -112,11 +127,11 @@ def screen(record: Record, min_seconds: float | None = None) -> Record:
     if num_samples == 0 or (min_seconds is not None and seconds < min_seconds):
         raise RecordError("short", f"{record.record_id} is {seconds:g} s long, {min_seconds or 0:g} s are needed")
     signal, notes = _fill_gaps(record)
-    highest, lowest = signal.max(axis=1), signal.min(axis=1)
-    num_flat = int((highest == lowest).sum())
+    height = heights(signal, record.sampling_rate)
+    num_flat = int((np.median(height, axis=1) <= FLAT_MILLIVOLTS).sum())
     if num_flat > MAX_FLAT_LEADS:
         raise RecordError("flat", f"{num_flat} leads of {record.record_id} are flat, at most {MAX_FLAT_LEADS} may be")
-    amplitude = typical_amplitude(signal, record.sampling_rate)
+    amplitude = float(np.median(height))
     if not AMPLITUDE_RANGE[0] <= amplitude <= AMPLITUDE_RANGE[1]:
         raise RecordError(
             "amplitude",
@@ -126,7 +141,7 @@ def screen(record: Record, min_seconds: float | None = None) -> Record:
         notes.append("flat_lead")
     if identity_residual(signal) > MAX_IDENTITY_RESIDUAL:
         notes.append("lead_identity")
-    if _is_saturated(signal, highest, lowest, round(SATURATED_SECONDS * record.sampling_rate)):
+    if _is_saturated(signal, round(SATURATED_SECONDS * record.sampling_rate)):
         notes.append("saturated")
     return replace(record, signal=signal, notes=record.notes + tuple(notes))
 
@@ -155,10 +170,9 @@ def longest_run(mask: NDArray[np.bool_]) -> int:
     return int((edges[1::2] - edges[::2]).max(initial=0))
 
 
-def _is_saturated(
-    signal: NDArray[np.float32], highest: NDArray[np.float32], lowest: NDArray[np.float32], run: int
-) -> bool:
-    """Whether a lead that is not flat stays at its highest or lowest value for `run` samples on end."""
+def _is_saturated(signal: NDArray[np.float32], run: int) -> bool:
+    """Whether a lead that is not constant stays at its highest or lowest value for `run` samples on end."""
+    highest, lowest = signal.max(axis=1), signal.min(axis=1)
     for extreme in (highest, lowest):
         at_extreme = signal == extreme[:, None]
         long_enough = (at_extreme.sum(axis=1) >= run) & (highest > lowest)

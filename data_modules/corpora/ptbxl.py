@@ -59,7 +59,7 @@ class PTBXL(Corpus):
         citation=(
             "Wagner P, Strodthoff N, Bousseljot R-D, Kreiseler D, Lunze FI, Samek W, Schaeffter T. PTB-XL, a large "
             "publicly available electrocardiography dataset. "
-            " Scientific Data 7:154 (2020). doi:10.1038/s41597-020-0495-6"
+            "Scientific Data 7:154 (2020). doi:10.1038/s41597-020-0495-6"
         ),
         label_sets=_LABEL_SETS,
         sampling_rates=(100, 500),
