@@ -1,0 +1,193 @@
+"""The header of a WFDB record, checked before anything is allocated.
+
+Format: https://wfdb.io/spec/header-files.html.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from data_modules.corpus import RecordError
+
+MAX_HEADER_BYTES = 64 * 1024
+MAX_SIGNALS = 64
+MAX_SEGMENTS = 1024
+MAX_VALUES = 2**26
+"""Samples times signals of one record: half an hour of 12 leads at 2500 Hz, and 512 MiB where wfdb reads them."""
+
+UNITS_PER_MILLIVOLT = {"mv": 1.0, "uv": 1e3, "µv": 1e3, "μv": 1e3, "v": 1e-3}
+"""How many of a unit, in lower case, make a millivolt; other units are no voltages."""
+
+_PLAIN_NAME = re.compile(r"\w[\w-]*(?:\.[\w-]+)*", re.ASCII)
+_RECORD_LINE = re.compile(
+    r"(?P<name>[\w.-]+)(?:/(?P<segments>\d+))?\s+(?P<signals>\d+)"
+    r"(?:\s+(?P<rate>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)(?:/\S*)?(?:\s+(?P<samples>\d+)(?:\s.*)?)?)?",
+    re.ASCII,
+)
+_STORAGE = re.compile(r"(?P<format>\d+)(?:x(?P<frame>\d+))?(?::(?P<skew>\d+))?(?:\+(?P<offset>\d+))?", re.ASCII)
+_SCALE = re.compile(
+    r"(?P<gain>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf))?(?:\((?P<baseline>-?\d+)\))?(?:/(?P<units>\S+))?",
+    re.IGNORECASE,
+)
+
+
+class Storage(NamedTuple):
+    """How a signal lies in its file."""
+
+    format: str
+    samples_per_frame: int
+    skew: int
+    byte_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignalLine:
+    """One signal as its header line describes it."""
+
+    file_name: str
+    storage: Storage
+    gain: float
+    """A/D units per millivolt, whatever unit the header uses; NaN where it gives none or an unknown unit."""
+    baseline: int
+    """The code that stands for 0 mV."""
+    initial_value: int | None
+    checksum: int | None
+    """Sum of all codes, modulo 2^16; headers write it signed or unsigned."""
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A record's `.hea` file, checked."""
+
+    path: Path
+    sampling_rate: float
+    """Hz."""
+    num_samples: int | None
+    """Per signal; None where the header leaves it to the file's size."""
+    signals: tuple[SignalLine, ...]
+    segments: tuple[tuple[str, int], ...]
+    """Name and length of each segment of a multi-segment record, whose `signals` are empty; otherwise empty."""
+    comments: tuple[str, ...]
+    """Comment lines without `#` and surrounding space."""
+
+    def comment(self, key: str) -> str | None:
+        """Give the text after `key:` in the first comment that starts so (any case), or None."""
+        prefix = f"{key.casefold()}:"
+        return next((c[len(prefix) :].strip() for c in self.comments if c.casefold().startswith(prefix)), None)
+
+
+def read_header(path: Path) -> Header:
+    """Read and check one header. Nothing it names is opened.
+
+    A first line such as `E00271.mat 12 500 5000`, which wfdb refuses, is accepted: Georgia's older copies have it.
+
+    Args:
+        path: The `.hea` file.
+
+    Raises:
+        RecordError: `header`, if it breaks the format, its numbers are out of bounds, or it names files outside its
+            folder; `unreadable`, if the operating system says so.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            raw = file.read(MAX_HEADER_BYTES + 1)
+    except OSError as error:
+        raise RecordError("unreadable", f"{path.name}: {error.strerror or error}") from error
+    if len(raw) > MAX_HEADER_BYTES:
+        raise RecordError("header", f"{path.name} is longer than {MAX_HEADER_BYTES} bytes, no header is")
+    lines: list[str] = []
+    comments: list[str] = []
+    for line in map(str.strip, raw.decode("utf-8", errors="replace").splitlines()):
+        if line.startswith("#"):
+            comments.append(line[1:].lstrip())
+        elif line:
+            lines.append(line)
+    try:
+        return _parse(path, lines, tuple(comments))
+    except ValueError as error:
+        if isinstance(error, RecordError):
+            raise
+        raise RecordError("header", f"{path.name}: {error}") from error
+
+
+def _parse(path: Path, lines: list[str], comments: tuple[str, ...]) -> Header:
+    match = _RECORD_LINE.fullmatch(lines[0]) if lines else None
+    if match is None:
+        raise ValueError(
+            f"no record line (name, number of signals, rate, samples) but {lines[0][:80] if lines else ''!r}"
+        )
+    num_signals = int(match["signals"])
+    num_samples = int(match["samples"] or 0) or None
+    rate = float(match["rate"] or 250)  # the format's own default
+    if not 1 <= num_signals <= MAX_SIGNALS:
+        raise ValueError(f"{num_signals} signals, expected 1 to {MAX_SIGNALS}")
+    if not 1 <= rate <= 10_000:
+        raise ValueError(f"a sampling rate of {rate:g} Hz, expected 1 to 10000")
+    if num_signals * (num_samples or 1) > MAX_VALUES:
+        raise ValueError(f"{num_signals} signals of {num_samples} samples, more than {MAX_VALUES} values")
+    segments: tuple[tuple[str, int], ...] = ()
+    signals: tuple[SignalLine, ...] = ()
+    num_lines = int(match["segments"]) if match["segments"] else num_signals
+    if len(lines) - 1 != num_lines:
+        raise ValueError(f"{len(lines) - 1} lines after the first, expected {num_lines}")
+    if match["segments"]:
+        segments = tuple(_parse_segment(line) for line in lines[1:])
+    else:
+        signals = tuple(_parse_signal(line) for line in lines[1:])
+    return Header(path, rate, num_samples, signals, segments, comments)
+
+
+def _parse_segment(line: str) -> tuple[str, int]:
+    name, length = line.split()
+    if name != "~" and not _PLAIN_NAME.fullmatch(name):
+        raise ValueError(f"segment {name[:80]!r} is no plain name in the header's own folder")
+    return name, int(length)
+
+
+def _parse_signal(line: str) -> SignalLine:
+    # file, format, gain, ADC resolution, ADC zero, initial value, checksum, block size, name
+    fields = line.split(None, 8)
+    if len(fields) < 2:
+        raise ValueError(f"no signal line but {line[:80]!r}")
+    if not _PLAIN_NAME.fullmatch(fields[0]):
+        raise ValueError(f"signal file {fields[0][:80]!r} is no plain name in the header's own folder")
+    numbers = [int(text) for text in fields[3:8]]
+    gain, baseline = _parse_scale(fields[2] if len(fields) > 2 else "")
+    if baseline is None:
+        baseline = numbers[1] if len(numbers) > 1 else 0
+    return SignalLine(
+        file_name=fields[0],
+        storage=_parse_storage(fields[1]),
+        gain=gain,
+        baseline=baseline,
+        initial_value=numbers[2] if len(numbers) > 2 else None,
+        checksum=numbers[3] if len(numbers) > 3 else None,
+        name=fields[8].strip() if len(fields) > 8 else "",
+    )
+
+
+@lru_cache(maxsize=256)
+def _parse_storage(text: str) -> Storage:
+    match = _STORAGE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"no signal format but {text[:80]!r}")
+    storage = Storage(match["format"], int(match["frame"] or 1), int(match["skew"] or 0), int(match["offset"] or 0))
+    if not 1 <= storage.samples_per_frame <= 1000 or storage.skew > 10_000:
+        raise ValueError(f"{text[:80]!r} asks for frames or a skew that no ECG has")
+    return storage
+
+
+@lru_cache(maxsize=256)
+def _parse_scale(text: str) -> tuple[float, int | None]:
+    match = _SCALE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"no gain but {text[:80]!r}")
+    units = UNITS_PER_MILLIVOLT.get((match["units"] or "mV").lower(), math.nan)
+    gain = float(match["gain"] or "nan") * units
+    return gain, int(match["baseline"]) if match["baseline"] else None
