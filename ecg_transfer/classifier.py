@@ -195,5 +195,8 @@ def load_classifier(path: Path) -> ECGClassifier:
     """
     if not path.exists():
         raise FileNotFoundError(f"there is no checkpoint {path}")
-    classifier = ECGClassifier.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    state = checkpoint["state_dict"]
+    classifier = ECGClassifier(**checkpoint["hyper_parameters"]).to(state["head.weight"].dtype)
+    classifier.load_state_dict(state)
     return classifier.eval()

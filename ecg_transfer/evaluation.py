@@ -9,9 +9,10 @@ import torch
 
 from data_modules.datamodule import ECGDataModule
 from ecg_transfer.classifier import EVALUATED, ECGClassifier
+from ecg_transfer.config import Overrides, config_from
 from ecg_transfer.curve import read_curve, time_to_targets
 from ecg_transfer.files import write_json
-from ecg_transfer.metrics import score, tune_thresholds
+from ecg_transfer.metrics import Scores, score, tune_thresholds
 from ecg_transfer.predictions import Predictions, load_predictions, save_predictions
 from ecg_transfer.runs import SCORE_NAMES, Run
 
@@ -51,6 +52,26 @@ def predict(classifier: ECGClassifier, datamodule: ECGDataModule, part: str, dev
         logits=torch.cat(logits).numpy(),
         targets=datamodule.labels[row_numbers],
     )
+
+
+def evaluate(run: Run, part: str = "test", *, overrides: Overrides = (), device: str | None = None) -> Scores:
+    """Score a run's best weights on its own corpus, anew from the record files.
+
+    Args:
+        run: A run with a `best.ckpt`.
+        part: `train`, `val` or `test`.
+        overrides: Fields to change, `data.root` say.
+        device: Where; None is a GPU if there is one.
+
+    Raises:
+        LabelsMismatchError: An override chose a corpus or a label set with other labels.
+    """
+    config = config_from(run.config.as_dict(), overrides)
+    datamodule = ECGDataModule(config.data, batch_size=config.optim.batch_size)
+    datamodule.setup()
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    predictions = predict(run.model(), datamodule, part, chosen)
+    return score(predictions.logits, predictions.targets, datamodule.label_names)
 
 
 def write_scores(run: Run, datamodule: ECGDataModule, device: torch.device) -> None:

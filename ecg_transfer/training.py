@@ -171,6 +171,8 @@ def _fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
     classifier = ECGClassifier(
         config.model.backbone, datamodule.label_names, num_samples=config.data.num_samples, optim=config.optim
     )
+    if config.trainer.precision == 64:
+        classifier.double()
     num_loaded = _load_upstream(classifier, resolved.upstream)
     trainer = _trainer(config, run, datamodule, num_epochs, progress)
     last = run.path / "last.ckpt"

@@ -1,0 +1,194 @@
+"""The command line: verbs only. Each imports what it needs when it runs, so that `--help` is there at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="ecg-transfer",
+    help="Does transfer learning help on my ECGs? Pre-train, fine-tune, train from scratch, compare.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Backbone = Annotated[str | None, typer.Option(help="resnet1d18, -50, -101, lstm, bilstm, gru, ..., or package.module:factory")]
+Seed = Annotated[int | None, typer.Option(help="Of everything random but the split.")]
+Recipe = Annotated[str, typer.Option(help="paper or modern")]
+Output = Annotated[Path, typer.Option(help="Folder of the runs.")]
+OverrideArguments = Annotated[
+    list[str] | None, typer.Argument(help="Any field of the configuration: optim.lr=1e-3 data.subset=200", metavar="[FIELD=VALUE]...")
+]
+
+DEFAULT_OUTPUT = Path("checkpoints")
+
+
+@app.command()
+def pretrain(
+    upstream: Annotated[str, typer.Argument(help="Corpus to train on.")],
+    overrides: OverrideArguments = None,
+    backbone: Backbone = None,
+    seed: Seed = None,
+    recipe: Recipe = "paper",
+    output: Output = DEFAULT_OUTPUT,
+) -> None:
+    """Train a model on an upstream corpus, for fine-tuning to start from."""
+    _train("pretrain", upstream, overrides, backbone, seed, recipe, output)
+
+
+@app.command()
+def finetune(
+    downstream: Annotated[str, typer.Argument(help="Corpus to train on.")],
+    overrides: OverrideArguments = None,
+    upstream: Annotated[
+        str, typer.Option(help="Corpus whose pre-training it starts from, or a run's name or directory.")
+    ] = "cpsc2018",
+    backbone: Backbone = None,
+    seed: Seed = None,
+    recipe: Recipe = "paper",
+    output: Output = DEFAULT_OUTPUT,
+    with_pretrain: Annotated[bool, typer.Option("--with-pretrain", help="Pre-train first where that is missing.")] = False,
+) -> None:
+    """Train on a downstream corpus, starting from a pre-trained backbone."""
+    _train("finetune", downstream, overrides, backbone, seed, recipe, output, upstream, with_pretrain)
+
+
+@app.command()
+def scratch(
+    downstream: Annotated[str, typer.Argument(help="Corpus to train on.")],
+    overrides: OverrideArguments = None,
+    backbone: Backbone = None,
+    seed: Seed = None,
+    recipe: Recipe = "paper",
+    output: Output = DEFAULT_OUTPUT,
+) -> None:
+    """Train on a downstream corpus from random weights, to compare a fine-tuning with."""
+    _train("scratch", downstream, overrides, backbone, seed, recipe, output)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[str, typer.Argument(help="A run's name or directory.")],
+    overrides: OverrideArguments = None,
+    part: Annotated[str, typer.Option(help="train, val or test")] = "test",
+    output: Output = DEFAULT_OUTPUT,
+) -> None:
+    """Score a run's best weights again, from the record files."""
+    from ecg_transfer.evaluation import evaluate as evaluate_run
+    from ecg_transfer.runs import open_run
+    from ecg_transfer.tables import print_scores
+
+    found = open_run(run, output)
+    print_scores({part: evaluate_run(found, part, overrides=overrides or ())}, title=f"{found.name}: {part}")
+
+
+@app.command()
+def runs(output: Output = DEFAULT_OUTPUT) -> None:
+    """List the runs and their scores."""
+    from ecg_transfer.runs import find_runs
+    from ecg_transfer.tables import print_runs
+
+    print_runs(list(find_runs(output)), output)
+
+
+@app.command()
+def corpora(root: Annotated[Path | None, typer.Option(help="Folder of the corpora; else ECG_DATA_ROOT, else data.")] = None) -> None:
+    """List the corpora: on disk? complete? simulated?"""
+    from ecg_transfer.tables import print_corpora
+
+    print_corpora(root)
+
+
+@app.command()
+def compare(
+    downstream: Annotated[list[str] | None, typer.Argument(help="Corpora; all of them by default.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw the curves into this picture.")] = None,
+    output: Output = DEFAULT_OUTPUT,
+) -> None:
+    """Fine-tuning beside training from scratch, for every pair of finished runs."""
+    from ecg_transfer.comparison import find_pairs, plot_curves
+    from ecg_transfer.tables import print_pairs
+
+    pairs = find_pairs(output, downstream or None)
+    print_pairs(pairs, output)
+    if plot is not None and pairs:
+        plot_curves(pairs, plot)
+        typer.echo(f"curves: {plot}")
+
+
+def _train(
+    phase: str,
+    corpus: str,
+    overrides: list[str] | None,
+    backbone: str | None,
+    seed: int | None,
+    recipe: str,
+    output: Path,
+    upstream: str | None = None,
+    with_pretrain: bool = False,
+) -> None:
+    from ecg_transfer.config import make_config
+    from ecg_transfer.resolve import resolve
+    from ecg_transfer.runs import RunNotFoundError
+    from ecg_transfer.tables import print_run
+
+    config = make_config(
+        phase,  # type: ignore[arg-type]
+        corpus,
+        recipe=recipe,
+        backbone=backbone,
+        seed=seed,
+        upstream=upstream,
+        overrides=overrides or (),
+    )
+    try:
+        resolved = resolve(config, output)
+        if resolved.run.is_done:
+            print_run(resolved.run, note="was finished before: nothing to do")
+            return
+    except RunNotFoundError:
+        if not with_pretrain:
+            raise
+    from ecg_transfer.training import train
+
+    run = train(config, output=output, with_pretrain=with_pretrain)
+    if run.is_done:
+        print_run(run)
+        return
+    raise SystemExit(0 if _is_helper_process() else 1)
+
+
+def _is_helper_process() -> bool:
+    """Whether this is one of the further processes of a distributed run: only the first one finishes the run."""
+    import os
+
+    return os.environ.get("LOCAL_RANK", "0") != "0" or os.environ.get("NODE_RANK", "0") != "0"
+
+
+def main() -> None:
+    """Run the command line.
+
+    Exit codes: 0 done; 1 an error that a sentence explains; 2 wrong usage; 130 Ctrl-C; 143 SIGTERM.
+    """
+    import click
+
+    try:
+        app(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        typer.echo("\ninterrupted: the same command goes on after the last whole epoch", err=True)
+        sys.exit(130)
+    except SystemExit as error:
+        if type(error).__name__ == "SIGTERMException":
+            typer.echo("terminated: the same command goes on after the last whole epoch", err=True)
+            sys.exit(143)
+        raise
+    except (ValueError, OSError, ArithmeticError) as error:
+        sys.exit(f"ecg-transfer: {error}")

@@ -1,0 +1,151 @@
+"""Tables for a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from data_modules.completeness import check_completeness
+from data_modules.corpora import CORPORA
+from data_modules.sources import data_root
+from ecg_transfer.comparison import Pair
+from ecg_transfer.metrics import Scores
+from ecg_transfer.runs import Run
+
+COLUMNS = {"f1_weighted": "F1 weighted", "f1_macro": "F1 macro", "auroc_macro": "AUROC macro", "ap_macro": "AP macro"}
+"""The overall scores that tables show."""
+
+EXPLAINED = {
+    "val_selected": "epoch chosen on validation",
+    "last_epoch": "last epoch",
+    "best_on_test": "best epoch on test (as the paper reports)",
+}
+
+
+def print_run(run: Run, *, note: str = "") -> None:
+    """A finished run: its three scores, its labels, where it is."""
+    console = _console()
+    data = run.manifest["data"]
+    kind = "SIMULATED ECGs" if data["simulated"] else "real ECGs"
+    console.print(f"\n{run.name} [{kind}] {note}".rstrip(), markup=False, style="bold")
+    table = Table("test score", "epoch", *COLUMNS.values(), box=None, padding=(0, 2, 0, 0))
+    for name, scores in run.scores.items():
+        epoch = run.results[name]["epoch"] + 1
+        table.add_row(EXPLAINED[name], str(epoch), *(_number(getattr(scores, column)) for column in COLUMNS))
+    console.print(table)
+    print_labels(run.scores["val_selected"], console)
+    _print_notices(console, data)
+    console.print(f"run: {run.path}", markup=False)
+
+
+def print_scores(scores: Mapping[str, Scores], *, title: str) -> None:
+    """Overall scores by name, then the labels of the first."""
+    console = _console()
+    console.print(title, markup=False, style="bold")
+    table = Table("", "records", *COLUMNS.values(), box=None, padding=(0, 2, 0, 0))
+    for name, content in scores.items():
+        table.add_row(name, str(content.num_records), *(_number(getattr(content, column)) for column in COLUMNS))
+    console.print(table)
+    print_labels(next(iter(scores.values())), console)
+
+
+def print_labels(scores: Scores, console: Console) -> None:
+    """F1 and AUROC of each label, with its positives."""
+    table = Table("label", "positives", "F1", "precision", "recall", "AUROC", box=None, padding=(0, 2, 0, 0))
+    columns = (scores.f1, scores.precision, scores.recall, scores.auroc)
+    for row, label in enumerate(scores.label_names):
+        table.add_row(label, str(int(scores.num_positives[row])), *(_number(float(column[row])) for column in columns))
+    console.print(f"\nchosen on validation, {scores.num_records} test records, threshold 0.5:", markup=False)
+    console.print(table)
+
+
+def print_runs(runs: Sequence[Run], output: Path) -> None:
+    """One line a run."""
+    console = _console()
+    if not runs:
+        console.print(f"no runs in {output}; `ecg-transfer pretrain cpsc2018` makes one", markup=False)
+        return
+    table = Table("run", "ECGs", "status", "epochs", "F1 weighted", "F1 macro", "best on test", box=None, padding=(0, 2, 0, 0))
+    for run in runs:
+        kind = run.path.parent.name
+        if run.is_done:
+            scores = run.scores
+            values = (scores["val_selected"].f1_weighted, scores["val_selected"].f1_macro, scores["best_on_test"].f1_weighted)
+            table.add_row(run.name, kind, "done", str(run.results["last_epoch"]["epoch"] + 1), *map(_number, values))
+        else:
+            table.add_row(run.name, kind, f"{run.status} {run.failure or ''}".strip()[:60], "", "", "", "")
+    console.print(table)
+
+
+def print_pairs(pairs: Sequence[Pair], output: Path) -> None:
+    """Fine-tuning against scratch: the headline score, and the epochs to 95 % of each arm's own best."""
+    console = _console()
+    if not pairs:
+        console.print(f"no pair of a finished fine-tuning and scratch run in {output}", markup=False)
+        return
+    table = Table(
+        "downstream", "upstream", "backbone", "train", "seed", "scratch", "fine-tuned", "difference",
+        "epochs to 95 %", "ECGs", box=None, padding=(0, 2, 0, 0),
+    )  # fmt: skip
+    for pair in pairs:
+        config = pair.scratch.config
+        scores = [getattr(run.scores["val_selected"], config.monitor) for run in (pair.scratch, pair.finetune)]
+        epochs = [run.convergence["95%"]["epochs"] for run in (pair.scratch, pair.finetune)]
+        table.add_row(
+            pair.downstream,
+            pair.upstream,
+            config.model.backbone,
+            str(pair.scratch.manifest["data"]["parts"]["train"]["records"]),
+            str(config.seed),
+            *map(_number, scores),
+            f"{scores[1] - scores[0]:+.3f}",
+            f"{epochs[0]:.0f} / {epochs[1]:.0f}",
+            "SIMULATED" if pair.simulated else "real",
+        )
+    console.print(table)
+    console.print(f"test {config.monitor} of the epoch chosen on validation; one seed is no result", markup=False)
+
+
+def print_corpora(root: Path | None) -> None:
+    """One line a corpus: where it is and how complete."""
+    console = _console()
+    folder = data_root(root)
+    table = Table("corpus", "title", "labels", "published", "on disk", box=None, padding=(0, 2, 0, 0))
+    for name, corpus_class in CORPORA.items():
+        spec = corpus_class.spec
+        labels = ", ".join(f"{task} {len(names)}" for task, names in spec.label_sets.items())
+        if corpus_class.is_present(folder / name):
+            state = check_completeness(corpus_class(folder / name)).sentence()
+        else:
+            simulated = sorted(path.name for path in (folder / "simulated").glob(f"{name}-*"))
+            state = f"no: simulated ECGs take its place {' '.join(simulated)}".rstrip()
+        table.add_row(name, spec.title, labels, str(spec.num_records), state)
+    console.print(table)
+    console.print(f"looked for in {folder.resolve()}", markup=False)
+
+
+def _print_notices(console: Console, data: Mapping[str, object]) -> None:
+    console.print()
+    console.print(str(data["completeness"]), markup=False)
+    for title in ("set_aside", "mended"):
+        counts = data[title]
+        if isinstance(counts, dict) and counts:
+            listed = ", ".join(f"{code} {count}" for code, count in counts.items())
+            console.print(f"{title.replace('_', ' ')}: {listed}", markup=False)
+    notices = data["notices"]
+    for notice in notices if isinstance(notices, list) else ():
+        console.print(f"note: {notice}", markup=False)
+
+
+def _console() -> Console:
+    """A console as wide as its terminal, and never so narrow that a pipe or a log breaks the rows."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
