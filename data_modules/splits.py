@@ -49,22 +49,19 @@ def paper_split(num_records: int, *, seed: int = 1) -> Split:
     )
 
 
-def official_split(folds: Indices, groups: Indices, labels: NDArray[np.uint8], *, seed: int = 1) -> Split:
+def official_split(folds: Indices, copies: Indices) -> Split:
     """Split by a corpus's official folds; a record whose copy is in a later part is left out of the earlier one.
 
-    A copy (an equal group across parts) is never moved, so that test scores stay comparable with published ones.
+    A copy is never moved, so that test scores stay comparable with published ones.
 
     Args:
         folds: Fold of each record, 1 to 10, (records,); 0 for a record that has none.
-        groups: Records of one group are copies of each other, (records,).
-        labels: Not used; the signature is `patient_split`'s.
-        seed: Not used.
+        copies: Number of the content of each record, (records,): equal ones are copies of each other.
     """
-    del labels, seed
     part = np.select([folds == OFFICIAL_TEST_FOLD, folds == OFFICIAL_VAL_FOLD, folds > 0], [2, 1, 0], -1)
-    last_part = np.full(int(groups.max(initial=-1)) + 1, -1)
-    np.maximum.at(last_part, groups, part)
-    kept = part == last_part[groups]
+    last_part = np.full(int(copies.max(initial=-1)) + 1, -1)
+    np.maximum.at(last_part, copies, part)
+    kept = part == last_part[copies]
     rows = [np.flatnonzero(kept & (part == number)) for number in range(3)]
     return Split(train=rows[0], val=rows[1], test=rows[2], left_out=np.flatnonzero(~kept | (part < 0)))
 

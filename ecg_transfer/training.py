@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -228,7 +229,7 @@ def _trainer(
         use_distributed_sampler=False,
         enable_model_summary=False,
         enable_progress_bar=show_bar,
-        log_every_n_steps=sys.maxsize,
+        log_every_n_steps=1,
     )
 
 
@@ -300,6 +301,8 @@ def _now() -> str:
 
 
 def _quiet_lightning() -> None:
-    """Warnings only: Lightning's notes on devices and tips would hide what a run says of itself."""
+    """Silence Lightning's notes on devices and tips, and warnings about what is meant: they hide what a run says."""
+    for message in (".*does not have many workers", ".*exists and is not empty", ".*LeafSpec"):
+        warnings.filterwarnings("ignore", message)
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)

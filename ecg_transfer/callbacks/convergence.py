@@ -69,7 +69,7 @@ class Convergence(pl.Callback):
         for part, scores in classifier.scores.items():
             content = scores.as_dict()
             record[part] = {name: content[name] for name in SHOWN}
-            record[part]["f1"] = dict(zip(scores.label_names, content["f1"], strict=True))
+            record[part]["f1"] = {label: values["f1"] for label, values in content["per_class"].items()}
         return record
 
 
