@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ecg_transfer.config import TransferConfig
 from ecg_transfer.files import write_atomically
 from ecg_transfer.runs import Run, find_runs
 
@@ -59,11 +59,8 @@ def find_pairs(output: Path, downstream: Sequence[str] | None = None) -> list[Pa
 
 
 def _what_is_shared(run: Run) -> str:
-    fields = run.config.as_dict()
-    for name in ("phase", "transfer"):
-        del fields[name]
-    del fields["data"]["root"], fields["trainer"]["accelerator"]
-    return json.dumps([run.config.data.corpus, fields, run.manifest["data"]["digest"]], sort_keys=True)
+    start_apart = replace(run.config, phase="scratch", transfer=TransferConfig())
+    return f"{start_apart.digest()} {run.manifest['data']['digest']}"
 
 
 def plot_curves(pairs: Iterable[Pair], path: Path, *, metric: str = "f1_weighted") -> None:

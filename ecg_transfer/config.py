@@ -111,15 +111,22 @@ class RunConfig:
         return asdict(self)
 
     def digest(self) -> str:
-        """A digest of every field that can change a result; not of where files lie or what it runs on."""
-        fields = self.as_dict()
-        for section, names in PLACES.items():
-            for name in names:
-                del fields[section][name]
-        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+        """A digest of every field that can change a result, where it differs from its default.
+
+        It does not depend on where files lie or what the run works on, nor on fields that a later version adds.
+        """
+        ours, defaults = self.as_dict(), RunConfig().as_dict()
+        chosen = {
+            f"{section}.{name}": value
+            for section, fields in ours.items()
+            for name, value in (fields.items() if isinstance(fields, dict) else [("", fields)])
+            if (section, name) not in PLACES
+            and value != (defaults[section][name] if isinstance(fields, dict) else defaults[section])
+        }
+        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
 
-PLACES = {"data": ("root",), "trainer": ("accelerator",), "transfer": ("allow_simulated",)}
+PLACES = (("data", "root"), ("trainer", "accelerator"), ("transfer", "allow_simulated"))
 """Fields that say where and on what, not what: a run keeps its name when it moves."""
 
 RECIPES: dict[str, dict[str, object]] = {
