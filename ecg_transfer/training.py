@@ -35,6 +35,20 @@ PRECISION = {32: "32-true", "bf16": "bf16-mixed", 64: "64-true"}
 """Lightning's names of our precisions."""
 
 
+def datamodule(corpus: str, *, recipe: str = "paper", overrides: Overrides = ()) -> ECGDataModule:
+    """A corpus as a data module that is set up, prepared and split as a run of this recipe would have it.
+
+    Args:
+        corpus: Name of the corpus.
+        recipe: `paper` or `modern`.
+        overrides: Fields to change, `{"data.subset": 200}`.
+    """
+    config = make_config("scratch", corpus, recipe=recipe, overrides=overrides)
+    module = ECGDataModule(config.data, batch_size=config.optim.batch_size, seed=config.seed)
+    module.setup()
+    return module
+
+
 def pretrain(
     corpus: str,
     *,
@@ -163,32 +177,29 @@ def train(
 def _fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
     config, run = resolved.config, resolved.run
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    datamodule = ECGDataModule(
-        config.data, batch_size=config.optim.batch_size, seed=config.seed, progress=progress
-    )
-    datamodule.prepare_data()
-    datamodule.setup()
-    num_epochs = config.optim.num_epochs(len(datamodule.train_dataloader()))
+    data = ECGDataModule(config.data, batch_size=config.optim.batch_size, seed=config.seed, progress=progress)
+    data.setup()
+    num_epochs = config.optim.num_epochs(len(data.train_dataloader()))
     classifier = ECGClassifier(
-        config.model.backbone, datamodule.label_names, num_samples=config.data.num_samples, optim=config.optim
+        config.model.backbone, data.label_names, num_samples=config.data.num_samples, optim=config.optim
     )
     if config.trainer.precision == 64:
         classifier.double()
     num_loaded = _load_upstream(classifier, resolved.upstream)
-    trainer = _trainer(config, run, datamodule, num_epochs, progress)
+    trainer = _trainer(config, run, data, num_epochs, progress)
     last = run.path / "last.ckpt"
     if trainer.is_global_zero:
         run.path.mkdir(parents=True, exist_ok=True)
         if not last.exists():
             _clear(run)
         save_config(run.path / "config.yaml", config)
-        manifest = _manifest(resolved, datamodule, classifier, num_loaded, num_epochs)
+        manifest = _manifest(resolved, data, classifier, num_loaded, num_epochs)
         write_json(run.path / "manifest.json", manifest)
     started = time.perf_counter()
-    _fit(trainer, classifier, datamodule, last if last.exists() else None)
+    _fit(trainer, classifier, data, last if last.exists() else None)
     if not trainer.is_global_zero:
         return
-    write_scores(run, datamodule, device=trainer.strategy.root_device)
+    write_scores(run, data, device=trainer.strategy.root_device)
     manifest["finished"] = _now()
     manifest["attempts"][-1]["seconds"] = round(time.perf_counter() - started, 1)
     write_json(run.path / "manifest.json", manifest)

@@ -1,0 +1,75 @@
+# `make help` lists what can be made; every target calls the console script `ecg-transfer`.
+
+UPSTREAM ?= cpsc2018
+DOWNSTREAM ?= ptb
+BACKBONE ?= resnet1d18
+RECIPE ?= paper
+SEED ?= 0
+DEVICES ?= 1
+OVERRIDES ?=
+PYTHON ?= python3
+PORT ?= 6006
+
+VENV := .venv
+READY := $(VENV)/.ready
+BIN := $(VENV)/bin
+RUN := $(BIN)/ecg-transfer
+OPTIONS = --backbone $(BACKBONE) --recipe $(RECIPE) --seed $(SEED) trainer.devices=$(DEVICES) $(OVERRIDES)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo pretrain finetune scratch compare runs corpora tensorboard test lint format clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  variables: UPSTREAM=$(UPSTREAM) DOWNSTREAM=$(DOWNSTREAM) BACKBONE=$(BACKBONE) RECIPE=$(RECIPE) SEED=$(SEED) DEVICES=$(DEVICES)"
+	@echo '             OVERRIDES="optim.max_epochs=10 data.subset=200"'
+
+setup: $(READY)  ## Create the environment in .venv and install everything
+
+$(READY): pyproject.toml .constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint .constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint .constraints.txt --editable . --group dev
+	@touch $(READY)
+
+demo: $(READY)  ## Simulate, pre-train, fine-tune, compare: 3 minutes on 2 cores
+	$(BIN)/python experiments/demo.py
+
+pretrain: $(READY)  ## Pre-train BACKBONE on UPSTREAM
+	$(RUN) pretrain $(UPSTREAM) $(OPTIONS)
+
+finetune: $(READY)  ## Fine-tune on DOWNSTREAM from UPSTREAM's pre-training
+	$(RUN) finetune $(DOWNSTREAM) --upstream $(UPSTREAM) $(OPTIONS)
+
+scratch: $(READY)  ## Train on DOWNSTREAM from random weights
+	$(RUN) scratch $(DOWNSTREAM) $(OPTIONS)
+
+compare: $(READY)  ## Fine-tuning beside scratch, for all finished runs
+	$(RUN) compare
+
+runs: $(READY)  ## List the runs and their scores
+	$(RUN) runs
+
+corpora: $(READY)  ## List the corpora: on disk? complete?
+	$(RUN) corpora
+
+tensorboard: $(READY)  ## Show all curves at http://localhost:PORT (this machine only)
+	$(BIN)/tensorboard --logdir checkpoints --host 127.0.0.1 --port $(PORT)
+
+test: $(READY)  ## Run all tests
+	$(BIN)/python -m pytest
+
+lint: $(READY)  ## Check style, types and import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## Remove the environment, caches and simulated ECGs; runs and real data stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache data/cache data/simulated
