@@ -24,6 +24,7 @@ REASONS = {
     "no_labels": "there is a signal file, but no labels",
     "label_unknown": "the labels are written in a way that would have to be guessed",
     "no_diagnosis": "the header names no diagnosis",
+    "duplicate": "its samples are exactly those of another record",
 }
 """Codes of `RecordError`: why a record is set aside."""
 
