@@ -24,6 +24,7 @@ REASONS = {
     "no_labels": "there is a signal file, but no labels",
     "label_unknown": "the labels are written in a way that would have to be guessed",
     "no_diagnosis": "the header names no diagnosis",
+    "duplicate": "its samples are exactly those of another record",
 }
 """Codes of `RecordError`: why a record is set aside."""
 
@@ -128,7 +129,8 @@ def screen(record: Record, min_seconds: float | None = None) -> Record:
         raise RecordError("short", f"{record.record_id} is {seconds:g} s long, {min_seconds or 0:g} s are needed")
     signal, notes = _fill_gaps(record)
     height = heights(signal, record.sampling_rate)
-    num_flat = int((np.median(height, axis=1) <= FLAT_MILLIVOLTS).sum())
+    is_flat = np.median(height, axis=1) <= FLAT_MILLIVOLTS
+    num_flat = int(is_flat.sum())
     if num_flat > MAX_FLAT_LEADS:
         raise RecordError("flat", f"{num_flat} leads of {record.record_id} are flat, at most {MAX_FLAT_LEADS} may be")
     amplitude = float(np.median(height))
@@ -141,7 +143,7 @@ def screen(record: Record, min_seconds: float | None = None) -> Record:
         notes.append("flat_lead")
     if identity_residual(signal) > MAX_IDENTITY_RESIDUAL:
         notes.append("lead_identity")
-    if _is_saturated(signal, round(SATURATED_SECONDS * record.sampling_rate)):
+    if _is_saturated(signal[~is_flat] if num_flat else signal, round(SATURATED_SECONDS * record.sampling_rate)):
         notes.append("saturated")
     return replace(record, signal=signal, notes=record.notes + tuple(notes))
 
@@ -171,11 +173,11 @@ def longest_run(mask: NDArray[np.bool_]) -> int:
 
 
 def _is_saturated(signal: NDArray[np.float32], run: int) -> bool:
-    """Whether a lead that is not constant stays at its highest or lowest value for `run` samples on end."""
+    """Whether a lead stays at its highest or lowest value for `run` samples on end."""
     highest, lowest = signal.max(axis=1), signal.min(axis=1)
     for extreme in (highest, lowest):
         at_extreme = signal == extreme[:, None]
-        long_enough = (at_extreme.sum(axis=1) >= run) & (highest > lowest)
+        long_enough = at_extreme.sum(axis=1) >= run
         if any(longest_run(at_extreme[lead]) >= run for lead in np.flatnonzero(long_enough)):
             return True
     return False

@@ -16,7 +16,6 @@ from data_modules.corpus import RecordError
 
 MAX_HEADER_BYTES = 64 * 1024
 MAX_SIGNALS = 64
-MAX_SEGMENTS = 1024
 MAX_VALUES = 2**26
 """Samples times signals of one record: half an hour of 12 leads at 2500 Hz, and 512 MiB where wfdb reads them."""
 
@@ -129,17 +128,19 @@ def _parse(path: Path, lines: list[str], comments: tuple[str, ...]) -> Header:
         raise ValueError(f"{num_signals} signals, expected 1 to {MAX_SIGNALS}")
     if not 1 <= rate <= 10_000:
         raise ValueError(f"a sampling rate of {rate:g} Hz, expected 1 to 10000")
-    if num_signals * (num_samples or 1) > MAX_VALUES:
-        raise ValueError(f"{num_signals} signals of {num_samples} samples, more than {MAX_VALUES} values")
+    num_lines = int(match["segments"] or num_signals)
+    if not 1 <= num_lines == len(lines) - 1:
+        raise ValueError(f"{len(lines) - 1} lines after the first, expected {num_lines}")
     segments: tuple[tuple[str, int], ...] = ()
     signals: tuple[SignalLine, ...] = ()
-    num_lines = int(match["segments"]) if match["segments"] else num_signals
-    if len(lines) - 1 != num_lines:
-        raise ValueError(f"{len(lines) - 1} lines after the first, expected {num_lines}")
     if match["segments"]:
         segments = tuple(_parse_segment(line) for line in lines[1:])
     else:
         signals = tuple(_parse_signal(line) for line in lines[1:])
+    frame = sum(line.storage.samples_per_frame for line in signals) or num_signals
+    longest = max([num_samples or 1, *(length for _, length in segments)])
+    if frame * longest > MAX_VALUES:
+        raise ValueError(f"{num_signals} signals of {longest} samples, more than {MAX_VALUES} values")
     return Header(path, rate, num_samples, signals, segments, comments)
 
 
@@ -155,12 +156,14 @@ def _parse_signal(line: str) -> SignalLine:
     fields = line.split(None, 8)
     if len(fields) < 2:
         raise ValueError(f"no signal line but {line[:80]!r}")
-    if not _PLAIN_NAME.fullmatch(fields[0]):
+    if not _PLAIN_NAME.fullmatch(fields[0]) and fields[0] != "~":  # a layout's signals lie in no file
         raise ValueError(f"signal file {fields[0][:80]!r} is no plain name in the header's own folder")
     numbers = [int(text) for text in fields[3:8]]
     gain, baseline = _parse_scale(fields[2] if len(fields) > 2 else "")
     if baseline is None:
         baseline = numbers[1] if len(numbers) > 1 else 0
+    if abs(baseline) > 2**31:
+        raise ValueError(f"a baseline of {baseline}, which no format can hold")
     return SignalLine(
         file_name=fields[0],
         storage=_parse_storage(fields[1]),

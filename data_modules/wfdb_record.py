@@ -233,6 +233,8 @@ def _read_segments(header: Header, leads: Sequence[str] | None) -> NDArray[np.fl
     for name, _ in header.segments:
         if name != "~":
             segment = read_header(header.path.with_name(f"{name}.hea"))
+            if segment.segments:
+                raise RecordError("header", f"{header.path.name}: its segment {name} has segments itself")
             for file_name in {line.file_name for line in segment.signals if line.file_name != "~"}:
                 _checked_size(segment, [line for line in segment.signals if line.file_name == file_name])
     record = _rdrecord(header.path, physical=True, return_res=32)

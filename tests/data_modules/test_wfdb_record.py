@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import scipy.io
 import wfdb
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from data_modules.corpus import LEAD_NAMES, RecordError
+from data_modules.quality import REASONS
 from data_modules.wfdb_record import checksums_agree, read_codes, read_header, read_signal, select_leads
 from tests.data_modules.ecg_files import as_codes, real_folder, synthetic_millivolts, write_challenge_record
 
@@ -190,6 +193,11 @@ SIGNAL = "r.dat 16 1000/mV 16 0 0 0 0 I"
         "r 1 500 10\nr.dat 16 1000/mV 16 zero 0 0 0 I",
         "r/1 1 500 10\n../s 10",
         "r/1 1 500 10\ns ten",
+        "r/1 1 500 10\nr 10",
+        "r/0 1 500 10",
+        "r/1 1 500 10\ns 99999999999999",
+        "r 1 500 10\nr.dat 16 1000(99999999999999999999)/mV 16 0 0 0 0 I",
+        "r 1 500 60000000\nr.dat 516x1000 1000/mV 16 0 0 0 0 I",
         "r 1 500 10\n" + SIGNAL + "\n" + "#" * 70_000,
     ],
 )
@@ -198,6 +206,24 @@ def test_hostile_headers_are_refused_before_anything_is_read(tmp_path: Path, tex
     with pytest.raises(RecordError) as caught:
         read_signal(read_header(tmp_path / "r.hea"), ["I"])
     assert caught.value.reason == "header"
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_gives_a_header_or_a_record_error(tmp_path: Path, data: st.DataObject) -> None:
+    text = "r 2 500 10\nr.dat 16+24 1000(3)/mV 16 0 -5 7 0 I\nr.dat 16+24 1000/mV 16 0 -5 7 0 II\n# Dx: 1\n"
+    for _ in range(data.draw(st.integers(0, 6))):
+        at = data.draw(st.integers(0, len(text)))
+        inserted = data.draw(st.text(alphabet="0123456789./-+x:()~# \n\0eNµ²", max_size=25))
+        text = text[:at] + inserted + text[at + data.draw(st.integers(0, 6)) :]
+    (tmp_path / "r.hea").write_text(text)
+    (tmp_path / "r.dat").write_bytes(b"\0" * 64)
+    reason = "flat"
+    try:
+        read_signal(read_header(tmp_path / "r.hea"), None)
+    except RecordError as error:
+        reason = error.reason
+    assert reason in REASONS
 
 
 @pytest.mark.parametrize("scale", ["0/mV", "", "nan/mV", "inf/mV", "-5/mV", "1000/mmHg"])
