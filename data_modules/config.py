@@ -15,7 +15,7 @@ class Preprocessing:
     num_samples: int = 1000
     """Samples a model sees, at `sampling_rate`: 1000 are 10 s at 100 Hz."""
     resample: Literal["polyphase", "stride"] = "polyphase"
-    """`polyphase` filters before it decimates; `stride` keeps every k-th sample without a filter, as the paper does."""
+    """`polyphase` filters before it decimates; `stride` keeps every k-th sample unfiltered, as the paper does."""
     crop: Literal["first", "center"] = "first"
     """Which part of a longer record is kept."""
     short: Literal["set_aside", "pad"] = "set_aside"
@@ -58,7 +58,7 @@ class DataConfig:
     """What is done with records that carry none of the labels; None is the corpus's own default."""
 
     split: Literal["patient", "paper"] = "patient"
-    """`patient`: patients and duplicates on one side, official folds where there are some; `paper`: by record, 67/33."""
+    """`patient`: patients and copies on one side, by official folds where there are some; `paper`: by record, 67/33."""
     split_seed: int = 1
     """Seed of the split, apart from the run's seed: all runs on a corpus share their test set."""
     val_fraction: float = 0.15

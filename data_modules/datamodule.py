@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -161,9 +162,7 @@ class ECGDataModule(pl.LightningDataModule):
         """Shuffled batches of the training records."""
         rank, world_size = self._place()
         return self._loader(
-            ShuffledBatches(
-                self.rows["train"], self.batch_size, seed=self.seed, rank=rank, world_size=world_size
-            )
+            ShuffledBatches(self.rows["train"], self.batch_size, seed=self.seed, rank=rank, world_size=world_size)
         )
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
@@ -234,12 +233,12 @@ class ECGDataModule(pl.LightningDataModule):
         for part, rows in self.rows.items():
             digest.update(f"{part}:{self.config.scale}:{','.join(self.label_names)}".encode())
             digest.update("\n".join(self.record_ids[row] for row in rows).encode())
-            digest.update(np.ascontiguousarray(self.cache.digests[rows]))
-            digest.update(np.ascontiguousarray(self.labels[rows]))
+            digest.update(self.cache.digests[rows].tobytes())
+            digest.update(self.labels[rows].tobytes())
         return digest.hexdigest()
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:  # noqa: ANN401 - a whole batch already, where a DataLoader expects a list to join
     return batch
 
 

@@ -98,7 +98,7 @@ class _ChunkDecoder:
                 continue
             prepared = prepare(record.signal, record.sampling_rate, self._preprocessing)
             signals[row] = prepared.T
-            content = hashlib.blake2b(np.ascontiguousarray(prepared), digest_size=8).digest()
+            content = hashlib.blake2b(prepared.tobytes(), digest_size=8).digest()
             chunk.digests.append(int.from_bytes(content, "little", signed=True))
             if record.notes:
                 chunk.notes[record_id] = record.notes

@@ -42,7 +42,9 @@ def resolve(config: RunConfig, output: Path) -> Resolved:
     simulated = will_simulate(data.corpus, data.root, data.source)
     if config.phase != "finetune":
         return Resolved(
-            config=config, run=Run(home(output, simulated=simulated) / run_name(config, None)), upstream=None,
+            config=config,
+            run=Run(home(output, simulated=simulated) / run_name(config, None)),
+            upstream=None,
             simulated=simulated,
         )
     upstream = find_upstream(config, output, simulated=simulated)

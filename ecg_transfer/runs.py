@@ -132,7 +132,9 @@ class Run:
 
     def verify(self) -> list[str]:
         """Names of the files that are not what `DONE` vouches for; reads them all."""
-        done = _read_json(self.path / "DONE") or {"files": dict.fromkeys(SEALED, {"sha256": None})}
+        done = _read_json(self.path / "DONE")
+        if done is None:
+            return list(SEALED)
         return [name for name, entry in done["files"].items() if sha256(self.path / name) != entry["sha256"]]
 
     def fail(self, error: BaseException) -> None:
@@ -156,7 +158,8 @@ class Run:
             f"<tr><td>{name}</td><td>{scores.f1_weighted:.3f}</td><td>{scores.f1_macro:.3f}</td></tr>"
             for name, scores in (self.scores.items() if self.is_done else ())
         )
-        return f"<b>{self.name}</b> ({self.status})<table><tr><th></th><th>F1 weighted</th><th>F1 macro</th></tr>{rows}</table>"
+        head = "<tr><th>test</th><th>F1 weighted</th><th>F1 macro</th></tr>"
+        return f"<b>{self.name}</b> ({self.status})<table>{head}{rows}</table>"
 
 
 def run_name(config: RunConfig, upstream_corpus: str | None) -> str:

@@ -79,6 +79,10 @@ class Ribeiro(Corpus):
         super().__init__(root, label_set=label_set, sampling_rate=sampling_rate)
         self.unit = unit
 
+    def reading_options(self) -> dict[str, int | float | str]:
+        """The rate and the unit."""
+        return super().reading_options() | {"unit": self.unit}
+
     @classmethod
     def is_present(cls, root: Path) -> bool:
         """Whether a copy, complete or not, lies in `root`."""

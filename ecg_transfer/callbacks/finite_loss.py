@@ -31,7 +31,12 @@ class FiniteLoss(pl.Callback):
         self._pending: list[tuple[Tensor, Tensor]] = []
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int  # noqa: ANN401
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,  # noqa: ANN401
+        batch: Batch,
+        batch_idx: int,
     ) -> None:
         """Note a batch's loss, and look at the noted ones now and then.
 
