@@ -1,0 +1,74 @@
+"""From the heart's dipole, and the noise of nine electrodes, to the twelve leads.
+
+The dipole lives in Frank's coordinates: x points to the left, y to the feet, z to the back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+ELECTRODES = ("RA", "LA", "LL", "V1", "V2", "V3", "V4", "V5", "V6")
+"""Right arm, left arm, left leg, chest: the order of `ELECTRODES_TO_LEADS`' columns."""
+
+DOWER = np.array(
+    [
+        [0.632, -0.235, 0.059],
+        [0.235, 1.066, -0.132],
+        [-0.515, 0.157, -0.917],
+        [0.044, 0.164, -1.387],
+        [0.882, 0.098, -1.277],
+        [1.213, 0.127, -0.601],
+        [1.125, 0.127, -0.086],
+        [0.831, 0.076, 0.230],
+    ]
+)
+"""I, II, V1 to V6 from Frank's X, Y, Z: Dower et al. 1980, Clin Cardiol 3:87-95."""
+
+ELECTRODES_TO_LEADS = np.zeros((8, 9))
+"""I, II, V1 to V6 from the electrodes' potentials; the chest is measured against Wilson's central terminal."""
+ELECTRODES_TO_LEADS[0, [0, 1]] = -1, 1
+ELECTRODES_TO_LEADS[1, [0, 2]] = -1, 1
+ELECTRODES_TO_LEADS[2:, :3] = -1 / 3
+ELECTRODES_TO_LEADS[2:, 3:] = np.eye(6)
+
+INDEPENDENT_TO_TWELVE = np.zeros((12, 8))
+"""Twelve leads from I, II, V1 to V6 by Einthoven (III = II - I) and Goldberger (aVR, aVL, aVF)."""
+INDEPENDENT_TO_TWELVE[:6, :2] = [[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [1, -0.5], [-0.5, 1]]
+INDEPENDENT_TO_TWELVE[6:, 2:] = np.eye(6)
+
+
+def rotation(angles: Sequence[float]) -> NDArray[np.float64]:
+    """Rotation matrix (3, 3) about the x, then the y, then the z axis, by radians."""
+    (cx, cy, cz), (sx, sy, sz) = np.cos(angles), np.sin(angles)
+    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    product: NDArray[np.float64] = about_z @ about_y @ about_x
+    return product
+
+
+def lead_field(torso: Sequence[float], electrode_gain: Sequence[float]) -> NDArray[np.float64]:
+    """One person's leads I, II, V1 to V6 from the dipole.
+
+    Args:
+        torso: Radians by which the heart lies rotated about x, y, z.
+        electrode_gain: Six factors on V1 to V6.
+
+    Returns:
+        (8, 3).
+    """
+    field: NDArray[np.float64] = DOWER @ rotation(torso)
+    field[2:] *= np.asarray(electrode_gain)[:, None]
+    return field
+
+
+def frontal_axis(net: NDArray[np.float64]) -> float:
+    """Electrical axis in degrees (-180, 180] from the net QRS of the leads I, II, V1 to V6.
+
+    Goldberger's leads are smaller than Einthoven's by sqrt(3)/2, which the factor on aVF = II - I/2 undoes.
+    """
+    lead_i, lead_avf = net[0], net[1] - net[0] / 2
+    return float(np.degrees(np.arctan2(lead_avf * 2 / np.sqrt(3), lead_i)))
