@@ -50,9 +50,7 @@ CONDITIONS: dict[str, Condition] = {
         "right ventricular hypertrophy: R in V1, S in V6, right axis", myocardium.right_ventricular_hypertrophy
     ),
     "WPW": Condition("pre-excitation: short PR, delta wave", conduction.preexcitation),
-    "LBBB": Condition(
-        "left bundle branch block: QRS 120 ms, QS in V1, notched R in V6", conduction.left_bundle_branch_block
-    ),
+    "LBBB": Condition("left bundle branch block: QS in V1, notched R in V6", conduction.left_bundle_branch_block),
     "PACE": Condition("ventricular pacing: spike, wide QRS, superior axis", conduction.ventricular_pacing),
     # Muscle
     "AMI": Condition("anterior infarction, old: QS in V1-V3, T inverted", myocardium.anterior_infarction),
@@ -76,9 +74,7 @@ CONDITIONS: dict[str, Condition] = {
     "IRBBB": Condition(
         "incomplete right bundle branch block: rSr' in V1", conduction.incomplete_right_bundle_branch_block
     ),
-    "RBBB": Condition(
-        "right bundle branch block: QRS 120 ms, rSR' in V1, wide S in I, V6", conduction.right_bundle_branch_block
-    ),
+    "RBBB": Condition("right bundle branch block: rSR' in V1, wide S in V6", conduction.right_bundle_branch_block),
     "LAE": Condition("left atrial enlargement: P 120 ms, notched, deep in V1", myocardium.left_atrial_enlargement),
     "RAE": Condition("right atrial enlargement: P above 0.25 mV in II", myocardium.right_atrial_enlargement),
     "LQT": Condition("long QT: QTc 470 ms and more", myocardium.long_qt),

@@ -93,9 +93,9 @@ def left_bundle_branch_block(heart: Heart, person: Person, rng: Generator) -> No
     """QRS of 120 ms and more: rS or QS in V1, broad notched R in I and V6 without q, ST and T the other way."""
     waves = Waves.of(
         (16, 8, (0.10, 0.06, -0.10 * rng.uniform(0, 1.4))),
-        (46, 15, (0.85, 0.35, 0.45)),
-        (72, 16, (0.25, 0.10, 0.95)),
-        (100, 16, (0.95, 0.15, 0.55)),
+        (46, 16, (0.80, 0.35, 0.50)),
+        (73, 16, (0.50, 0.12, 0.95)),
+        (101, 16, (0.92, 0.15, 0.50)),
         (122, 13, (0.30, 0.0, 0.20)),
     )
     waves = Waves(waves.times, waves.rise, waves.fall, vary(waves.vectors, 0.1, rng))
@@ -154,8 +154,8 @@ def intraventricular_delay(heart: Heart, person: Person, rng: Generator) -> None
 
 def preexcitation(heart: Heart, person: Person, rng: Generator) -> None:
     """PR below 120 ms, a delta wave at the start of a widened QRS, T drawn the other way."""
-    delta = Waves.of((26, 13, (0.32, 0.12, -0.12)), (46, 13, (0.42, 0.16, -0.12))).scaled(person.voltage)
-    rest = NORMAL_QRS.scaled(person.voltage).stretched(0.95).scaled((0.9, 0.9, 0.8)).shifted(0.040)
+    delta = Waves.of((26, 12, (0.26, 0.10, -0.10)), (44, 12, (0.42, 0.18, -0.14))).scaled(person.voltage)
+    rest = NORMAL_QRS.scaled(person.voltage).stretched(1.05).scaled((0.9, 0.9, 0.8)).shifted(0.026)
     keep = np.arange(1, 4)
     rest = Waves(rest.times[keep], rest.rise[keep], rest.fall[keep], rest.vectors[keep])
     heart.qrs = delta + rest

@@ -98,7 +98,7 @@ def repolarisation(heart: Heart, onsets: NDArray[np.float64], cube_root: NDArray
     peak = (heart.qtc + max(j_point - 0.09, 0)) * cube_root - 2 * fall
     shape = np.ones(count)
     parts = [
-        Waves(onsets + j_point + 0.045, 0.026 * shape, 0.07 * cube_root, np.tile(heart.st, (count, 1))),
+        Waves(onsets + j_point + 0.05, 0.028 * shape, 0.10 * cube_root, np.tile(heart.st, (count, 1))),
         Waves(onsets + peak, rise, fall, np.tile(heart.t, (count, 1))),
     ]
     if heart.t_biphasic:

@@ -89,8 +89,8 @@ def with_premature(
 ) -> NDArray[np.float64]:
     """Make premature beats early, and pause after them.
 
-    A ventricular beat leaves the sinus node alone, so the two intervals around it add up to two normal ones: a compensatory
-    pause. An atrial one resets it. In fibrillation there is nothing to compensate.
+    A ventricular beat leaves the sinus node alone, so the two intervals around it add up to two normal ones: a
+    compensatory pause. An atrial one resets it. In fibrillation there is nothing to compensate.
     """
     rr = rr.copy()
     for index in np.flatnonzero(origin):
