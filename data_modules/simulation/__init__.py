@@ -2,5 +2,6 @@
 
 from data_modules.simulation.conditions import CONDITIONS
 from data_modules.simulation.recording import simulate_ecg
+from data_modules.simulation.simulated_corpus import SIMULATED_SIZES, is_simulated, simulate_corpus
 
-__all__ = ["CONDITIONS", "simulate_ecg"]
+__all__ = ["CONDITIONS", "SIMULATED_SIZES", "is_simulated", "simulate_corpus", "simulate_ecg"]

@@ -91,6 +91,7 @@ def incomplete_right_bundle_branch_block(heart: Heart, person: Person, rng: Gene
 
 def left_bundle_branch_block(heart: Heart, person: Person, rng: Generator) -> None:
     """QRS of 120 ms and more: rS or QS in V1, broad notched R in I and V6 without q, ST and T the other way."""
+    axis_before = heart.axis
     waves = Waves.of(
         (16, 8, (0.10, 0.06, -0.10 * rng.uniform(0, 1.4))),
         (46, 16, (0.80, 0.35, 0.50)),
@@ -100,7 +101,8 @@ def left_bundle_branch_block(heart: Heart, person: Person, rng: Generator) -> No
     )
     waves = Waves(waves.times, waves.rise, waves.fall, vary(waves.vectors, 0.1, rng))
     heart.qrs = waves.scaled(person.voltage).stretched(rng.uniform(0.93, 1.12))
-    heart.turn_axis(float(np.clip(rng.normal(5, 25), -45, 60)))
+    axis = float(np.clip(rng.normal(5, 25), -45, 60))
+    heart.turn_axis(min(axis, axis_before) if axis_before < -30 else axis)
     discord(heart, 0.10, 0.36)
 
 

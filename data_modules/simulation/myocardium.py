@@ -105,8 +105,10 @@ def q_waves(heart: Heart, person: Person, rng: Generator) -> None:
 
 
 def raise_voltage(heart: Heart, target: float) -> None:
-    """Enlarge QRS, most of all to the left and the back, until Sokolow-Lyon's sum is `target` mV."""
+    """Enlarge QRS, most of all to the left and the back, until Sokolow-Lyon's sum is `target` mV; keep the axis."""
+    axis = heart.axis
     heart.qrs = heart.qrs.scaled((1.15, 1.0, 1.35))
+    heart.turn_axis(axis)
     heart.qrs = heart.qrs.scaled(target / heart.sokolow_lyon())
 
 
