@@ -27,17 +27,14 @@ DOWER = np.array(
 )
 """I, II, V1 to V6 from Frank's X, Y, Z: Dower et al. 1980, Clin Cardiol 3:87-95."""
 
-ELECTRODES_TO_LEADS = np.zeros((8, 9))
-"""I, II, V1 to V6 from the electrodes' potentials; the chest is measured against Wilson's central terminal."""
-ELECTRODES_TO_LEADS[0, [0, 1]] = -1, 1
-ELECTRODES_TO_LEADS[1, [0, 2]] = -1, 1
-ELECTRODES_TO_LEADS[2:, :3] = -1 / 3
-ELECTRODES_TO_LEADS[2:, 3:] = np.eye(6)
-
-INDEPENDENT_TO_TWELVE = np.zeros((12, 8))
-"""Twelve leads from I, II, V1 to V6 by Einthoven (III = II - I) and Goldberger (aVR, aVL, aVF)."""
-INDEPENDENT_TO_TWELVE[:6, :2] = [[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [1, -0.5], [-0.5, 1]]
-INDEPENDENT_TO_TWELVE[6:, 2:] = np.eye(6)
+WILSON = np.full((6, 3), -1 / 3)
+"""The chest electrodes are measured against the mean of the three limb electrodes."""
+ELECTRODES_TO_LEADS = np.block([[np.array([[-1, 1, 0], [-1, 0, 1]]), np.zeros((2, 6))], [WILSON, np.eye(6)]])
+"""I, II, V1 to V6 from the nine electrodes' potentials, (8, 9)."""
+LIMB_LEADS = np.array([[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [1, -0.5], [-0.5, 1]])
+"""I, II, III, aVR, aVL, aVF from I and II: Einthoven (III = II - I) and Goldberger."""
+INDEPENDENT_TO_TWELVE = np.block([[LIMB_LEADS, np.zeros((6, 6))], [np.zeros((6, 2)), np.eye(6)]])
+"""Twelve leads from I, II, V1 to V6, (12, 8)."""
 
 
 def rotation(angles: Sequence[float]) -> NDArray[np.float64]:

@@ -98,4 +98,5 @@ def slow_and_hum(
     amplitudes[6:] *= 0.25
     phases = 2 * np.pi * (frequencies[:, None] * time + rng.random((len(frequencies), 1)))
     weights = rng.normal(0, 1, (len(ELECTRODES), len(frequencies))) * amplitudes
-    return weights.astype(np.float32) @ np.sin(phases).astype(np.float32)
+    mixed: NDArray[np.float32] = weights.astype(np.float32) @ np.sin(phases).astype(np.float32)
+    return mixed

@@ -16,9 +16,9 @@ MIN_SHARE = 0.02
 def quotas(counts: Mapping[str, int], total: int, num_records: int) -> dict[str, int]:
     """How many records get each label.
 
-    The published prevalence, but no fewer than `MIN_POSITIVES` or `MIN_SHARE` of the records, so that a small corpus can
-    be split and learned from. A corpus of published size gets the published counts. Where so many positives do not fit
-    (a dozen records), each label gets at least one.
+    The published prevalence, but no fewer than `MIN_POSITIVES` or `MIN_SHARE` of the records, so that a small corpus
+    can be split and learned from. A corpus of published size gets the published counts. Where so many positives do not
+    fit (a dozen records), each label gets at least one.
 
     Args:
         counts: Published positives per label.
@@ -47,8 +47,8 @@ def deal(
         rng: Decides who gets what.
         exclusive: Sets of labels of which a record has one at most.
         alone: Labels that no other label joins.
-        single: Share of each quota that goes to records without any label yet, as long as there are some: 1 gives as few
-            combinations as the counts allow, 0 makes labels independent.
+        single: Share of each quota that goes to records without any label yet, as long as there are some: 1 gives as
+            few combinations as the counts allow, 0 makes labels independent.
 
     Returns:
         For each record its labels, in the order of `quota`; empty for a record that got none.

@@ -1,4 +1,4 @@
-"""The public entry: a simulated corpus in its published layout, built once, beside its place, and marked as simulated."""
+"""A simulated corpus in its published layout: built beside its place, renamed, and marked as simulated."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def simulate_corpus(
 ) -> Path:
     """Write a simulated corpus in the published layout of a real one.
 
-    The folder is built beside its place and renamed, so that `root` is complete or absent. Labels come with the published
-    prevalences, rare ones raised to at least 4 records or 2 % (see `prevalence.quotas`). The same arguments give the same
-    bytes.
+    The folder is built beside its place and renamed, so that `root` is complete or absent. Labels come with the
+    published prevalences, rare ones raised to at least 4 records or 2 % (see `prevalence.quotas`). The same arguments
+    give the same bytes.
 
     Args:
         name: One of `SIMULATED_SIZES`.
@@ -49,7 +49,8 @@ def simulate_corpus(
     if num_records < 1:
         raise ValueError(f"num_records is {num_records}, expected at least 1")
     root = Path(root)
-    marker = dict(corpus=name, num_records=num_records, seed=seed, quirks=quirks, version=VERSION, note=NOTE)
+    marker = {"corpus": name, "num_records": num_records, "seed": seed, "quirks": quirks}
+    marker |= {"version": VERSION, "note": NOTE}
     if is_simulated(root) and read_marker(root) == marker:
         return root
     refuse_real_data(root)

@@ -241,8 +241,8 @@ def with_quirk(
 ) -> tuple[NDArray[np.int16], list[str]]:
     """One record with one oddity of the authentic files.
 
-    `gain 4880`: the header claims a gain that the samples do not have. `missing`: 30 samples of -32768. `duplicate`: the
-    samples, not the labels, of the record before (if it is as long). The other ones touch the header alone.
+    `gain 4880`: the header claims a gain that the samples do not have. `missing`: 30 samples of -32768. `duplicate`:
+    the samples, not the labels, of the record before (if it is as long). The other ones touch the header alone.
     """
     text = "\n".join(header)
     if quirk == "mat in first line":

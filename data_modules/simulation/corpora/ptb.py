@@ -72,9 +72,9 @@ class Admission(NamedTuple):
 def write_ptb(order: Order) -> None:
     """Fill a folder in PTB's layout.
 
-    Records last 12 to 20 s here instead of about two minutes, to keep the files small. As in the authentic database most
-    names end in `lre`, some in `_re`. A patient with an infarction has it acute in the first record, three times out of
-    four, and old in the later ones.
+    Records last 12 to 16 s here instead of about two minutes, to keep the files small. As in the authentic database
+    most names end in `lre`, some in `_re`. A patient with an infarction has it acute in the first record, three times
+    out of four, and old in the later ones.
     """
     reasons = deal_reasons(order)
     patients = group_patients(reasons, RECORDS_PER_PATIENT, order.cast.generator("patients"))
@@ -125,7 +125,7 @@ def write_record(order: Order, folder: str, name: str, *, patient: int, visit: i
     stated, conditions = admission(reason, visit, order.cast.generator("admission", patient))
     person = order.cast.person(patient, ("NORM",) if reason == HEALTHY else ("AMI",))
     rng = order.cast.generator(f"recording {visit}", patient)
-    num_samples = int(rng.integers(12, 21)) * SAMPLING_RATE
+    num_samples = int(rng.integers(12, 17)) * SAMPLING_RATE
     recording = simulate_recording(
         person, conditions, rng, sampling_rate=SAMPLING_RATE, num_samples=num_samples, noise=NOISE
     )

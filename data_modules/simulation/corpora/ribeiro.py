@@ -57,7 +57,7 @@ def write_ribeiro(order: Order) -> None:
     (order.root / "annotations").mkdir()
     rows = [[int(condition in conditions) for condition, _ in COLUMNS.values()] for conditions in dealt]
     write_csv(order.root / "annotations" / "gold_standard.csv", list(COLUMNS), rows)
-    attributes = [[person.age, person.sex[0].upper()] for person in people]
+    attributes: list[list[int | str]] = [[person.age, person.sex[0].upper()] for person in people]
     write_csv(order.root / "attributes.csv", ["age", "sex"], attributes)
 
 
