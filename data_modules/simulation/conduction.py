@@ -76,7 +76,8 @@ def right_bundle_branch_block(heart: Heart, person: Person, rng: Generator) -> N
     start = heart.qrs.scaled(np.where(np.arange(len(heart.qrs.times)) == 3, 0.25, 1.0)[:, None])
     late = rng.uniform(0.75, 1.35) * person.voltage
     terminal = Waves.of(
-        (88, 12, (-0.28 * late, 0.0, -0.40 * late)), (rng.uniform(104, 118), 14, (-0.58 * late, 0.02, -0.56 * late))
+        (88, 12, (-0.14 * late, -0.05 * late, -0.42 * late)),
+        (rng.uniform(104, 118), 14, (-0.38 * late, -0.14 * late, -0.64 * late)),
     )
     heart.qrs = start + terminal
     heart.t = heart.t + np.array([0.04, 0.0, 0.20]) * late

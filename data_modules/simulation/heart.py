@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from data_modules.simulation.lead_field import INDEPENDENT_TO_TWELVE, frontal_axis, lead_field, rotation
+from data_modules.simulation.lead_field import INDEPENDENT_TO_TWELVE, frontal_axis, lead_field, rotation, turn_to_axis
 from data_modules.simulation.person import Person
 
 Vector = NDArray[np.float64]
@@ -122,10 +122,8 @@ class Heart:
         return frontal_axis(self.field @ self.qrs.area)
 
     def turn_axis(self, degrees: float) -> None:
-        """Rotate QRS in the frontal plane until its axis is this one; the limb leads are skew, so in steps."""
-        for _ in range(4):
-            error = (degrees - self.axis + 180) % 360 - 180
-            self.qrs = self.qrs.turned(error)
+        """Rotate QRS in the frontal plane so that its axis becomes this one."""
+        self.qrs = self.qrs.turned(turn_to_axis(self.field, self.qrs.area, degrees))
 
     def peaks(self) -> Vector:
         """Largest and smallest value of QRS in I, II, V1 to V6, mV, (2, 8)."""

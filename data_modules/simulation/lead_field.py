@@ -62,10 +62,36 @@ def lead_field(torso: Sequence[float], electrode_gain: Sequence[float]) -> NDArr
     return field
 
 
-def frontal_axis(net: NDArray[np.float64]) -> float:
-    """Electrical axis in degrees (-180, 180] from the net QRS of the leads I, II, V1 to V6.
+FRONTAL = np.array([[1.0, 0.0], [-1 / np.sqrt(3), 2 / np.sqrt(3)]])
+"""The frontal plane's two components from I and II: I itself, and aVF = II - I/2.
 
-    Goldberger's leads are smaller than Einthoven's by sqrt(3)/2, which the factor on aVF = II - I/2 undoes.
+Goldberger's leads are smaller than Einthoven's by sqrt(3)/2, which the factor on aVF undoes.
+"""
+
+
+def frontal_axis(net: NDArray[np.float64]) -> float:
+    """Electrical axis in degrees (-180, 180] from the net QRS of the leads I, II, V1 to V6."""
+    left, down = FRONTAL @ net[:2]
+    return float(np.degrees(np.arctan2(down, left)))
+
+
+def turn_to_axis(field: NDArray[np.float64], dipole: NDArray[np.float64], degrees: float) -> float:
+    """Degrees by which to rotate a dipole in the frontal plane so that the leads I and II show a given axis.
+
+    The limb leads are skew, so this is not the difference of two angles: the part of the leads' frontal vector that is
+    perpendicular to the wanted axis, a cos(turn) + b sin(turn) + c, must vanish. Of the two solutions the one counts that
+    points along the axis, not against it. Where none exists (a dipole that hardly leaves the z axis) it comes close.
+
+    Args:
+        field: Leads I, II, ... from the dipole, (leads, 3).
+        dipole: Net dipole, (3,).
+        degrees: Wanted axis.
     """
-    lead_i, lead_avf = net[0], net[1] - net[0] / 2
-    return float(np.degrees(np.arctan2(lead_avf * 2 / np.sqrt(3), lead_i)))
+    plane = FRONTAL @ field[:2]
+    wanted = np.array([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))])
+    across = np.array([-wanted[1], wanted[0]]) @ plane
+    a, b = across[:2] @ dipole[:2], across[1] * dipole[0] - across[0] * dipole[1]
+    offset = np.arccos(np.clip(-across[2] * dipole[2] / np.hypot(a, b), -1, 1))
+    turns = np.arctan2(b, a) + np.array([offset, -offset])
+    along = [wanted @ plane @ rotation((0.0, 0.0, turn)) @ dipole for turn in turns]
+    return float(np.degrees(turns[int(np.argmax(along))]))

@@ -162,7 +162,7 @@ def right_atrial_enlargement(heart: Heart, person: Person, rng: Generator) -> No
 
 def st_depression(heart: Heart, person: Person, rng: Generator) -> None:
     """ST low by 0.1 mV and more in V4 to V6, mostly in II too; T flattened."""
-    depth = rng.uniform(0.12, 0.27)
+    depth = rng.uniform(0.135, 0.28)
     heart.st = heart.st - depth * np.array([0.85, rng.uniform(0.1, 0.7), rng.uniform(-0.45, 0.1)])
     heart.t = heart.t * rng.uniform(0.35, 0.8)
 
