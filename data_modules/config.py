@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from data_modules.corpus import CorpusSpec
+
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
@@ -50,8 +52,8 @@ class DataConfig:
     """With (`polyphase`) or without (`stride`, the paper's) an anti-aliasing filter."""
     crop: Literal["first", "center"] = "first"
     """Which part of a longer record is kept."""
-    short: Literal["set_aside", "pad"] = "set_aside"
-    """What is done with a shorter record."""
+    short: Literal["set_aside", "pad"] | None = None
+    """What is done with a shorter record; None is the corpus's own default."""
     scale: Literal["minmax", "millivolt", "zscore", "none"] = "minmax"
     """How amplitudes are scaled; see `Preprocessing.scale`."""
     unlabelled: Literal["keep", "drop"] | None = None
@@ -70,13 +72,13 @@ class DataConfig:
     subset_seed: int = 0
     """Seed of the nested subsets: a larger subset of the same seed holds the smaller."""
 
-    def preprocessing(self) -> Preprocessing:
-        """The fields that decide how a record becomes a model's input."""
+    def preprocessing(self, spec: CorpusSpec) -> Preprocessing:
+        """How a record of this corpus becomes a model's input: the fields above, or the corpus's own defaults."""
         return Preprocessing(
             sampling_rate=self.sampling_rate,
             num_samples=self.num_samples,
             resample=self.resample,
             crop=self.crop,
-            short=self.short,
+            short=self.short or spec.short,
             scale=self.scale,
         )

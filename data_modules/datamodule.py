@@ -88,7 +88,7 @@ class ECGDataModule(pl.LightningDataModule):
 
     def _open_cache(self) -> Cache:
         folder: Path = data_root(self.config.root) / "cache"
-        return open_cache(self.corpus, self.config.preprocessing(), folder, progress=self._progress)
+        return open_cache(self.corpus, self.config.preprocessing(self.corpus.spec), folder, progress=self._progress)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the cache and split the records; the same for every `stage`."""

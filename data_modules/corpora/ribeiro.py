@@ -63,6 +63,7 @@ class Ribeiro(Corpus):
         sampling_rates=(400,),
         num_records=827,
         label_counts={"NORM": 681, "1dAVb": 28, "RBBB": 34, "LBBB": 30, "SB": 16, "AF": 13, "ST": 37},
+        short="pad",
         known_issues=(
             "NORM means none of the six abnormalities, which is not the same as a normal ECG.",
             "The unit is described as 1e-4 V and, in the same sentence, as millivolts; it is millivolts.",
