@@ -82,7 +82,7 @@ class Run:
             raise RunNotFoundError(f"{self.path / 'config.yaml'} is no configuration")
         return config_from({str(key): value for key, value in tree.items()})
 
-    @cached_property
+    @property
     def manifest(self) -> dict[str, Any]:
         """Provenance: versions, hardware, data, parent, timings."""
         return self._json("manifest.json")
@@ -94,7 +94,7 @@ class Run:
 
         return pd.json_normalize(read_curve(self.path / "metrics.jsonl"), sep="/")
 
-    @cached_property
+    @property
     def results(self) -> dict[str, Any]:
         """The content of `scores.json`."""
         return self._json("scores.json")
