@@ -61,6 +61,7 @@ class ECGDataModule(pl.LightningDataModule):
         self._progress = progress
         self._corpus = corpus
         self._cache: Cache | None = None
+        self._dataset: ECGDataset | None = None
 
     @property
     def corpus(self) -> Corpus:
@@ -92,7 +93,7 @@ class ECGDataModule(pl.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Open the cache and split the records; the same for every `stage`."""
-        if self._cache is not None:
+        if self._dataset is not None:
             return
         self._cache = self._open_cache()
         table = self.corpus.table
@@ -180,6 +181,7 @@ class ECGDataModule(pl.LightningDataModule):
         return self._loader(OrderedBatches(self.rows[part], batch_size, rank=rank, world_size=world_size))
 
     def _loader(self, batches: ShuffledBatches | OrderedBatches) -> DataLoader[Batch]:
+        assert self._dataset is not None
         return DataLoader(
             self._dataset,
             batch_size=None,
@@ -202,8 +204,10 @@ class ECGDataModule(pl.LightningDataModule):
             set_aside[reason] = set_aside.get(reason, 0) + 1
         if self._unlabelled.any():
             set_aside["unlabelled"] = int(self._unlabelled.sum())
-        if len(self.split.left_out):
-            set_aside["duplicate"] = len(self.split.left_out)
+        left_out = self.split.left_out
+        without_fold = 0 if table.folds is None else int((table.folds[left_out] < 1).sum())
+        counted = {"no_fold": without_fold, "duplicate": len(left_out) - without_fold}
+        set_aside |= {reason: number for reason, number in counted.items() if number}
         return {
             "corpus": spec.name,
             "title": spec.title,

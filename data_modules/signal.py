@@ -166,10 +166,11 @@ def scale(signal: Tensor, method: Literal["minmax", "millivolt", "zscore", "none
         return signal
     if method == "millivolt":
         return signal / MILLIVOLTS_PER_UNIT
+    low, high = torch.aminmax(signal, dim=1, keepdim=True)
+    span = high - low
     if method == "minmax":
-        low, high = torch.aminmax(signal, dim=1, keepdim=True)
-        span = high - low
         return torch.where(span > FLAT, (signal - low) * (2 / span.clamp_min(FLAT)) - 1, 0)
     centred = signal - signal.mean(dim=1, keepdim=True)
     deviation = centred.square().mean(dim=1, keepdim=True).sqrt()
-    return torch.where(deviation > FLAT, centred / deviation.clamp_min(FLAT), 0)
+    # the span, not the deviation, tells a flat lead: the rounding of an offset's mean looks like a deviation
+    return torch.where(span > FLAT, centred / deviation.clamp_min(torch.finfo(signal.dtype).tiny), 0)

@@ -26,7 +26,8 @@ class Split:
     val: Indices
     test: Indices
     left_out: Indices
-    """Rows in no part: copies of a record in a later part, which may not be moved out of their official fold."""
+    """Rows in no part: copies of a record in a later part, which may not be moved out of their official fold, and
+    records that have no fold."""
 
 
 def paper_split(num_records: int, *, seed: int = 1) -> Split:

@@ -60,10 +60,8 @@ class Run:
         """`done` when `DONE` is there and every file it vouches for has its size."""
         if not (self.path / "config.yaml").exists():
             return "absent"
-        done = _read_json(self.path / "DONE")
-        if done is not None and all(
-            _size(self.path / name) == entry["bytes"] for name, entry in done.get("files", {}).items()
-        ):
+        files = (_read_json(self.path / "DONE") or {}).get("files")
+        if files and all(_size(self.path / name) == entry["bytes"] for name, entry in files.items()):
             return "done"
         return "failed" if (self.path / "FAILED").exists() else "unfinished"
 
@@ -104,7 +102,8 @@ class Run:
         """Test scores at a threshold of 0.5 by `SCORE_NAMES`."""
         from ecg_transfer.metrics import Scores
 
-        return {name: Scores.from_dict(self.results[name]["test"]) for name in SCORE_NAMES}
+        results = self.results
+        return {name: Scores.from_dict(results[name]["test"]) for name in SCORE_NAMES}
 
     @property
     def convergence(self) -> dict[str, dict[str, float]]:
@@ -125,7 +124,14 @@ class Run:
         return load_classifier(self.path / f"{which}.ckpt")
 
     def seal(self) -> None:
-        """Declare the run complete: write `DONE` with the size and SHA-256 of every file it vouches for."""
+        """Declare the run complete: write `DONE` with the size and SHA-256 of every file it vouches for.
+
+        Raises:
+            RunNotFoundError: One of them is missing.
+        """
+        missing = [name for name in SEALED if not (self.path / name).exists()]
+        if missing:
+            raise RunNotFoundError(f"{self.path} is not complete: it lacks {', '.join(missing)}")
         files = {name: {"bytes": _size(self.path / name), "sha256": sha256(self.path / name)} for name in SEALED}
         (self.path / "FAILED").unlink(missing_ok=True)
         write_json(self.path / "DONE", {"run": self.name, "files": files})
