@@ -79,8 +79,8 @@ def turn_to_axis(field: NDArray[np.float64], dipole: NDArray[np.float64], degree
     """Degrees by which to rotate a dipole in the frontal plane so that the leads I and II show a given axis.
 
     The limb leads are skew, so this is not the difference of two angles: the part of the leads' frontal vector that is
-    perpendicular to the wanted axis, a cos(turn) + b sin(turn) + c, must vanish. Of the two solutions the one counts that
-    points along the axis, not against it. Where none exists (a dipole that hardly leaves the z axis) it comes close.
+    perpendicular to the wanted axis, a cos(turn) + b sin(turn) + c, must vanish. Of the two solutions the one counts
+    that points along the axis, not against it. Where none exists (a dipole along the z axis) it comes close.
 
     Args:
         field: Leads I, II, ... from the dipole, (leads, 3).

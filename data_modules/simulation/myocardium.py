@@ -150,7 +150,7 @@ def low_voltage(heart: Heart, person: Person, rng: Generator) -> None:
 def left_atrial_enlargement(heart: Heart, person: Person, rng: Generator) -> None:
     """P of 120 ms and more, notched in II, with a deep terminal part in V1."""
     size = rng.uniform(0.85, 1.3)
-    heart.p = Waves.of((33, 15, (0.05, 0.095, -0.05)), (88, 18, (0.07 * size, 0.085 * size, 0.15 * size)))
+    heart.p = Waves.of((33, 15, (0.05, 0.095, -0.05)), (88, 18, (0.07 * size, 0.085 * size, 0.11 * size)))
     heart.pr = max(heart.pr, 0.165)
 
 
