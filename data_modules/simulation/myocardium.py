@@ -116,7 +116,7 @@ def left_ventricular_hypertrophy(heart: Heart, person: Person, rng: Generator) -
     """Sokolow-Lyon's sum of 3.5 mV and more, with strain: ST low and T inverted in I, aVL, V5, V6."""
     raise_voltage(heart, float(np.clip(rng.normal(4.3, 0.45), 3.6, 5.8)))
     heart.qrs = heart.qrs.stretched(1.06)
-    strain = rng.uniform(0.5, 1.05)
+    strain = rng.uniform(0.6, 1.1)
     heart.st = heart.st + strain * np.array([-0.13, -0.03, -0.09])
     heart.t = (1 - strain) * heart.t + strain * np.array([-0.26, -0.03, -0.24])
 

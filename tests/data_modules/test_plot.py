@@ -61,6 +61,16 @@ def test_12x1_shows_all_of_each_lead() -> None:
     assert all(len(curve) == 10 * RATE for curve in traces(ax))
 
 
+def test_tall_waves_stay_on_the_paper() -> None:
+    signal = SIGNAL.copy()
+    signal[LEAD_NAMES.index("V4"), 8 * RATE] = 6.0
+    signal[LEAD_NAMES.index("II"), 9 * RATE] = -4.0
+    (ax,) = plot_ecg(signal, RATE).axes
+    (low, high) = ax.get_ylim()
+    assert max(curve[:, 1].max() for curve in traces(ax)) <= high
+    assert min(curve[:, 1].min() for curve in traces(ax)) >= low
+
+
 def test_nan_is_a_gap() -> None:
     signal = SIGNAL.copy()
     signal[:, 100:200] = np.nan
