@@ -49,7 +49,7 @@ def atrial_flutter(heart: Heart, person: Person, rng: Generator) -> None:
 
 def first_degree_block(heart: Heart, person: Person, rng: Generator) -> None:
     """PR above 200 ms."""
-    heart.pr = float(np.clip(0.212 + rng.gamma(2.0, 0.016), 0.212, 0.34))
+    heart.pr = float(np.clip(0.208 + rng.gamma(1.6, 0.017), 0.208, 0.34))
 
 
 def premature_atrial(heart: Heart, person: Person, rng: Generator) -> None:

@@ -153,18 +153,18 @@ def normal_heart(person: Person) -> Heart:
     """A healthy heart with a person's traits."""
     rng = person.generator("heart")
     p_wave = NORMAL_P.scaled(person.voltage**0.5 * np.exp(rng.normal(0, 0.2)))
-    t_wave = NORMAL_T * person.voltage * person.t_voltage * np.exp(rng.normal(0, 0.1, 3))
+    t_wave = NORMAL_T * person.voltage * person.t_voltage * np.exp(rng.normal(0, 0.14, 3))
     heart = Heart(
         field=lead_field(person.torso, person.electrode_gain),
         heart_rate=person.heart_rate,
         sinus_arrhythmia=person.sinus_arrhythmia,
         pr=person.pr,
         p=p_wave,
-        qrs=Waves(NORMAL_QRS.times, NORMAL_QRS.rise, NORMAL_QRS.fall, vary(NORMAL_QRS.vectors, 0.12, rng))
+        qrs=Waves(NORMAL_QRS.times, NORMAL_QRS.rise, NORMAL_QRS.fall, vary(NORMAL_QRS.vectors, 0.17, rng))
         .stretched(person.qrs_stretch)
         .scaled(person.voltage),
         ventricular_qrs=ectopic_qrs(person),
-        st=rng.normal(0, 0.012, 3) + 0.06 * t_wave,
+        st=rng.normal(0, 0.018, 3) + 0.06 * t_wave,
         t=t_wave,
         t_width=float(np.exp(rng.normal(0, 0.08))),
         qtc=person.qtc,

@@ -26,7 +26,7 @@ TERRITORIES = {
 
 
 def invert_t(heart: Heart, territory: str, depth: float) -> None:
-    """Point T away from a wall, so that it is negative by `depth` millivolts of dipole in the leads that face it."""
+    """Point T away from a wall, so that it is negative by `depth` mV of dipole in leads that face it (flat at 0)."""
     wall = TERRITORIES[territory]
     heart.t = heart.t - (heart.t @ wall + depth) * wall
 
@@ -40,26 +40,28 @@ def lose_forces(heart: Heart, loss: Waves, keep: NDArray[np.float64], first: int
 
 def anterior_infarction(heart: Heart, person: Person, rng: Generator) -> None:
     """QS or a lost R in V1 to V3 or V4, T inverted there."""
-    size = rng.uniform(0.75, 1.25) * person.voltage
-    loss = Waves.of((18, 8, (-0.04 * size, 0.0, 0.18 * size)), (34, 12, (-0.22 * size, -0.04 * size, 0.46 * size)))
-    lose_forces(heart, loss, np.array([0.9, 1.0, 0.1]), 2)
-    invert_t(heart, "anterior", rng.uniform(0.02, 0.28))
+    size = rng.uniform(0.55, 1.2)
+    loss = Waves.of((18, 8, (-0.04, 0.0, 0.18)), (34, 12, (-0.22, -0.04, 0.46))).scaled(size * person.voltage)
+    lose_forces(heart, loss, 1 - min(size, 1) * np.array([0.1, 0.0, 0.9]), 2)
+    invert_t(heart, "anterior", rng.uniform(-0.08, 0.25))
     heart.st = heart.st + rng.uniform(0.0, 0.05) * TERRITORIES["anterior"]
 
 
 def inferior_infarction(heart: Heart, person: Person, rng: Generator) -> None:
     """Q of 30 ms and more in II, III, aVF, T inverted there."""
-    size = rng.uniform(0.75, 1.25) * person.voltage
-    lose_forces(heart, Waves.of((20, 9.5, (0.12 * size, -0.52 * size, 0.0))), np.array([1.0, 0.1, 1.0]), 2)
-    invert_t(heart, "inferior", rng.uniform(0.02, 0.25))
+    size = rng.uniform(0.55, 1.2)
+    loss = Waves.of((20, 9.5, (0.12, -0.52, 0.0))).scaled(size * person.voltage)
+    lose_forces(heart, loss, 1 - min(size, 1) * np.array([0.0, 0.9, 0.0]), 2)
+    invert_t(heart, "inferior", rng.uniform(-0.08, 0.22))
     heart.st = heart.st + rng.uniform(0.0, 0.04) * TERRITORIES["inferior"]
 
 
 def lateral_infarction(heart: Heart, person: Person, rng: Generator) -> None:
     """Q in I, aVL, V5, V6, a smaller R, T inverted there."""
-    size = rng.uniform(0.75, 1.25) * person.voltage
-    lose_forces(heart, Waves.of((21, 9.5, (-0.62 * size, 0.06 * size, 0.0))), np.array([0.55, 1.0, 1.0]), 3)
-    invert_t(heart, "lateral", rng.uniform(0.02, 0.22))
+    size = rng.uniform(0.55, 1.2)
+    loss = Waves.of((21, 9.5, (-0.62, 0.06, 0.0))).scaled(size * person.voltage)
+    lose_forces(heart, loss, 1 - min(size, 1) * np.array([0.45, 0.0, 0.0]), 3)
+    invert_t(heart, "lateral", rng.uniform(-0.08, 0.2))
     heart.st = heart.st + rng.uniform(0.0, 0.04) * TERRITORIES["lateral"]
 
 

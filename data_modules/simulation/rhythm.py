@@ -67,8 +67,8 @@ def sinus_rr(mean_rr: float, swing: float, count: int, rng: np.random.Generator)
 
 
 def fibrillation_rr(mean_rr: float, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Independent RR intervals, log-normal with a coefficient of variation of 0.18 to 0.28, seconds."""
-    spread = rng.uniform(0.18, 0.28)
+    """Independent RR intervals, log-normal with a coefficient of variation of 0.14 to 0.28, seconds."""
+    spread = rng.uniform(0.14, 0.28)
     factor: NDArray[np.float64] = np.exp(rng.normal(-(spread**2) / 2, spread, count))
     return np.maximum(mean_rr * factor, 0.3)
 

@@ -13,7 +13,7 @@ from data_modules.corpus import LEAD_NAMES
 from data_modules.simulation.corpora.cast import Order, spread_numbers
 from data_modules.simulation.noise import NoiseLevel
 from data_modules.simulation.person import Person
-from data_modules.simulation.prevalence import deal, quotas
+from data_modules.simulation.prevalence import add_incidental, deal, quotas
 from data_modules.simulation.recording import simulate_recording
 from data_modules.simulation.wfdb_files import MISSING, quantise, signal_line, write_mat
 
@@ -43,6 +43,8 @@ class CincCorpus:
     """See `deal`."""
     lengths: LengthRule
     """From (records, generator) the samples of each."""
+    incidental: float
+    """Share of records with a finding that is no label, see `add_incidental`."""
     noise: NoiseLevel
     comments: tuple[str, ...]
     """Comment lines behind `#Dx`."""
@@ -93,7 +95,8 @@ CPSC2018 = CincCorpus(
     exclusive=(*RHYTHMS, BUNDLES, frozenset({"STD", "STE"})),
     single=0.94,
     lengths=cpsc_lengths,
-    noise=NoiseLevel(baseline=0.07, muscle=0.010, mains=0.006, mains_frequency=50.0, amplifier=0.003),
+    incidental=0.4,
+    noise=NoiseLevel(baseline=0.10, muscle=0.018, mains=0.010, mains_frequency=50.0, amplifier=0.003, spread=0.7),
     comments=("#Rx: Unknown", "#Hx: Unknown", "#Sx: Unknown"),
 )
 
@@ -141,6 +144,7 @@ GEORGIA = CincCorpus(
     ),
     single=0.5,
     lengths=georgia_lengths,
+    incidental=0.0,
     noise=NoiseLevel(baseline=0.025, muscle=0.005, mains=0.0015, mains_frequency=60.0, amplifier=0.0015),
     comments=("#Rx: Unknown", "#Hx: Unknown"),
 )
@@ -160,6 +164,7 @@ def write_cinc(order: Order, corpus: CincCorpus) -> None:
     """Write headers, signals and one RECORDS file a folder."""
     code_of = {condition: code for code, (condition, _) in (corpus.labels | corpus.others).items()}
     dealt = deal_conditions(order, corpus)
+    hearts = add_incidental(dealt, corpus.incidental, order.cast.generator("incidental"))
     lengths = corpus.lengths(order.num_records, order.cast.generator("lengths"))
     numbers = spread_numbers(order.num_records, corpus.published)
     names: dict[Path, list[str]] = {}
@@ -172,7 +177,7 @@ def write_cinc(order: Order, corpus: CincCorpus) -> None:
         person = order.cast.person(index, conditions)
         rng = order.cast.generator("recording", index)
         recording = simulate_recording(
-            person, conditions, rng, sampling_rate=SAMPLING_RATE, num_samples=lengths[index], noise=corpus.noise
+            person, hearts[index], rng, sampling_rate=SAMPLING_RATE, num_samples=lengths[index], noise=corpus.noise
         )
         codes = quantise(recording.leads, GAIN)
         header = header_lines(corpus, name, person, [code_of[condition] for condition in conditions], codes)

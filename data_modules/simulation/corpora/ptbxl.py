@@ -24,7 +24,7 @@ from data_modules.simulation.wfdb_files import quantise, signal_line, write_dat
 GAIN = 1000
 NUM_FOLDS = 10
 RECORDS_PER_PATIENT = 21837 / 18885
-NOISE = NoiseLevel(baseline=0.04, muscle=0.009, mains=0.004, mains_frequency=50.0, amplifier=0.002)
+NOISE = NoiseLevel(baseline=0.05, muscle=0.013, mains=0.006, mains_frequency=50.0, amplifier=0.002, spread=0.7)
 SIGNAL_NAMES = tuple(name.upper() for name in LEAD_NAMES)
 DATABASE_COLUMNS = (
     *("ecg_id", "patient_id", "age", "sex", "height", "weight", "nurse", "site", "device", "recording_date", "report"),

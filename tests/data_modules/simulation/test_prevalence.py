@@ -20,7 +20,7 @@ from data_modules.simulation.corpora.scp_labels import (
     SUPERCLASSES,
     deal_scp_records,
 )
-from data_modules.simulation.prevalence import deal, group_patients, quotas
+from data_modules.simulation.prevalence import CLASHES, add_incidental, deal, group_patients, quotas
 
 
 def test_quotas_by_hand() -> None:
@@ -47,6 +47,17 @@ def test_single_decides_how_often_labels_meet() -> None:
     apart, together = (deal(quota, 400, np.random.default_rng(0), single=single) for single in (1.0, 0.0))
     assert max(map(len, apart)) == 1
     assert sum(len(labels) == 2 for labels in together) == 100
+
+
+def test_incidental_findings_respect_clashes_and_share() -> None:
+    assert set(CLASHES) <= set(CONDITIONS)
+    dealt = [("NORM",), ("LBBB",), ("AF", "STD"), ()] * 500
+    hearts = add_incidental(dealt, 0.4, np.random.default_rng(0))
+    extra = [set(heart) - set(labels) for heart, labels in zip(hearts, dealt, strict=True)]
+    assert all(set(labels) <= set(heart) for heart, labels in zip(hearts, dealt, strict=True))
+    assert {name for found in extra[0::4] for name in found} == {"SARRH", "HVOLT", "LOWT"}
+    assert not {name for found in extra[1::4] for name in found} & {"LVH", "IRBBB", "IVCD"}
+    assert np.mean([bool(found) for found in extra[3::4]]) == pytest.approx(0.4, abs=0.06)
 
 
 def test_patients_share_a_key() -> None:
