@@ -1,4 +1,9 @@
-"""The heart as a moving dipole: each wave of a beat is a few Gaussians with a direction in space."""
+"""The heart as a moving dipole: each wave of a beat is a few Gaussians with a direction in space.
+
+Coordinates are Frank's: x to the left, y to the feet, z to the back; millivolts. A lead sees the dipole's projection on
+its lead vector, so one set of waves gives all twelve leads, and what one lead shows the opposite one mirrors. What the
+model cannot show is what a single dipole cannot: a finding strictly confined to one chest lead.
+"""
 
 from __future__ import annotations
 
@@ -142,7 +147,16 @@ class Heart:
 
 
 def sample_waves(waves: Waves, seconds: float, sampling_rate: int) -> Vector:
-    """The dipole of a few waves, (3, samples)."""
+    """The dipole of a few waves.
+
+    Args:
+        waves: At most some ten; for a whole recording see `dipole.draw_waves`.
+        seconds: Length, from 0.
+        sampling_rate: Hertz.
+
+    Returns:
+        Millivolts, (3, samples).
+    """
     time = np.arange(round(seconds * sampling_rate)) / sampling_rate
     distance = time - waves.times[:, None]
     width = np.where(distance < 0, waves.rise[:, None], waves.fall[:, None])
@@ -150,7 +164,12 @@ def sample_waves(waves: Waves, seconds: float, sampling_rate: int) -> Vector:
 
 
 def normal_heart(person: Person) -> Heart:
-    """A healthy heart with a person's traits."""
+    """A healthy heart with a person's traits.
+
+    Args:
+        person: Her `seed` also decides details that have no trait of their own: the balance of the QRS waves, the shape
+            of P, where an ectopic focus would sit.
+    """
     rng = person.generator("heart")
     p_wave = NORMAL_P.scaled(person.voltage**0.5 * np.exp(rng.normal(0, 0.2)))
     t_wave = NORMAL_T * person.voltage * person.t_voltage * np.exp(rng.normal(0, 0.14, 3))

@@ -38,7 +38,15 @@ INDEPENDENT_TO_TWELVE = np.block([[LIMB_LEADS, np.zeros((6, 6))], [np.zeros((6, 
 
 
 def rotation(angles: Sequence[float]) -> NDArray[np.float64]:
-    """Rotation matrix (3, 3) about the x, then the y, then the z axis, by radians."""
+    """Rotation matrix about the x, then the y, then the z axis.
+
+    Args:
+        angles: Three angles in radians. A positive one about z turns from the left arm (x) to the feet (y), as the
+            electrical axis is counted.
+
+    Returns:
+        (3, 3).
+    """
     (cx, cy, cz), (sx, sy, sz) = np.cos(angles), np.sin(angles)
     about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])

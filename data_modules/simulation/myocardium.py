@@ -32,7 +32,14 @@ def invert_t(heart: Heart, territory: str, depth: float) -> None:
 
 
 def lose_forces(heart: Heart, loss: Waves, keep: NDArray[np.float64], first: int) -> None:
-    """Take the dead wall's part away from QRS: scale the first waves along each axis, then add the opposite forces."""
+    """Take the dead wall's part away from QRS.
+
+    Args:
+        heart: Changed in place.
+        loss: The forces of the other walls that now go unopposed.
+        keep: What is left of the first waves along x, y, z.
+        first: How many waves of QRS are concerned, from its onset on.
+    """
     vectors = heart.qrs.vectors.copy()
     vectors[:first] *= keep
     heart.qrs = Waves(heart.qrs.times, heart.qrs.rise, heart.qrs.fall, vectors) + loss

@@ -161,7 +161,10 @@ def write_georgia(order: Order) -> None:
 
 
 def write_cinc(order: Order, corpus: CincCorpus) -> None:
-    """Write headers, signals and one RECORDS file a folder."""
+    """Write headers, signals and one RECORDS file a folder.
+
+    Record numbers are spread over the published range, so that a small corpus too has all of g1, g2, ...
+    """
     code_of = {condition: code for code, (condition, _) in (corpus.labels | corpus.others).items()}
     dealt = deal_conditions(order, corpus)
     hearts = add_incidental(dealt, corpus.incidental, order.cast.generator("incidental"))

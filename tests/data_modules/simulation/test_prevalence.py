@@ -11,6 +11,7 @@ from data_modules.corpora.scp_statements import SCP_STATEMENTS
 from data_modules.simulation import CONDITIONS
 from data_modules.simulation.corpora.cinc import CPSC2018, GEORGIA
 from data_modules.simulation.corpora.ptb import LOCALISATIONS, VARIANTS
+from data_modules.simulation.corpora.ptbxl import conditions_present
 from data_modules.simulation.corpora.scp_labels import (
     CONDITIONS_OF,
     FORMS,
@@ -97,3 +98,12 @@ def test_every_label_of_the_other_corpora_has_an_effect() -> None:
     walls = {f"{name}_ACUTE" for names in LOCALISATIONS.values() for name in names} - {"PMI_ACUTE"}
     variants = {name for choices in VARIANTS.values() for names in choices for name in names}
     assert walls | variants <= set(CONDITIONS)
+
+
+def test_a_diagnosis_is_present_as_often_as_its_likelihood_says() -> None:
+    likelihoods = {"IMI": 80.0, "LVH": 15.0, "1AVB": 100.0, "PVC": 0.0, "SR": 0.0}
+    hearts = [conditions_present(likelihoods, np.random.default_rng(seed)) for seed in range(2000)]
+    share = {name: np.mean([name in heart for heart in hearts]) for name in ("IMI", "LVH", "IAVB", "PVC")}
+    assert share["IMI"] == pytest.approx(0.80, abs=0.03)
+    assert share["LVH"] == pytest.approx(0.15, abs=0.03)
+    assert share["IAVB"] == share["PVC"] == 1

@@ -216,6 +216,15 @@ def test_ptbxl_tables(corpora: dict[str, Path]) -> None:
     assert table.patient_id.nunique() < len(table)
 
 
+def test_ptbxl_quirks(tmp_path: Path) -> None:
+    root = simulate_corpus("ptbxl", tmp_path / "ptbxl", num_records=60, quirks=True)
+    table = pd.read_csv(root / "ptbxl_database.csv")
+    signals = {path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*_lr.hea")}
+    assert len(signals) == 60
+    assert len(signals - set(table.filename_lr)) == 1, "one record has signals and no row"
+    assert ((table.age <= 85) | (table.age == 300)).all()
+
+
 def test_ptbxl_patients_keep_age_and_sex(corpora: dict[str, Path]) -> None:
     table = pd.read_csv(corpora["ptbxl"] / "ptbxl_database.csv")
     assert (table.groupby("patient_id").sex.nunique() == 1).all()
