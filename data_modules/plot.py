@@ -45,7 +45,7 @@ TYPICAL_LEADS = {
     "LAFB": ("aVL", "III"),
     "STD": ("II", "V5"),
     "STE": ("III", "V2", "V3"),
-    "TINV": ("II", "V3", "V5"),
+    "TINV": ("II", "aVF", "V5"),
     "TAB": ("II", "V5"),
     "LQT": ("II", "V5"),
     "AMI": ("V2", "V3"),

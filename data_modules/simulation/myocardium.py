@@ -65,7 +65,7 @@ def inferior_infarction(heart: Heart, person: Person, rng: Generator) -> None:
 
 def lateral_infarction(heart: Heart, person: Person, rng: Generator) -> None:
     """Q in I, aVL, V5, V6, a smaller R, T inverted there."""
-    size = rng.uniform(0.55, 1.2)
+    size = rng.uniform(0.75, 1.2)
     loss = Waves.of((21, 9.5, (-0.62, 0.06, 0.0))).scaled(size * person.voltage)
     lose_forces(heart, loss, 1 - min(size, 1) * np.array([0.45, 0.0, 0.0]), 3)
     invert_t(heart, "lateral", rng.uniform(-0.08, 0.2))
@@ -114,11 +114,14 @@ def q_waves(heart: Heart, person: Person, rng: Generator) -> None:
 
 
 def raise_voltage(heart: Heart, target: float) -> None:
-    """Enlarge QRS, most of all to the left and the back, until Sokolow-Lyon's sum is `target` mV; keep the axis."""
+    """Enlarge QRS, most of all to the left and the back, until Sokolow-Lyon's sum is `target` mV; keep the axis.
+
+    QRS grows threefold at most: where infarction or block has turned it away from V1 and V5, the sum stays below.
+    """
     axis = heart.axis
     heart.qrs = heart.qrs.scaled((1.15, 1.0, 1.35))
     heart.turn_axis(axis)
-    heart.qrs = heart.qrs.scaled(target / heart.sokolow_lyon())
+    heart.qrs = heart.qrs.scaled(min(target / max(heart.sokolow_lyon(), 0.1), 3.0))
 
 
 def left_ventricular_hypertrophy(heart: Heart, person: Person, rng: Generator) -> None:

@@ -1,26 +1,39 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_modules.simulation import CONDITIONS, simulate_ecg
+from data_modules.simulation.conditions import build_heart
 from data_modules.simulation.lead_field import DOWER, ELECTRODES_TO_LEADS, frontal_axis, turn_to_axis
 from data_modules.simulation.noise import NoiseLevel, draw_noise
 from data_modules.simulation.person import draw_person
 from data_modules.simulation.recording import simulate_recording
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(conditions=st.lists(st.sampled_from(list(CONDITIONS)), min_size=1, max_size=4), seed=st.integers(0, 10_000))
 def test_any_combination_is_finite_and_keeps_the_leads_identities(conditions: list[str], seed: int) -> None:
     one, two, three, avr, avl, avf = simulate_ecg(conditions, seed=seed)[:6].astype(np.float64)
     assert np.isfinite([one, two]).all()
+    assert np.abs([one, two]).max() < 8
     np.testing.assert_allclose(three, two - one, atol=1e-5)
     np.testing.assert_allclose(avr, -(one + two) / 2, atol=1e-5)
     np.testing.assert_allclose(avl, (one - three) / 2, atol=1e-5)
     np.testing.assert_allclose(avf, (two + three) / 2, atol=1e-5)
+
+
+def test_no_combination_of_two_leaves_the_range_of_real_ecgs() -> None:
+    for pair in itertools.combinations(CONDITIONS, 2):
+        for seed in (0, 7):
+            heart = build_heart(draw_person(seed, pair), pair)
+            largest, smallest = heart.peaks()
+            assert largest.max() - smallest.min() < 14, pair
+            assert np.isfinite([*heart.st, *heart.t]).all(), pair
 
 
 def test_the_same_seed_gives_the_same_samples_and_another_one_does_not() -> None:
