@@ -116,12 +116,15 @@ def q_waves(heart: Heart, person: Person, rng: Generator) -> None:
 def raise_voltage(heart: Heart, target: float) -> None:
     """Enlarge QRS, most of all to the left and the back, until Sokolow-Lyon's sum is `target` mV; keep the axis.
 
-    QRS grows threefold at most: where infarction or block has turned it away from V1 and V5, the sum stays below.
+    QRS grows threefold at most, and no lead beyond 6.5 mV: where infarction or another hypertrophy has turned it away
+    from V1 and V5, the sum stays below.
     """
     axis = heart.axis
     heart.qrs = heart.qrs.scaled((1.15, 1.0, 1.35))
     heart.turn_axis(axis)
-    heart.qrs = heart.qrs.scaled(min(target / max(heart.sokolow_lyon(), 0.1), 3.0))
+    heart.qrs = heart.qrs.scaled(
+        min(target / max(heart.sokolow_lyon(), 0.1), 3.0, 6.5 / float(np.abs(heart.peaks()).max()))
+    )
 
 
 def left_ventricular_hypertrophy(heart: Heart, person: Person, rng: Generator) -> None:

@@ -118,6 +118,17 @@ def add_incidental(
     return hearts
 
 
+def drop_overcalls(dealt: Sequence[tuple[str, ...]], share: float, rng: np.random.Generator) -> list[tuple[str, ...]]:
+    """Findings that a reader saw and nobody else would: the label stays, the heart is without.
+
+    Args:
+        dealt: For each record the conditions of its heart.
+        share: Of all conditions that are dropped, each by itself.
+        rng: Decides which.
+    """
+    return [tuple(name for name in conditions if rng.random() >= share) for conditions in dealt]
+
+
 def group_patients(
     keys: Sequence[str], records_per_patient: Mapping[str, float], rng: np.random.Generator
 ) -> list[int]:

@@ -13,13 +13,15 @@ from data_modules.corpus import LEAD_NAMES
 from data_modules.simulation.corpora.cast import Order, spread_numbers
 from data_modules.simulation.noise import NoiseLevel
 from data_modules.simulation.person import Person
-from data_modules.simulation.prevalence import add_incidental, deal, quotas
+from data_modules.simulation.prevalence import add_incidental, deal, drop_overcalls, quotas
 from data_modules.simulation.recording import simulate_recording
 from data_modules.simulation.wfdb_files import MISSING, quantise, signal_line, write_mat
 
 SAMPLING_RATE = 500
 GAIN = 1000
 RECORDS_PER_FOLDER = 1000
+SHARE_OVERCALLED = 0.04
+"""Labels with nothing behind them, an assumption: readers of ECGs disagree by some per cent."""
 
 LengthRule = Callable[[int, np.random.Generator], list[int]]
 
@@ -96,7 +98,7 @@ CPSC2018 = CincCorpus(
     single=0.94,
     lengths=cpsc_lengths,
     incidental=0.4,
-    noise=NoiseLevel(baseline=0.10, muscle=0.018, mains=0.010, mains_frequency=50.0, amplifier=0.003, spread=0.7),
+    noise=NoiseLevel(baseline=0.045, muscle=0.005, mains=0.002, mains_frequency=50.0, amplifier=0.001, spread=0.8),
     comments=("#Rx: Unknown", "#Hx: Unknown", "#Sx: Unknown"),
 )
 
@@ -145,7 +147,7 @@ GEORGIA = CincCorpus(
     single=0.5,
     lengths=georgia_lengths,
     incidental=0.0,
-    noise=NoiseLevel(baseline=0.025, muscle=0.005, mains=0.0015, mains_frequency=60.0, amplifier=0.0015),
+    noise=NoiseLevel(baseline=0.025, muscle=0.004, mains=0.001, mains_frequency=60.0, amplifier=0.0015),
     comments=("#Rx: Unknown", "#Hx: Unknown"),
 )
 
@@ -168,6 +170,7 @@ def write_cinc(order: Order, corpus: CincCorpus) -> None:
     code_of = {condition: code for code, (condition, _) in (corpus.labels | corpus.others).items()}
     dealt = deal_conditions(order, corpus)
     hearts = add_incidental(dealt, corpus.incidental, order.cast.generator("incidental"))
+    hearts = drop_overcalls(hearts, SHARE_OVERCALLED, order.cast.generator("overcalls"))
     lengths = corpus.lengths(order.num_records, order.cast.generator("lengths"))
     numbers = spread_numbers(order.num_records, corpus.published)
     names: dict[Path, list[str]] = {}

@@ -25,7 +25,7 @@ from data_modules.simulation.wfdb_files import quantise, signal_line, write_dat
 GAIN = 1000
 NUM_FOLDS = 10
 RECORDS_PER_PATIENT = 21837 / 18885
-NOISE = NoiseLevel(baseline=0.05, muscle=0.013, mains=0.006, mains_frequency=50.0, amplifier=0.002, spread=0.7)
+NOISE = NoiseLevel(baseline=0.06, muscle=0.006, mains=0.003, mains_frequency=50.0, amplifier=0.001, spread=0.7)
 LIKELIHOODS = {100.0: 0.83, 80.0: 0.08, 50.0: 0.06, 15.0: 0.03}
 """Likelihood of a diagnostic statement in percent -> how often it is given, about as in the authentic table."""
 SIGNAL_NAMES = tuple(name.upper() for name in LEAD_NAMES)

@@ -28,7 +28,7 @@ COLUMNS = {
 }
 """Column of the gold standard -> our condition, published positives."""
 EXCLUSIVE = (frozenset({"AF", "IAVB"}), frozenset({"AF", "SB", "STACH"}), frozenset({"RBBB", "LBBB"}))
-NOISE = NoiseLevel(baseline=0.045, muscle=0.014, mains=0.007, mains_frequency=60.0, amplifier=0.003, spread=0.6)
+NOISE = NoiseLevel(baseline=0.05, muscle=0.008, mains=0.005, mains_frequency=60.0, amplifier=0.003, spread=0.6)
 
 
 def write_ribeiro(order: Order) -> None:

@@ -21,7 +21,7 @@ from data_modules.simulation.corpora.scp_labels import (
     SUPERCLASSES,
     deal_scp_records,
 )
-from data_modules.simulation.prevalence import CLASHES, add_incidental, deal, group_patients, quotas
+from data_modules.simulation.prevalence import CLASHES, add_incidental, deal, drop_overcalls, group_patients, quotas
 
 
 def test_quotas_by_hand() -> None:
@@ -59,6 +59,14 @@ def test_incidental_findings_respect_clashes_and_share() -> None:
     assert {name for found in extra[0::4] for name in found} == {"SARRH", "HVOLT", "LOWT"}
     assert not {name for found in extra[1::4] for name in found} & {"LVH", "IRBBB", "IVCD"}
     assert np.mean([bool(found) for found in extra[3::4]]) == pytest.approx(0.4, abs=0.06)
+
+
+def test_overcalls_drop_their_share() -> None:
+    dealt = [("AF", "STD")] * 2000
+    hearts = drop_overcalls(dealt, 0.1, np.random.default_rng(0))
+    assert np.mean(["AF" in heart for heart in hearts]) == pytest.approx(0.9, abs=0.02)
+    assert np.mean([len(heart) for heart in hearts]) == pytest.approx(1.8, abs=0.04)
+    assert drop_overcalls(dealt, 0.0, np.random.default_rng(0)) == dealt
 
 
 def test_patients_share_a_key() -> None:
