@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,21 @@ def load_predictions(path: Path) -> tuple[dict[str, Predictions], dict[str, int]
     """
     with np.load(path, allow_pickle=False) as arrays:
         names = sorted({key.rpartition("/")[0] for key in arrays})
-        fields = ("record_ids", "groups", "logits", "targets")
-        predictions = {name: Predictions(**{field: arrays[f"{name}/{field}"] for field in fields}) for name in names}
+        predictions = {name: _part(arrays, name) for name in names}
         return predictions, {name: int(arrays[f"{name}/epoch"]) for name in names}
+
+
+def load_part(path: Path, name: str) -> Predictions:
+    """Read one set of predictions by its name and leave the others unread: a study opens thousands of such files.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        KeyError: It has no predictions of that name.
+        ValueError: It is no such file, or is torn.
+    """
+    with np.load(path, allow_pickle=False) as arrays:
+        return _part(arrays, name)
+
+
+def _part(arrays: Mapping[str, NDArray[Any]], name: str) -> Predictions:
+    return Predictions(**{field: arrays[f"{name}/{field}"] for field in ("record_ids", "groups", "logits", "targets")})
