@@ -136,7 +136,7 @@ def saved_config(run: Run) -> RunConfig:
     which says what is wrong with it.
     """
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    tree = yaml.load((run.path / "config.yaml").read_bytes(), Loader=loader)  # noqa: S506 - a safe loader
+    tree = yaml.load((run.path / "config.yaml").read_bytes(), Loader=loader)
     try:
         sections = {name: kind(**tree.get(name, {})) for name, kind in SECTIONS.items()}
         return RunConfig(**{**tree, **sections})
