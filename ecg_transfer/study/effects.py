@@ -134,12 +134,15 @@ def pooled(effects: Sequence[CellEffect], *, name: str = "mean effect") -> tuple
     Returns:
         The effect, and its draws (B,).
     """
-    weights = _equal_corpora(effects)
+    weights = equal_corpora(effects)
     draws = weights @ np.stack([result.difference_draws for result in effects])
     low, high = interval(draws)
     by_seed = [result.differences for result in effects]
-    shared = all(result.cell.units == effects[0].cell.units for result in effects)
-    p, note = _test(weights @ np.stack(by_seed)) if shared else (None, "no p: the cells do not share their seeds")
+    p, note = (
+        _test(weights @ np.stack(by_seed))
+        if shared_units(effects)
+        else (None, "no p: the cells do not share their seeds")
+    )
     effect = Effect(
         metric=name,
         estimate=float(weights @ [result.effect.estimate for result in effects]),
@@ -154,7 +157,13 @@ def pooled(effects: Sequence[CellEffect], *, name: str = "mean effect") -> tuple
     return effect, draws
 
 
-def _equal_corpora(effects: Sequence[CellEffect]) -> Floats:
+def shared_units(effects: Sequence[CellEffect]) -> bool:
+    """Whether all cells have the same seeds, so that their differences can be averaged seed by seed."""
+    return all(result.cell.units == effects[0].cell.units for result in effects)
+
+
+def equal_corpora(effects: Sequence[CellEffect]) -> Floats:
+    """Weights of cells that sum to 1 and give each downstream corpus the same."""
     corpora = [result.cell.downstream for result in effects]
     return np.array([1 / corpora.count(corpus) for corpus in corpora]) / len(set(corpora))
 

@@ -27,6 +27,8 @@ class Cell:
     """Whether any of its ECGs are, upstream or downstream."""
     series: str
     """Equal for the cells that differ in the size of the subset alone: the points of one learning curve."""
+    setting: str
+    """Equal for cells of one recipe, learning rate, budget: those that a claim may pool."""
     pairs: pd.DataFrame
     """One row a pair, sorted by seed: the columns of the results table, each with `_finetune` and `_scratch`."""
 
@@ -101,5 +103,6 @@ def _cell(pairs: pd.DataFrame) -> Cell:
         num_train=int(pairs["num_train_finetune"].median()),
         simulated=bool(first["simulated_finetune"]),
         series=f"{first['series_finetune']} {first['upstream_cell_finetune']}",
+        setting=str(first["setting_finetune"]),
         pairs=pairs,
     )

@@ -37,6 +37,15 @@ TUNED = ("f1_weighted", "f1_macro")
 EPOCH_METRICS = tuple(f"{part}/{metric}" for part in ("val", "test") for metric in METRICS)
 """Scores of the table of epochs."""
 
+OF_A_CORPUS: dict[str, Any] = {
+    "corpus": "",
+    "label_set": None,
+    "original_rate": None,
+    "unlabelled": None,
+    "num_simulated": None,
+}
+"""Fields that say which corpus, not how it is trained on."""
+
 SECTIONS = {
     "data": DataConfig,
     "model": ModelConfig,
@@ -104,7 +113,8 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
         `TUNED`, `<name>/val/<metric>` of `TUNED`; `monitor`, `optimism`; `epochs_to_90`, `updates_to_90`,
         `seconds_to_90` and those to 95 and 99 % of the run's own best validation score;
         pair_key (equal for a fine-tuning and its training from scratch), cell (equal for runs that differ in start
-        and seeds alone), series (equal for cells that also differ in the subset).
+        and seeds alone), series (equal for cells that also differ in the subset), setting (equal for runs that also
+        differ in corpus and backbone: one recipe, learning rate, budget and so on).
     """
     return read_study(runs).results
 
@@ -149,6 +159,7 @@ def _row(run: Run, config: RunConfig, curve: list[dict[str, Any]]) -> dict[str, 
     seedless = replace(config, phase="scratch", transfer=TransferConfig(), seed=0)
     seedless = replace(seedless, data=replace(config.data, subset_seed=0))
     sizeless = replace(seedless, data=replace(seedless.data, subset=None))
+    setting = replace(sizeless, model=ModelConfig(), data=replace(sizeless.data, **OF_A_CORPUS))
     return {
         "run": run.name,
         "path": str(run.path),
@@ -175,6 +186,7 @@ def _row(run: Run, config: RunConfig, curve: list[dict[str, Any]]) -> dict[str, 
         "monitor": config.monitor,
         "pair_key": pair_key(config, data["digest"]),
         "cell": f"{seedless.digest()[:16]}{'-simulated' if data['simulated'] else ''}",
+        "setting": setting.digest()[:16],
         "series": f"{sizeless.digest()[:16]}{'-simulated' if data['simulated'] else ''}",
     }
 
