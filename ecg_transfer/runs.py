@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -144,8 +145,9 @@ class Run:
         return [name for name, entry in done["files"].items() if sha256(self.path / name) != entry["sha256"]]
 
     def fail(self, error: BaseException) -> None:
-        """Leave a note of why the run could not be completed."""
-        write_json(self.path / "FAILED", {"error": type(error).__name__, "message": str(error)})
+        """Leave a note of why the run could not be completed; on a full disk there is none."""
+        with suppress(OSError):
+            write_json(self.path / "FAILED", {"error": type(error).__name__, "message": str(error)})
 
     @property
     def failure(self) -> str | None:
