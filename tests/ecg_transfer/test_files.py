@@ -26,9 +26,14 @@ def test_a_file_appears_whole(tmp_path: Path) -> None:
 def test_an_exception_leaves_the_old_content(tmp_path: Path, error: type[BaseException]) -> None:
     path = tmp_path / "content"
     path.write_bytes(b"old")
-    with pytest.raises(error), write_atomically(path) as stream:
-        stream.write(b"new")
-        raise error
+
+    def fail_half_way() -> None:
+        with write_atomically(path) as stream:
+            stream.write(b"new")
+            raise error
+
+    with pytest.raises(error):
+        fail_half_way()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
