@@ -45,7 +45,7 @@ TYPICAL_LEADS = {
     "LAFB": ("aVL", "III"),
     "STD": ("II", "V5"),
     "STE": ("III", "V2", "V3"),
-    "TINV": ("II", "V3", "V5"),
+    "TINV": ("II", "aVF", "V5"),
     "TAB": ("II", "V5"),
     "LQT": ("II", "V5"),
     "AMI": ("V2", "V3"),
@@ -92,14 +92,15 @@ def plot_ecg(
     if layout not in ROW_MM:
         raise ValueError(f"unknown layout {layout!r}; choose one of: {', '.join(ROW_MM)}")
     heading = [line for line in (title, findings_line(findings)) if line]
-    num_rows = 4 if layout == "3x4" else 12
     width = 2 * MARGIN_MM + PULSE_MM + array.shape[1] / sampling_rate * MM_PER_SECOND
-    height = 2 * MARGIN_MM + num_rows * ROW_MM[layout]
+    rows = rows_of(layout)
+    above, below = overshoot(array, rows, ROW_MM[layout])
+    height = 2 * MARGIN_MM + len(rows) * ROW_MM[layout] + above + below
     axes = ax if ax is not None else paper_axes(width, height, heading_mm=6.0 * len(heading))
     draw_paper(axes, width, height)
-    axes.set_title("\n".join(heading), loc="left", fontsize=9)
-    for row, leads in enumerate(rows_of(layout)):
-        baseline = height - MARGIN_MM - (row + 0.5) * ROW_MM[layout]
+    axes.set_title("\n".join(heading), loc="left", x=MARGIN_MM / width, fontsize=9)
+    for row, leads in enumerate(rows):
+        baseline = height - MARGIN_MM - above - (row + 0.5) * ROW_MM[layout]
         draw_row(axes, array, sampling_rate, leads, baseline)
     figure = axes.get_figure(root=True)
     if figure is None:
@@ -112,6 +113,13 @@ def rows_of(layout: str) -> tuple[tuple[str, ...], ...]:
     if layout == "12x1":
         return tuple((name,) for name in LEAD_NAMES)
     return (*zip(*COLUMNS, strict=True), ("II",))
+
+
+def overshoot(signal: NDArray[np.float64], rows: Sequence[Sequence[str]], row_mm: float) -> tuple[float, float]:
+    """Paper to add above the first and below the last row so that no wave leaves it, in whole 5 mm squares."""
+    top = MM_PER_MV * np.nanmax(signal[[LEAD_NAMES.index(lead) for lead in rows[0]]], initial=0.0) - row_mm / 2
+    bottom = -MM_PER_MV * np.nanmin(signal[[LEAD_NAMES.index(lead) for lead in rows[-1]]], initial=0.0) - row_mm / 2
+    return 5.0 * max(0.0, np.ceil(top / 5.0)), 5.0 * max(0.0, np.ceil(bottom / 5.0))
 
 
 def findings_line(findings: Mapping[str, float] | Sequence[str] | None) -> str:
@@ -166,7 +174,7 @@ def plot_conditions(
     seed: int = 334,
     seconds: float = 3.6,
     num_columns: int = 5,
-    dpi: int = 100,
+    dpi: int = 85,
 ) -> Path:
     """Draw one simulated ECG for each condition, in the leads that show it, as one page.
 

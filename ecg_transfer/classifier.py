@@ -44,7 +44,8 @@ class ECGClassifier(pl.LightningModule):
     Attributes:
         evaluated: After each epoch, for `val` and `test`, the (rows, logits, targets), sorted by row.
         scores: After each epoch, for `val` and `test`, the scores at 0.5.
-        train_loss: Mean loss of the epoch's training records, over all processes.
+        train_scores: After each epoch the mean `loss` and the `f1_weighted` of the training records as they were
+            trained on, over all processes.
         num_trained: Training records of the epoch on this process.
     """
 
@@ -80,7 +81,7 @@ class ECGClassifier(pl.LightningModule):
         )
         self.evaluated: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
         self.scores: dict[str, Scores] = {}
-        self.train_loss = float("nan")
+        self.train_scores: dict[str, float] = {}
         self._loss_sum = torch.zeros(())
         self.num_trained = 0
         self._collected: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {}
@@ -166,8 +167,11 @@ class ECGClassifier(pl.LightningModule):
             for name in ("f1_weighted", "f1_macro"):
                 self.log(f"{part}/{name}", getattr(self.scores[part], name), rank_zero_only=False)
         self._collected = {}
-        if not self.trainer.sanity_checking and self.num_trained:
-            self.train_loss = float(self._mean_of_processes(self._loss_sum / self.num_trained))
+        if self.num_trained:
+            self.train_scores = {
+                "loss": float(self._mean_of_processes(self._loss_sum / self.num_trained)),
+                "f1_weighted": float(self.train_f1.compute()),  # joins the processes, so all of them must come here
+            }
 
     def _from_all_processes(self, value: Tensor) -> Tensor:
         if self.trainer.world_size == 1:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ecg_transfer.config import TransferConfig
+from ecg_transfer.config import RunConfig, TransferConfig
 from ecg_transfer.files import write_atomically
 from ecg_transfer.runs import Run, find_runs
 
@@ -49,7 +49,7 @@ def find_pairs(output: Path, downstream: Sequence[str] | None = None) -> list[Pa
         if not run.is_done or run.config.phase == "pretrain":
             continue
         if downstream is None or run.config.data.corpus in downstream:
-            arms[_what_is_shared(run)][run.config.phase].append(run)
+            arms[pair_key(run.config, run.manifest["data"]["digest"])][run.config.phase].append(run)
     return [
         Pair(finetune=finetune, scratch=scratch)
         for _, group in sorted(arms.items())
@@ -58,9 +58,15 @@ def find_pairs(output: Path, downstream: Sequence[str] | None = None) -> list[Pa
     ]
 
 
-def _what_is_shared(run: Run) -> str:
-    start_apart = replace(run.config, phase="scratch", transfer=TransferConfig())
-    return f"{start_apart.digest()} {run.manifest['data']['digest']}"
+def pair_key(config: RunConfig, data_digest: str) -> str:
+    """What a fine-tuning and its training from scratch have in common: all but the start, and the very same data.
+
+    Args:
+        config: Of either run.
+        data_digest: Of its records, signals and labels, `data.digest` of its manifest.
+    """
+    start_apart = replace(config, phase="scratch", transfer=TransferConfig())
+    return f"{start_apart.digest()} {data_digest}"
 
 
 def plot_curves(pairs: Iterable[Pair], path: Path, *, metric: str = "f1_weighted") -> None:

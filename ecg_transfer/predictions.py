@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -53,11 +55,32 @@ def load_predictions(path: Path) -> tuple[dict[str, Predictions], dict[str, int]
         FileNotFoundError: There is no such file.
         ValueError: It is no such file, or is torn.
     """
+    with _arrays(path) as arrays:
+        names = sorted({key.rpartition("/")[0] for key in arrays})
+        predictions = {name: _part(arrays, name) for name in names}
+        return predictions, {name: int(arrays[f"{name}/epoch"]) for name in names}
+
+
+def load_part(path: Path, name: str) -> Predictions:
+    """Read one set of predictions by its name and leave the others unread: a study opens thousands of such files.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no such file, is torn, or has no predictions of that name.
+    """
+    with _arrays(path) as arrays:
+        return _part(arrays, name)
+
+
+@contextmanager
+def _arrays(path: Path) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """Open the file; whatever is wrong with it is a ValueError that names it."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            names = sorted({key.rpartition("/")[0] for key in arrays})
-            fields = ("record_ids", "groups", "logits", "targets")
-            found = {name: Predictions(**{field: arrays[f"{name}/{field}"] for field in fields}) for name in names}
-            return found, {name: int(arrays[f"{name}/epoch"]) for name in names}
+            yield arrays
     except (BadZipFile, EOFError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is no file of predictions, or it is torn: {error}") from error
+
+
+def _part(arrays: Mapping[str, NDArray[Any]], name: str) -> Predictions:
+    return Predictions(**{field: arrays[f"{name}/{field}"] for field in ("record_ids", "groups", "logits", "targets")})

@@ -49,7 +49,7 @@ def atrial_flutter(heart: Heart, person: Person, rng: Generator) -> None:
 
 def first_degree_block(heart: Heart, person: Person, rng: Generator) -> None:
     """PR above 200 ms."""
-    heart.pr = float(np.clip(0.212 + rng.gamma(2.0, 0.016), 0.212, 0.34))
+    heart.pr = float(np.clip(0.208 + rng.gamma(1.6, 0.017), 0.208, 0.34))
 
 
 def premature_atrial(heart: Heart, person: Person, rng: Generator) -> None:
@@ -96,7 +96,7 @@ def left_bundle_branch_block(heart: Heart, person: Person, rng: Generator) -> No
     waves = Waves.of(
         (16, 8, (0.10, 0.06, -0.10 * rng.uniform(0, 1.4))),
         (46, 16, (0.80, 0.35, 0.50)),
-        (73, 16, (0.50, 0.12, 0.95)),
+        (73, 15, (0.34, 0.12, 0.95)),
         (101, 16, (0.92, 0.15, 0.50)),
         (122, 13, (0.30, 0.0, 0.20)),
     )

@@ -1,4 +1,9 @@
-"""The heart as a moving dipole: each wave of a beat is a few Gaussians with a direction in space."""
+"""The heart as a moving dipole: each wave of a beat is a few Gaussians with a direction in space.
+
+Coordinates are Frank's: x to the left, y to the feet, z to the back; millivolts. A lead sees the dipole's projection on
+its lead vector, so one set of waves gives all twelve leads, and what one lead shows the opposite one mirrors. What the
+model cannot show is what a single dipole cannot: a finding strictly confined to one chest lead.
+"""
 
 from __future__ import annotations
 
@@ -142,7 +147,16 @@ class Heart:
 
 
 def sample_waves(waves: Waves, seconds: float, sampling_rate: int) -> Vector:
-    """The dipole of a few waves, (3, samples)."""
+    """The dipole of a few waves.
+
+    Args:
+        waves: At most some ten; for a whole recording see `dipole.draw_waves`.
+        seconds: Length, from 0.
+        sampling_rate: Hertz.
+
+    Returns:
+        Millivolts, (3, samples).
+    """
     time = np.arange(round(seconds * sampling_rate)) / sampling_rate
     distance = time - waves.times[:, None]
     width = np.where(distance < 0, waves.rise[:, None], waves.fall[:, None])
@@ -150,21 +164,26 @@ def sample_waves(waves: Waves, seconds: float, sampling_rate: int) -> Vector:
 
 
 def normal_heart(person: Person) -> Heart:
-    """A healthy heart with a person's traits."""
+    """A healthy heart with a person's traits.
+
+    Args:
+        person: Her `seed` also decides details that have no trait of their own: the balance of the QRS waves, the shape
+            of P, where an ectopic focus would sit.
+    """
     rng = person.generator("heart")
     p_wave = NORMAL_P.scaled(person.voltage**0.5 * np.exp(rng.normal(0, 0.2)))
-    t_wave = NORMAL_T * person.voltage * person.t_voltage * np.exp(rng.normal(0, 0.1, 3))
+    t_wave = NORMAL_T * person.voltage * person.t_voltage * np.exp(rng.normal(0, 0.14, 3))
     heart = Heart(
         field=lead_field(person.torso, person.electrode_gain),
         heart_rate=person.heart_rate,
         sinus_arrhythmia=person.sinus_arrhythmia,
         pr=person.pr,
         p=p_wave,
-        qrs=Waves(NORMAL_QRS.times, NORMAL_QRS.rise, NORMAL_QRS.fall, vary(NORMAL_QRS.vectors, 0.12, rng))
+        qrs=Waves(NORMAL_QRS.times, NORMAL_QRS.rise, NORMAL_QRS.fall, vary(NORMAL_QRS.vectors, 0.17, rng))
         .stretched(person.qrs_stretch)
         .scaled(person.voltage),
         ventricular_qrs=ectopic_qrs(person),
-        st=rng.normal(0, 0.012, 3) + 0.06 * t_wave,
+        st=rng.normal(0, 0.018, 3) + 0.06 * t_wave,
         t=t_wave,
         t_width=float(np.exp(rng.normal(0, 0.08))),
         qtc=person.qtc,

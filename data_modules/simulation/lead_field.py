@@ -38,7 +38,15 @@ INDEPENDENT_TO_TWELVE = np.block([[LIMB_LEADS, np.zeros((6, 6))], [np.zeros((6, 
 
 
 def rotation(angles: Sequence[float]) -> NDArray[np.float64]:
-    """Rotation matrix (3, 3) about the x, then the y, then the z axis, by radians."""
+    """Rotation matrix about the x, then the y, then the z axis.
+
+    Args:
+        angles: Three angles in radians. A positive one about z turns from the left arm (x) to the feet (y), as the
+            electrical axis is counted.
+
+    Returns:
+        (3, 3).
+    """
     (cx, cy, cz), (sx, sy, sz) = np.cos(angles), np.sin(angles)
     about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
@@ -79,8 +87,8 @@ def turn_to_axis(field: NDArray[np.float64], dipole: NDArray[np.float64], degree
     """Degrees by which to rotate a dipole in the frontal plane so that the leads I and II show a given axis.
 
     The limb leads are skew, so this is not the difference of two angles: the part of the leads' frontal vector that is
-    perpendicular to the wanted axis, a cos(turn) + b sin(turn) + c, must vanish. Of the two solutions the one counts that
-    points along the axis, not against it. Where none exists (a dipole that hardly leaves the z axis) it comes close.
+    perpendicular to the wanted axis, a cos(turn) + b sin(turn) + c, must vanish. Of the two solutions the one counts
+    that points along the axis, not against it. Where none exists (a dipole along the z axis) it comes close.
 
     Args:
         field: Leads I, II, ... from the dipole, (leads, 3).

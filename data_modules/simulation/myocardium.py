@@ -26,13 +26,20 @@ TERRITORIES = {
 
 
 def invert_t(heart: Heart, territory: str, depth: float) -> None:
-    """Point T away from a wall, so that it is negative by `depth` millivolts of dipole in the leads that face it."""
+    """Point T away from a wall, so that it is negative by `depth` mV of dipole in leads that face it (flat at 0)."""
     wall = TERRITORIES[territory]
     heart.t = heart.t - (heart.t @ wall + depth) * wall
 
 
 def lose_forces(heart: Heart, loss: Waves, keep: NDArray[np.float64], first: int) -> None:
-    """Take the dead wall's part away from QRS: scale the first waves along each axis, then add the opposite forces."""
+    """Take the dead wall's part away from QRS.
+
+    Args:
+        heart: Changed in place.
+        loss: The forces of the other walls that now go unopposed.
+        keep: What is left of the first waves along x, y, z.
+        first: How many waves of QRS are concerned, from its onset on.
+    """
     vectors = heart.qrs.vectors.copy()
     vectors[:first] *= keep
     heart.qrs = Waves(heart.qrs.times, heart.qrs.rise, heart.qrs.fall, vectors) + loss
@@ -40,26 +47,28 @@ def lose_forces(heart: Heart, loss: Waves, keep: NDArray[np.float64], first: int
 
 def anterior_infarction(heart: Heart, person: Person, rng: Generator) -> None:
     """QS or a lost R in V1 to V3 or V4, T inverted there."""
-    size = rng.uniform(0.75, 1.25) * person.voltage
-    loss = Waves.of((18, 8, (-0.04 * size, 0.0, 0.18 * size)), (34, 12, (-0.22 * size, -0.04 * size, 0.46 * size)))
-    lose_forces(heart, loss, np.array([0.9, 1.0, 0.1]), 2)
-    invert_t(heart, "anterior", rng.uniform(0.02, 0.28))
+    size = rng.uniform(0.55, 1.2)
+    loss = Waves.of((18, 8, (-0.04, 0.0, 0.18)), (34, 12, (-0.22, -0.04, 0.46))).scaled(size * person.voltage)
+    lose_forces(heart, loss, 1 - min(size, 1) * np.array([0.1, 0.0, 0.9]), 2)
+    invert_t(heart, "anterior", rng.uniform(-0.08, 0.25))
     heart.st = heart.st + rng.uniform(0.0, 0.05) * TERRITORIES["anterior"]
 
 
 def inferior_infarction(heart: Heart, person: Person, rng: Generator) -> None:
     """Q of 30 ms and more in II, III, aVF, T inverted there."""
-    size = rng.uniform(0.75, 1.25) * person.voltage
-    lose_forces(heart, Waves.of((20, 9.5, (0.12 * size, -0.52 * size, 0.0))), np.array([1.0, 0.1, 1.0]), 2)
-    invert_t(heart, "inferior", rng.uniform(0.02, 0.25))
+    size = rng.uniform(0.55, 1.2)
+    loss = Waves.of((20, 9.5, (0.12, -0.52, 0.0))).scaled(size * person.voltage)
+    lose_forces(heart, loss, 1 - min(size, 1) * np.array([0.0, 0.9, 0.0]), 2)
+    invert_t(heart, "inferior", rng.uniform(-0.08, 0.22))
     heart.st = heart.st + rng.uniform(0.0, 0.04) * TERRITORIES["inferior"]
 
 
 def lateral_infarction(heart: Heart, person: Person, rng: Generator) -> None:
     """Q in I, aVL, V5, V6, a smaller R, T inverted there."""
-    size = rng.uniform(0.75, 1.25) * person.voltage
-    lose_forces(heart, Waves.of((21, 9.5, (-0.62 * size, 0.06 * size, 0.0))), np.array([0.55, 1.0, 1.0]), 3)
-    invert_t(heart, "lateral", rng.uniform(0.02, 0.22))
+    size = rng.uniform(0.75, 1.2)
+    loss = Waves.of((21, 9.5, (-0.62, 0.06, 0.0))).scaled(size * person.voltage)
+    lose_forces(heart, loss, 1 - min(size, 1) * np.array([0.45, 0.0, 0.0]), 3)
+    invert_t(heart, "lateral", rng.uniform(-0.08, 0.2))
     heart.st = heart.st + rng.uniform(0.0, 0.04) * TERRITORIES["lateral"]
 
 
@@ -105,18 +114,24 @@ def q_waves(heart: Heart, person: Person, rng: Generator) -> None:
 
 
 def raise_voltage(heart: Heart, target: float) -> None:
-    """Enlarge QRS, most of all to the left and the back, until Sokolow-Lyon's sum is `target` mV; keep the axis."""
+    """Enlarge QRS, most of all to the left and the back, until Sokolow-Lyon's sum is `target` mV; keep the axis.
+
+    QRS grows threefold at most, and no lead beyond 6.5 mV: where infarction or another hypertrophy has turned it away
+    from V1 and V5, the sum stays below.
+    """
     axis = heart.axis
     heart.qrs = heart.qrs.scaled((1.15, 1.0, 1.35))
     heart.turn_axis(axis)
-    heart.qrs = heart.qrs.scaled(target / heart.sokolow_lyon())
+    heart.qrs = heart.qrs.scaled(
+        min(target / max(heart.sokolow_lyon(), 0.1), 3.0, 6.5 / float(np.abs(heart.peaks()).max()))
+    )
 
 
 def left_ventricular_hypertrophy(heart: Heart, person: Person, rng: Generator) -> None:
     """Sokolow-Lyon's sum of 3.5 mV and more, with strain: ST low and T inverted in I, aVL, V5, V6."""
     raise_voltage(heart, float(np.clip(rng.normal(4.3, 0.45), 3.6, 5.8)))
     heart.qrs = heart.qrs.stretched(1.06)
-    strain = rng.uniform(0.5, 1.05)
+    strain = rng.uniform(0.6, 1.1)
     heart.st = heart.st + strain * np.array([-0.13, -0.03, -0.09])
     heart.t = (1 - strain) * heart.t + strain * np.array([-0.26, -0.03, -0.24])
 
@@ -150,7 +165,7 @@ def low_voltage(heart: Heart, person: Person, rng: Generator) -> None:
 def left_atrial_enlargement(heart: Heart, person: Person, rng: Generator) -> None:
     """P of 120 ms and more, notched in II, with a deep terminal part in V1."""
     size = rng.uniform(0.85, 1.3)
-    heart.p = Waves.of((33, 15, (0.05, 0.095, -0.05)), (88, 18, (0.07 * size, 0.085 * size, 0.15 * size)))
+    heart.p = Waves.of((33, 15, (0.05, 0.095, -0.05)), (88, 18, (0.07 * size, 0.085 * size, 0.11 * size)))
     heart.pr = max(heart.pr, 0.165)
 
 

@@ -42,7 +42,17 @@ class NoiseLevel:
 def draw_noise(
     level: NoiseLevel, num_samples: int, sampling_rate: int, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Noise of the leads I, II, V1 to V6: millivolts, (8, samples)."""
+    """Noise of the leads I, II, V1 to V6.
+
+    Args:
+        level: Typical amplitudes of the recorder.
+        num_samples: Length.
+        sampling_rate: Hertz.
+        rng: New for each recording.
+
+    Returns:
+        Millivolts, (8, samples).
+    """
     baseline, muscle, mains = np.exp(rng.normal(0, level.spread, 3)) * (level.baseline, level.muscle, level.mains)
     white = rng.standard_normal((len(ELECTRODES), num_samples), dtype=np.float32)
     electrodes = muscle * bursts(num_samples, sampling_rate, rng) * muscle_band(white, sampling_rate)
@@ -87,7 +97,13 @@ def slow_and_hum(
     sampling_rate: int,
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """Baseline wander and hum as a few sinusoids that each electrode mixes in its own way: (electrodes, samples)."""
+    """Baseline wander and hum as a few sinusoids that each electrode mixes in its own way.
+
+    Four slow ones anywhere below 0.6 Hz, one at the rate of breathing, the mains' frequency and its third harmonic.
+
+    Returns:
+        Millivolts, (electrodes, samples).
+    """
     time = np.arange(num_samples) / sampling_rate
     wander = np.concatenate([rng.uniform(0.03, 0.6, 4), rng.uniform(0.18, 0.3, 1)])
     hum = mains_frequency * np.array([1.0, 3.0]) + rng.normal(0, 0.02)

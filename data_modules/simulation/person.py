@@ -74,11 +74,11 @@ def draw_person(seed: int, conditions: Sequence[str] = ("NORM",)) -> Person:
         # The axis turns left with age (Surawicz et al. 2009).
         axis=float(np.clip(rng.normal(48.0 - 0.5 * (age - 50), 20.0), -25.0, 92.0)),
         voltage=float(np.exp(rng.normal(-0.08 * is_female, 0.17))),
-        pr=float(np.clip(rng.normal(0.155 + 0.0003 * (age - 50), 0.018), 0.12, 0.205)),
+        pr=float(np.clip(rng.normal(0.155 + 0.0003 * (age - 50), 0.021), 0.115, 0.204)),
         qtc=float(np.clip(rng.normal(0.405 + 0.01 * is_female, 0.016), 0.36, 0.455)),
         qrs_stretch=float(np.clip(rng.normal(1.02 - 0.05 * is_female, 0.07), 0.85, 1.18)),
-        t_voltage=float(np.exp(rng.normal(0.05 - 0.004 * (age - 50), 0.22))),
-        sinus_arrhythmia=float(np.clip(rng.normal(0.055 - 0.0008 * (age - 50), 0.02), 0.008, 0.11)),
+        t_voltage=float(np.exp(rng.normal(0.05 - 0.004 * (age - 50), 0.28))),
+        sinus_arrhythmia=float(np.clip(rng.normal(0.055 - 0.0008 * (age - 50), 0.025), 0.008, 0.13)),
         torso=(float(rng.normal(0, 0.10)), float(rng.normal(0, 0.14)), 0.0),
         electrode_gain=tuple(float(gain) for gain in gains),
     )

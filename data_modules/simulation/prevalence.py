@@ -12,6 +12,22 @@ MIN_POSITIVES = 4
 MIN_SHARE = 0.02
 """Or this share of its records, if that is more."""
 
+CLASHES: dict[str, tuple[str, ...]] = {
+    "SARRH": ("AF", "AFLT", "SB", "STACH"),
+    "HVOLT": ("LVH", "LVOLT", "LBBB"),
+    "LOWT": ("TAB", "TINV", "LBBB", "STE"),
+    "IRBBB": ("NORM", "RBBB", "LBBB"),
+    "LVH": ("NORM", "LVOLT", "LBBB"),
+    "QWAVE": ("NORM", "LBBB"),
+    "LAE": ("NORM", "AF", "AFLT"),
+    "IVCD": ("NORM", "LBBB", "RBBB", "IRBBB"),
+    "LVOLT": ("NORM", "LVH", "LBBB"),
+    "LAFB": ("NORM", "LBBB", "RAD", "LAD"),
+    "TAB": ("NORM", "TINV", "LBBB", "STE", "STD"),
+}
+"""Incidental finding -> labels that exclude it."""
+INCIDENTAL = tuple(CLASHES)
+
 
 def quotas(counts: Mapping[str, int], total: int, num_records: int) -> dict[str, int]:
     """How many records get each label.
@@ -71,6 +87,46 @@ def deal(
         for index in take:
             dealt[index].add(label)
     return [tuple(label for label in quota if label in labels) for labels in dealt]
+
+
+def add_incidental(
+    dealt: Sequence[tuple[str, ...]],
+    share: float,
+    rng: np.random.Generator,
+    *,
+    among: Sequence[str] = INCIDENTAL,
+    clashes: Mapping[str, Collection[str]] = CLASHES,
+) -> list[tuple[str, ...]]:
+    """Give some hearts findings for which the corpus has no label, or which its readers passed over.
+
+    Args:
+        dealt: For each record its labels.
+        share: Of the records; each gets one more condition where it has none that would clash.
+        rng: Decides who gets what.
+        among: Conditions to choose from.
+        clashes: Condition -> labels with which it cannot be, `NORM` among them for whatever no reader calls normal.
+
+    Returns:
+        For each record the conditions of its heart: its labels, and perhaps one more.
+    """
+    hearts = []
+    for labels in dealt:
+        wants = rng.random() < share
+        extra = str(rng.choice(list(among)))
+        is_free = extra not in labels and not set(labels) & set(clashes.get(extra, ()))
+        hearts.append((*labels, extra) if wants and is_free else labels)
+    return hearts
+
+
+def drop_overcalls(dealt: Sequence[tuple[str, ...]], share: float, rng: np.random.Generator) -> list[tuple[str, ...]]:
+    """Findings that a reader saw and nobody else would: the label stays, the heart is without.
+
+    Args:
+        dealt: For each record the conditions of its heart.
+        share: Of all conditions that are dropped, each by itself.
+        rng: Decides which.
+    """
+    return [tuple(name for name in conditions if rng.random() >= share) for conditions in dealt]
 
 
 def group_patients(

@@ -28,8 +28,15 @@ class Beats:
 
 
 def draw_beats(heart: Heart, seconds: float, rng: np.random.Generator) -> Beats:
-    """Draw the beats of a recording of so many seconds."""
+    """Draw the beats of a recording.
+
+    Args:
+        heart: Its rhythm, rate and number of premature beats; at least one of those is inside the recording.
+        seconds: Length of the recording.
+        rng: New for each recording.
+    """
     mean_rr = 60 / heart.heart_rate
+    # Premature beats and the variability may use up more intervals than the mean rate suggests.
     count = int((seconds + 2 * LEAD_IN) / mean_rr * 1.6) + 6
     if heart.rhythm == "fibrillation":
         rr = fibrillation_rr(mean_rr, count, rng)
@@ -67,8 +74,8 @@ def sinus_rr(mean_rr: float, swing: float, count: int, rng: np.random.Generator)
 
 
 def fibrillation_rr(mean_rr: float, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Independent RR intervals, log-normal with a coefficient of variation of 0.18 to 0.28, seconds."""
-    spread = rng.uniform(0.18, 0.28)
+    """Independent RR intervals, log-normal with a coefficient of variation of 0.14 to 0.28, seconds."""
+    spread = rng.uniform(0.14, 0.28)
     factor: NDArray[np.float64] = np.exp(rng.normal(-(spread**2) / 2, spread, count))
     return np.maximum(mean_rr * factor, 0.3)
 

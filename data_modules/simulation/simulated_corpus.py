@@ -34,7 +34,8 @@ def simulate_corpus(
             arguments is replaced.
         num_records: How many.
         seed: Another seed, other people.
-        quirks: Put in the oddities of the authentic files (header variants, wrong gains, missing samples, duplicates).
+        quirks: Put in the oddities of the authentic files: header variants, wrong gains, missing samples, duplicates
+            (CPSC2018, Georgia); signals without a row, hidden ages (PTB-XL). The other two have none.
         progress: Show a bar.
 
     Returns:
@@ -49,7 +50,7 @@ def simulate_corpus(
     if num_records < 1:
         raise ValueError(f"num_records is {num_records}, expected at least 1")
     root = Path(root)
-    marker = {"corpus": name, "num_records": num_records, "seed": seed, "quirks": quirks}
+    marker: dict[str, Any] = {"corpus": name, "num_records": num_records, "seed": seed, "quirks": quirks}
     marker |= {"version": VERSION, "note": NOTE}
     if is_simulated(root) and read_marker(root) == marker:
         return root
@@ -61,7 +62,7 @@ def simulate_corpus(
     try:
         fill(name, building, num_records=num_records, seed=seed, quirks=quirks, progress=progress)
         (building / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
-        put_in_place(building, root)
+        put_in_place(building, root, marker)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return root
@@ -121,8 +122,17 @@ def writer(name: str) -> Callable[[Order], None]:
     }[name]
 
 
-def put_in_place(building: Path, root: Path) -> None:
-    """Rename a finished folder to its place; one simulated before, or an empty one, makes room."""
+def put_in_place(building: Path, root: Path, marker: dict[str, Any]) -> None:
+    """Rename a finished folder to its place; one simulated before, or an empty one, makes room.
+
+    Another process may have been faster. If it built the same, its folder stays: somebody may be reading it already.
+
+    Raises:
+        FileExistsError: Something else has appeared there meanwhile.
+    """
+    if is_simulated(root) and read_marker(root) == marker:
+        return
+    refuse_real_data(root)
     if root.exists():
         old = root.with_name(f".{root.name}.old-{os.getpid()}")
         root.rename(old)

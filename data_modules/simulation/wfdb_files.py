@@ -29,7 +29,19 @@ def checksum(codes: NDArray[np.int16], *, signed: bool) -> int:
 def signal_line(
     file: str, codes: NDArray[np.int16], name: str, *, file_format: str, gain: str, signed: bool = True
 ) -> str:
-    """A header's line for one signal: file, format, gain, 16 bits, zero, first value, checksum, block size, name."""
+    """A header's line for one signal, in the order of WFDB's `header(5)`.
+
+    Args:
+        file: Name of the signal file.
+        codes: The signal's A/D units, (samples,), for first value and checksum.
+        name: Of the lead.
+        file_format: `16`, or `16+24` where 24 bytes come before the samples.
+        gain: As printed, unit included if the publisher prints it.
+        signed: How the publisher prints checksums.
+
+    Returns:
+        File, format, gain, 16 bits, zero, first value, checksum, block size, name.
+    """
     return f"{file} {file_format} {gain} 16 0 {int(codes[0])} {checksum(codes, signed=signed)} 0 {name}"
 
 

@@ -67,7 +67,7 @@ class Convergence(pl.Callback):
             "train_seconds": round(self._train_seconds, 3),
             "records_per_second": round(classifier.num_trained * trainer.world_size / self._train_seconds, 1),
             "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
-            "train": {"loss": classifier.train_loss, "f1_weighted": float(classifier.train_f1.compute())},
+            "train": classifier.train_scores,
         }
         for part, scores in classifier.scores.items():
             content = scores.as_dict()

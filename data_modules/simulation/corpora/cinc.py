@@ -13,13 +13,15 @@ from data_modules.corpus import LEAD_NAMES
 from data_modules.simulation.corpora.cast import Order, spread_numbers
 from data_modules.simulation.noise import NoiseLevel
 from data_modules.simulation.person import Person
-from data_modules.simulation.prevalence import deal, quotas
+from data_modules.simulation.prevalence import add_incidental, deal, drop_overcalls, quotas
 from data_modules.simulation.recording import simulate_recording
 from data_modules.simulation.wfdb_files import MISSING, quantise, signal_line, write_mat
 
 SAMPLING_RATE = 500
 GAIN = 1000
 RECORDS_PER_FOLDER = 1000
+SHARE_OVERCALLED = 0.04
+"""Labels with nothing behind them, an assumption: readers of ECGs disagree by some per cent."""
 
 LengthRule = Callable[[int, np.random.Generator], list[int]]
 
@@ -43,6 +45,8 @@ class CincCorpus:
     """See `deal`."""
     lengths: LengthRule
     """From (records, generator) the samples of each."""
+    incidental: float
+    """Share of records with a finding that is no label, see `add_incidental`."""
     noise: NoiseLevel
     comments: tuple[str, ...]
     """Comment lines behind `#Dx`."""
@@ -93,7 +97,8 @@ CPSC2018 = CincCorpus(
     exclusive=(*RHYTHMS, BUNDLES, frozenset({"STD", "STE"})),
     single=0.94,
     lengths=cpsc_lengths,
-    noise=NoiseLevel(baseline=0.07, muscle=0.010, mains=0.006, mains_frequency=50.0, amplifier=0.003),
+    incidental=0.4,
+    noise=NoiseLevel(baseline=0.045, muscle=0.005, mains=0.002, mains_frequency=50.0, amplifier=0.001, spread=0.8),
     comments=("#Rx: Unknown", "#Hx: Unknown", "#Sx: Unknown"),
 )
 
@@ -141,7 +146,8 @@ GEORGIA = CincCorpus(
     ),
     single=0.5,
     lengths=georgia_lengths,
-    noise=NoiseLevel(baseline=0.025, muscle=0.005, mains=0.0015, mains_frequency=60.0, amplifier=0.0015),
+    incidental=0.0,
+    noise=NoiseLevel(baseline=0.025, muscle=0.004, mains=0.001, mains_frequency=60.0, amplifier=0.0015),
     comments=("#Rx: Unknown", "#Hx: Unknown"),
 )
 
@@ -157,9 +163,14 @@ def write_georgia(order: Order) -> None:
 
 
 def write_cinc(order: Order, corpus: CincCorpus) -> None:
-    """Write headers, signals and one RECORDS file a folder."""
+    """Write headers, signals and one RECORDS file a folder.
+
+    Record numbers are spread over the published range, so that a small corpus too has all of g1, g2, ...
+    """
     code_of = {condition: code for code, (condition, _) in (corpus.labels | corpus.others).items()}
     dealt = deal_conditions(order, corpus)
+    hearts = add_incidental(dealt, corpus.incidental, order.cast.generator("incidental"))
+    hearts = drop_overcalls(hearts, SHARE_OVERCALLED, order.cast.generator("overcalls"))
     lengths = corpus.lengths(order.num_records, order.cast.generator("lengths"))
     numbers = spread_numbers(order.num_records, corpus.published)
     names: dict[Path, list[str]] = {}
@@ -172,7 +183,7 @@ def write_cinc(order: Order, corpus: CincCorpus) -> None:
         person = order.cast.person(index, conditions)
         rng = order.cast.generator("recording", index)
         recording = simulate_recording(
-            person, conditions, rng, sampling_rate=SAMPLING_RATE, num_samples=lengths[index], noise=corpus.noise
+            person, hearts[index], rng, sampling_rate=SAMPLING_RATE, num_samples=lengths[index], noise=corpus.noise
         )
         codes = quantise(recording.leads, GAIN)
         header = header_lines(corpus, name, person, [code_of[condition] for condition in conditions], codes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from data_modules.corpora.scp_statements import SCP_STATEMENTS
 from data_modules.corpus import LEAD_NAMES
 from data_modules.simulation.conditions import build_heart
 from data_modules.simulation.corpora.cast import Order, spread_numbers
-from data_modules.simulation.corpora.scp_labels import PUBLISHED, ScpRecord, deal_scp_records
+from data_modules.simulation.corpora.scp_labels import CONDITIONS_OF, PUBLISHED, ScpRecord, deal_scp_records
 from data_modules.simulation.corpora.table import write_csv
 from data_modules.simulation.noise import NoiseLevel
 from data_modules.simulation.person import Person
@@ -24,7 +25,9 @@ from data_modules.simulation.wfdb_files import quantise, signal_line, write_dat
 GAIN = 1000
 NUM_FOLDS = 10
 RECORDS_PER_PATIENT = 21837 / 18885
-NOISE = NoiseLevel(baseline=0.04, muscle=0.009, mains=0.004, mains_frequency=50.0, amplifier=0.002)
+NOISE = NoiseLevel(baseline=0.06, muscle=0.006, mains=0.003, mains_frequency=50.0, amplifier=0.001, spread=0.7)
+LIKELIHOODS = {100.0: 0.83, 80.0: 0.08, 50.0: 0.06, 15.0: 0.03}
+"""Likelihood of a diagnostic statement in percent -> how often it is given, about as in the authentic table."""
 SIGNAL_NAMES = tuple(name.upper() for name in LEAD_NAMES)
 DATABASE_COLUMNS = (
     *("ecg_id", "patient_id", "age", "sex", "height", "weight", "nurse", "site", "device", "recording_date", "report"),
@@ -43,7 +46,8 @@ FIRST_DAY = datetime(1984, 11, 9, 9, 17, 34)
 def write_ptbxl(order: Order) -> None:
     """Fill a folder in PTB-XL's layout (1.0.1).
 
-    A patient's records share their superclasses; rhythm and extra beats come and go. With quirks, one record in fifty
+    A patient's records share their superclasses; rhythm and extra beats come and go. As its likelihood says, not every
+    diagnostic statement is true, so that nobody can score 1.0. With quirks, one record in fifty
     has signals and no row, and whoever is older than 85 is 300, as the authentic file hides ages above 89.
     """
     rng = order.cast.generator("labels")
@@ -54,9 +58,13 @@ def write_ptbxl(order: Order) -> None:
     rows: list[list[int | str]] = []
     for index, number in enumerate(spread_numbers(order.num_records, PUBLISHED)):
         record, patient = records[index], patients[index]
-        person = order.cast.person(patient, record.conditions)
-        write_signals(order, index, number, person, record)
+        person = order.cast.person(patient, ("NORM",) if "NORM" in record.superclasses else record.superclasses)
+        likelihoods = draw_likelihoods(record, order.cast.generator("likelihoods", index))
+        conditions = conditions_present(likelihoods, order.cast.generator("truth", index))
+        write_signals(order, index, number, person, conditions)
         row = database_row(order, index, number, person, record) | {
+            "scp_codes": str(likelihoods),
+            "heart_axis": axis_word(build_heart(person, conditions).axis),
             "patient_id": f"{1000 + 7 * patient}.0",
             "strat_fold": folds[index],
             "validated_by_human": str(folds[index] >= 9 or index % 3 > 0),
@@ -83,9 +91,24 @@ def deal_folds(keys: list[str], patients: list[int], rng: np.random.Generator) -
     return [fold_of[patient] for patient in patients]
 
 
-def write_signals(order: Order, index: int, number: int, person: Person, record: ScpRecord) -> None:
+def draw_likelihoods(record: ScpRecord, rng: np.random.Generator) -> dict[str, float]:
+    """Statement -> likelihood in percent; forms and rhythms have 0, which means unknown, as in the authentic table."""
+    diagnostic = {statement.code for statement in SCP_STATEMENTS if statement.diagnostic}
+    return {
+        code: float(rng.choice(list(LIKELIHOODS), p=list(LIKELIHOODS.values()))) if code in diagnostic else 0.0
+        for code in record.codes
+    }
+
+
+def conditions_present(likelihoods: dict[str, float], rng: np.random.Generator) -> tuple[str, ...]:
+    """What the heart really has: a diagnosis of likelihood 50 is there half of the time; the rest is certain."""
+    present = [code for code, percent in likelihoods.items() if not percent or 100 * rng.random() < percent]
+    return tuple(dict.fromkeys(name for code in present for name in CONDITIONS_OF[code]))
+
+
+def write_signals(order: Order, index: int, number: int, person: Person, conditions: Sequence[str]) -> None:
     """Write one record at 500 Hz and, low-passed, at 100 Hz."""
-    recording = simulate_recording(person, record.conditions, order.cast.generator("recording", index), noise=NOISE)
+    recording = simulate_recording(person, conditions, order.cast.generator("recording", index), noise=NOISE)
     for suffix, rate, signal in (("hr", 500, recording.leads), ("lr", 100, downsample(recording.leads, 5))):
         path = order.root / f"{file_stem(number, suffix)}"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,13 +133,12 @@ def header(name: str, rate: int, codes: NDArray[np.int16]) -> str:
 
 
 def database_row(order: Order, index: int, number: int, person: Person, record: ScpRecord) -> dict[str, int | str]:
-    """One row of `ptbxl_database.csv` but for patient and fold: column -> value, columns left out are empty."""
+    """One row of `ptbxl_database.csv` but for patient, fold and statements.
+
+    Returns:
+        Column -> value; columns left out are empty.
+    """
     rng = order.cast.generator("row", index)
-    diagnostic = {statement.code for statement in SCP_STATEMENTS if statement.diagnostic}
-    likelihoods = {
-        code: float(rng.choice([100.0, 80.0, 50.0, 15.0], p=[0.75, 0.1, 0.1, 0.05])) if code in diagnostic else 0.0
-        for code in record.codes
-    }
     is_hidden_age = order.quirks and person.age > 85
     is_acute = any(code.startswith("INJ") for code in record.codes)
     old_or_new = "Stadium I" if is_acute else "Stadium III"
@@ -129,8 +151,6 @@ def database_row(order: Order, index: int, number: int, person: Person, record: 
         "device": DEVICES[int(rng.integers(len(DEVICES)))],
         "recording_date": str(FIRST_DAY + timedelta(hours=6.5 * number)),
         "report": report(record),
-        "scp_codes": str(likelihoods),
-        "heart_axis": axis_word(build_heart(person, record.conditions).axis),
         "infarction_stadium1": old_or_new if "MI" in record.superclasses else "",
         "validated_by": f"{rng.integers(0, 3)}.0",
         "second_opinion": "False",

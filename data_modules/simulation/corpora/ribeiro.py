@@ -8,7 +8,7 @@ from data_modules.corpus import LEAD_NAMES
 from data_modules.simulation.corpora.cast import Order
 from data_modules.simulation.corpora.table import write_csv
 from data_modules.simulation.noise import NoiseLevel
-from data_modules.simulation.prevalence import deal, quotas
+from data_modules.simulation.prevalence import add_incidental, deal, quotas
 from data_modules.simulation.recording import simulate_recording
 
 PUBLISHED = 827
@@ -16,6 +16,8 @@ SAMPLING_RATE = 400
 NUM_SAMPLES = 4096
 SHARE_OF_7_SECONDS = 0.35
 """An estimate: that some last 7 s and some 10 s is documented, how many is not."""
+SHARE_INCIDENTAL = 0.35
+"""Records with a finding that is none of the six: here a row of zeros does not mean a normal ECG."""
 COLUMNS = {
     "1dAVb": ("IAVB", 28),
     "RBBB": ("RBBB", 34),
@@ -26,7 +28,7 @@ COLUMNS = {
 }
 """Column of the gold standard -> our condition, published positives."""
 EXCLUSIVE = (frozenset({"AF", "IAVB"}), frozenset({"AF", "SB", "STACH"}), frozenset({"RBBB", "LBBB"}))
-NOISE = NoiseLevel(baseline=0.045, muscle=0.014, mains=0.007, mains_frequency=60.0, amplifier=0.003, spread=0.6)
+NOISE = NoiseLevel(baseline=0.05, muscle=0.008, mains=0.005, mains_frequency=60.0, amplifier=0.003, spread=0.6)
 
 
 def write_ribeiro(order: Order) -> None:
@@ -38,12 +40,13 @@ def write_ribeiro(order: Order) -> None:
     import h5py  # slow to import, needed by this corpus alone
 
     dealt = deal_conditions(order)
+    hearts = add_incidental(dealt, SHARE_INCIDENTAL, order.cast.generator("incidental"))
     people = [order.cast.person(index, conditions or ("NORM",)) for index, conditions in enumerate(dealt)]
     with h5py.File(order.root / "ecg_tracings.hdf5", "w") as file:
         tracings = file.create_dataset(
             "tracings", (order.num_records, NUM_SAMPLES, len(LEAD_NAMES)), "float32", track_times=False
         )
-        for index, (person, conditions) in enumerate(zip(people, dealt, strict=True)):
+        for index, (person, conditions) in enumerate(zip(people, hearts, strict=True)):
             rng = order.cast.generator("recording", index)
             num_samples = SAMPLING_RATE * (7 if rng.random() < SHARE_OF_7_SECONDS else 10)
             recording = simulate_recording(

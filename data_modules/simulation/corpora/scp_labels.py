@@ -119,11 +119,6 @@ class ScpRecord(NamedTuple):
     codes: tuple[str, ...]
     """SCP statements: diagnostic ones, then forms, then the rhythm."""
 
-    @property
-    def conditions(self) -> tuple[str, ...]:
-        """What the heart is given."""
-        return tuple(dict.fromkeys(name for code in self.codes for name in CONDITIONS_OF[code]))
-
 
 def deal_scp_records(num_records: int, rng: np.random.Generator) -> list[ScpRecord]:
     """Superclasses with the published prevalence, then statements within each, then rhythms and forms."""

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy.signal import find_peaks
 
 RATE = 500
-LEAD = {name: i for i, name in enumerate("I II III aVR aVL aVF V1 V2 V3 V4 V5 V6".split())}
+LEAD_ORDER = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+LEAD = {name: index for index, name in enumerate(LEAD_ORDER)}
 BEFORE, AFTER = 200, 350
 """Samples of an average beat before and after the steepest point of QRS: 400 and 700 ms."""
 
@@ -37,7 +38,7 @@ class Measured:
         return float(np.degrees(np.arctan2(area[LEAD["aVF"]] * 2 / np.sqrt(3), area[LEAD["I"]])))
 
     def st(self, lead: str) -> float:
-        """mV at J + 60 ms."""
+        """Millivolts at J + 60 ms."""
         return float(self.beat[LEAD[lead], self.offset + 30])
 
     def t(self, lead: str) -> float:
@@ -91,6 +92,13 @@ def activity(signal: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.sqrt((np.gradient(independent, axis=1) ** 2).sum(axis=0))
 
 
+def steps_until_quiet(is_fast: NDArray[np.bool_]) -> int:
+    """The last fast sample before 20 ms without one: P and T may be as fast as the end of QRS."""
+    fast = np.flatnonzero(is_fast)
+    gaps = np.flatnonzero(np.diff(fast) > 10)
+    return int(fast[gaps[0]] if len(gaps) else fast[-1])
+
+
 def r_peaks(signal: NDArray[np.float64]) -> NDArray[np.int64]:
     """Samples of the QRS complexes."""
     smooth = np.convolve(activity(signal), np.ones(41) / 41, mode="same")
@@ -105,7 +113,8 @@ def measure(signal: NDArray[np.float32]) -> Measured:
     inner = peaks[(peaks > BEFORE) & (peaks < array.shape[1] - AFTER)]
     beat = np.median([array[:, peak - BEFORE : peak + AFTER] for peak in inner], axis=0)
     moving = activity(beat)
-    around = np.flatnonzero(moving[BEFORE - 60 : BEFORE + 75] > 0.07 * moving[BEFORE - 60 : BEFORE + 75].max())
-    onset, offset = BEFORE - 60 + int(around[0]), BEFORE - 60 + int(around[-1]) + 1
+    threshold = 0.07 * moving[BEFORE - 60 : BEFORE + 75].max()
+    onset = BEFORE - steps_until_quiet(moving[: BEFORE + 1][::-1] > threshold)
+    offset = BEFORE + 1 + steps_until_quiet(moving[BEFORE:] > threshold)
     beat = beat - beat[:, onset - 4 : onset - 1].mean(axis=1, keepdims=True)
     return Measured(beat, np.diff(peaks) / RATE, onset, offset)

@@ -1,0 +1,43 @@
+"""What choosing the best epoch on the test set adds: best-on-test minus the epoch chosen on validation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from ecg_transfer.study.bootstrap import interval, mean_over_seeds
+
+BY = ("simulated", "phase", "downstream", "backbone", "recipe")
+"""What optimism is summarised by, by default."""
+
+
+def optimism_summary(results: pd.DataFrame, by: tuple[str, ...] = BY, *, seed: int = 0) -> pd.DataFrame:
+    """The mean optimism of groups of runs, with its interval over runs.
+
+    The runs of a group share their test set, so that the interval tells of training, not of patients. It cannot be
+    negative for any run: of all epochs the best one on the test set scores at least what the chosen one does.
+
+    Args:
+        results: As `results_table` gives it.
+        by: Columns that make a group.
+        seed: Of the draws of runs.
+
+    Returns:
+        One row a group: its columns, `num_runs`, `mean`, `low`, `high` (NaN for a single run), `largest`.
+    """
+    rows = []
+    for values, group in results.groupby(list(by), sort=True, dropna=False):
+        optimism = group["optimism"].to_numpy(dtype=np.float64)
+        low, high = interval(mean_over_seeds(optimism, seed=seed)) if len(optimism) > 1 else (np.nan, np.nan)
+        keys = dict(zip(by, values if isinstance(values, tuple) else (values,), strict=True))
+        rows.append(
+            {
+                **keys,
+                "num_runs": len(optimism),
+                "mean": optimism.mean(),
+                "low": low,
+                "high": high,
+                "largest": optimism.max(),
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,254 @@
+"""Tidy tables of finished runs: one row a run, one row a (run, label), one row an (run, epoch)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from data_modules.config import DataConfig
+from ecg_transfer.comparison import pair_key
+from ecg_transfer.config import (
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+    TrainerConfig,
+    TransferConfig,
+    config_from,
+)
+from ecg_transfer.curve import read_curve, time_to_targets
+from ecg_transfer.files import write_atomically
+from ecg_transfer.runs import SCORE_NAMES, Run
+
+METRICS = ("f1_weighted", "f1_macro", "auroc_macro", "ap_macro")
+"""Test scores of the results table, each as `<score name>/<metric>`: the paper's weighted F1 at a threshold of 0.5, the
+macro F1 that counts a label without positives as 0, and means of AUROC and average precision over the labels for which
+they are defined (see `ecg_transfer.metrics.AGGREGATES`)."""
+
+TUNED = ("f1_weighted", "f1_macro")
+"""Scores that depend on a threshold, also given as `<score name>/tuned/<metric>` at thresholds tuned on validation."""
+
+EPOCH_METRICS = tuple(f"{part}/{metric}" for part in ("val", "test") for metric in METRICS)
+"""Scores of the table of epochs."""
+
+OF_A_CORPUS: dict[str, Any] = {
+    "corpus": "",
+    "label_set": None,
+    "original_rate": None,
+    "unlabelled": None,
+    "num_simulated": None,
+}
+"""Fields that say which corpus, not how it is trained on."""
+
+SECTIONS = {
+    "data": DataConfig,
+    "model": ModelConfig,
+    "optim": OptimConfig,
+    "trainer": TrainerConfig,
+    "transfer": TransferConfig,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """The finished runs of a study as tidy tables."""
+
+    results: pd.DataFrame
+    """One row a run; see `results_table`."""
+    labels: pd.DataFrame
+    """One row a (run, label): positives in training and test, and test scores of the epoch chosen on validation."""
+    curves: pd.DataFrame
+    """One row an (run, epoch): `run`, `epoch` from 1, `updates` and `seconds` from the start, and `EPOCH_METRICS`."""
+
+    def where(self, **values: object) -> Study:
+        """The runs whose columns have these values, `recipe="paper"` say, and the pre-trainings of all kinds."""
+        wanted = pd.Series(data=True, index=self.results.index)
+        for column, value in values.items():
+            wanted &= self.results[column] == value
+        results = self.results[wanted | (self.results["phase"] == "pretrain")]
+        names = set(results["run"])
+        return Study(
+            results=results,
+            labels=self.labels[self.labels["run"].isin(names)],
+            curves=self.curves[self.curves["run"].isin(names)],
+        )
+
+
+def read_study(runs: Iterable[Run]) -> Study:
+    """Read finished runs; those that are not done are left out.
+
+    A run costs some milliseconds: five small files are read, no model and no predictions.
+
+    Args:
+        runs: `find_runs(output)` say.
+    """
+    rows: list[dict[str, Any]] = []
+    labels: list[dict[str, Any]] = []
+    epochs: dict[str, list[Any]] = {name: [] for name in ("run", "epoch", "updates", "seconds", *EPOCH_METRICS)}
+    for run in runs:
+        if not run.is_done:
+            continue
+        config, curve = saved_config(run), read_curve(run.path / "metrics.jsonl")
+        rows.append(_row(run, config, curve))
+        labels += _label_rows(run)
+        _add_epochs(epochs, run.name, curve)
+    results = _with_upstream_cells(pd.DataFrame(rows))
+    return Study(results=results, labels=pd.DataFrame(labels), curves=pd.DataFrame(epochs))
+
+
+def results_table(runs: Iterable[Run]) -> pd.DataFrame:
+    """One row a finished run.
+
+    Columns:
+        run, path, phase, upstream (corpus or None), upstream_run, upstream_cell, downstream, backbone, recipe, lr,
+        batch_size, num_epochs, updates, seed, subset (as asked for; NaN is all), subset_seed, num_train, num_val,
+        num_test, simulated (also where only the upstream is), precision, seconds, records_per_second;
+        for each of `SCORE_NAMES`: `<name>/epoch` from 1, `<name>/<metric>` of `METRICS`, `<name>/tuned/<metric>` of
+        `TUNED`, `<name>/val/<metric>` of `TUNED`; `monitor`, `optimism`; `epochs_to_90`, `updates_to_90`,
+        `seconds_to_90` and those to 95 and 99 % of the run's own best validation score;
+        pair_key (equal for a fine-tuning and its training from scratch), cell (equal for runs that differ in start
+        and seeds alone), series (equal for cells that also differ in the subset), setting (equal for runs that also
+        differ in corpus and backbone: one recipe, learning rate, budget and so on).
+    """
+    return read_study(runs).results
+
+
+def write_results(table: pd.DataFrame, path: Path) -> list[Path]:
+    """Write a table as CSV, and as Parquet beside it where pyarrow is installed.
+
+    Args:
+        table: Any table.
+        path: Of the CSV file.
+
+    Returns:
+        The files written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with write_atomically(path) as stream:
+        stream.write(table.to_csv(index=False).encode())
+    if find_spec("pyarrow") is None:
+        return [path]
+    with write_atomically(path.with_suffix(".parquet")) as stream:
+        table.to_parquet(stream, index=False)
+    return [path, path.with_suffix(".parquet")]
+
+
+def saved_config(run: Run) -> RunConfig:
+    """The configuration of a run, read without OmegaConf's checks: it was checked when it was saved.
+
+    About 50 times as fast as `Run.config`. A file with fields that this version does not know goes the checked way,
+    which says what is wrong with it.
+    """
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    tree = yaml.load((run.path / "config.yaml").read_bytes(), Loader=loader)
+    try:
+        sections = {name: kind(**tree.get(name, {})) for name, kind in SECTIONS.items()}
+        return RunConfig(**{**tree, **sections})
+    except TypeError:
+        return config_from(tree)
+
+
+def _row(run: Run, config: RunConfig, curve: list[dict[str, Any]]) -> dict[str, Any]:
+    data, upstream = run.manifest["data"], run.manifest["upstream"] or {}
+    seedless = replace(config, phase="scratch", transfer=TransferConfig(), seed=0)
+    seedless = replace(seedless, data=replace(config.data, subset_seed=0))
+    sizeless = replace(seedless, data=replace(seedless.data, subset=None))
+    setting = replace(sizeless, model=ModelConfig(), data=replace(sizeless.data, **OF_A_CORPUS))
+    return {
+        "run": run.name,
+        "path": str(run.path),
+        "phase": config.phase,
+        "upstream": upstream.get("corpus"),
+        "upstream_run": upstream.get("run"),
+        "downstream": config.data.corpus,
+        "backbone": config.model.backbone,
+        "recipe": config.recipe,
+        "lr": config.optim.lr,
+        "batch_size": config.optim.batch_size,
+        "num_epochs": len(curve),
+        "updates": curve[-1]["updates"] if curve else 0,
+        "seed": config.seed,
+        "subset": float("nan") if config.data.subset is None else float(config.data.subset),
+        "subset_seed": config.data.subset_seed,
+        **{f"num_{part}": data["parts"][part]["records"] for part in ("train", "val", "test")},
+        "simulated": bool(data["simulated"] or upstream.get("simulated", False)),
+        "precision": str(config.trainer.precision),
+        "seconds": curve[-1]["seconds"] if curve else 0.0,
+        "records_per_second": median(record["records_per_second"] for record in curve) if curve else 0.0,
+        **_score_columns(run.results),
+        **_time_columns(curve, config.monitor),
+        "monitor": config.monitor,
+        "pair_key": pair_key(config, data["digest"]),
+        "cell": f"{seedless.digest()[:16]}{'-simulated' if data['simulated'] else ''}",
+        "setting": setting.digest()[:16],
+        "series": f"{sizeless.digest()[:16]}{'-simulated' if data['simulated'] else ''}",
+    }
+
+
+def _score_columns(scores: dict[str, Any]) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    for name in SCORE_NAMES:
+        content = scores[name]
+        columns[f"{name}/epoch"] = content["epoch"] + 1
+        columns |= {f"{name}/{metric}": _number(content["test"][metric]) for metric in METRICS}
+        columns |= {f"{name}/tuned/{metric}": _number(content["test_tuned"][metric]) for metric in TUNED}
+        columns |= {f"{name}/val/{metric}": _number(content["val"][metric]) for metric in TUNED}
+    columns["optimism"] = scores["optimism"]
+    return columns
+
+
+def _time_columns(curve: list[dict[str, Any]], monitor: str) -> dict[str, float]:
+    return {
+        f"{unit}_to_{share.rstrip('%')}": reached[unit]
+        for share, reached in time_to_targets(curve, "val", monitor).items()
+        for unit in ("epochs", "updates", "seconds")
+    }
+
+
+def _label_rows(run: Run) -> list[dict[str, Any]]:
+    per_class = run.results["val_selected"]["test"]["per_class"]
+    tuned = run.results["val_selected"]["test_tuned"]["per_class"]
+    train = run.manifest["data"]["parts"]["train"]["positives"]
+    numbers = ("precision", "recall", "f1", "auroc", "average_precision")
+    return [
+        {
+            "run": run.name,
+            "label": label,
+            "positives_train": train.get(label),
+            "positives_test": int(values["num_positives"]),
+            **{name: _number(values[name]) for name in numbers},
+            "tuned/threshold": _number(tuned[label]["thresholds"]),
+            "tuned/f1": _number(tuned[label]["f1"]),
+        }
+        for label, values in per_class.items()
+    ]
+
+
+def _add_epochs(epochs: dict[str, list[Any]], name: str, curve: list[dict[str, Any]]) -> None:
+    for record in curve:
+        epochs["run"].append(name)
+        epochs["epoch"].append(record["epoch"] + 1)
+        epochs["updates"].append(record["updates"])
+        epochs["seconds"].append(record["seconds"])
+        for metric in EPOCH_METRICS:
+            part, _, score = metric.partition("/")
+            epochs[metric].append(_number(record.get(part, {}).get(score)))
+
+
+def _with_upstream_cells(results: pd.DataFrame) -> pd.DataFrame:
+    """Add `upstream_cell`: which pre-training a fine-tuning starts from, apart from its seed."""
+    if results.empty:
+        return results
+    cells = dict(zip(results["run"], results["cell"], strict=True))
+    known = results["upstream_run"].map(cells)
+    return results.assign(upstream_cell=known.fillna(results["upstream"]))
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
