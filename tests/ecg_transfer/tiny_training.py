@@ -39,7 +39,11 @@ def tiny_classifier(data: ECGDataModule, *, seed: int = 0, **optim: Any) -> ECGC
 
 
 def tiny_trainer(
-    folder: Path, data: ECGDataModule, max_epochs: int, extra: Sequence[pl.Callback] = (), **options: Any  # noqa: ANN401
+    folder: Path,
+    data: ECGDataModule,
+    max_epochs: int,
+    extra: Sequence[pl.Callback] = (),
+    **options: Any,  # noqa: ANN401
 ) -> pl.Trainer:
     """A trainer with the callbacks of a run, in their order."""
     folder.mkdir(parents=True, exist_ok=True)
