@@ -73,10 +73,19 @@ class Run:
 
     @cached_property
     def config(self) -> RunConfig:
-        """The configuration it was made with."""
-        from omegaconf import OmegaConf
+        """The configuration it was made with.
 
-        tree = OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml"))
+        Raises:
+            RunNotFoundError: There is none, or it is no YAML.
+            ConfigError: It has fields or values that this version does not know.
+        """
+        from omegaconf import OmegaConf
+        from yaml import YAMLError  # type: ignore[import-untyped]
+
+        try:
+            tree = OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml"))
+        except (OSError, YAMLError) as error:
+            raise RunNotFoundError(f"{self.path / 'config.yaml'} is no configuration: {error}") from error
         if not isinstance(tree, dict):
             raise RunNotFoundError(f"{self.path / 'config.yaml'} is no configuration")
         return config_from({str(key): value for key, value in tree.items()})

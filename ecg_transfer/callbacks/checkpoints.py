@@ -24,6 +24,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any = None) -> None:  # noqa: ANN401
         """Write one checkpoint whole or not at all."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         with write_atomically(Path(path)) as stream:
             torch.save(checkpoint, stream)
 
