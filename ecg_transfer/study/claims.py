@@ -115,7 +115,7 @@ def judge_small_sets(claim: Claim, evidence: Evidence) -> ClaimResult:
     middle = {
         "supported": f"{len(exceptions)} of {num_cells} cells exclude a gain of {MARGIN}, so it does not always improve",
         "not supported": f"but it improves every one of {num_cells} cells, so the exceptions are missing",
-        "inconclusive": f"but none of {num_cells} cells surely excludes a gain of {MARGIN}, nor does every one improve",
+        "inconclusive": f"but none of {num_cells} cells surely excludes a gain of {MARGIN}, nor do all improve",
     }[second]
     reason = f"On small sets fine-tuning {says(found, 'gains')}; {middle}"
     return result_of(claim, evidence, small, found, all_of(found.verdict, second), reason, effect.p)
