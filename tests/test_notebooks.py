@@ -27,3 +27,10 @@ def test_notebook_runs_from_top_to_bottom(path: Path, tmp_path: Path) -> None:
     assert not any(cell.outputs for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"), (
         "notebooks are kept without their outputs"
     )
+
+
+def test_an_ecg_is_a_picture_in_a_notebook() -> None:
+    import ecg_transfer as et
+
+    figure = et.plot_ecg(et.simulate_ecg(seed=1), 500)
+    assert figure._repr_png_().startswith(b"\x89PNG")
