@@ -202,7 +202,7 @@ def config_from(tree: Mapping[str, object], *layers: Overrides) -> RunConfig:
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError  # type: ignore[import-untyped]
+    from yaml import YAMLError
 
     OmegaConf.clear_resolver("oc.env")  # or ${oc.env:SECRET} would end up in a saved file
     try:
