@@ -36,8 +36,8 @@ class ECGClassifier(pl.LightningModule):
     records are collected from all processes, one row a record, and scored; nothing is averaged over batches.
 
     Args:
-        backbone: A key of `BACKBONES`, `package.module:factory`, or a module with an int `num_features`; a checkpoint of that
-            gives it back if its class can be called without arguments of its own.
+        backbone: A key of `BACKBONES`, `package.module:factory`, or a module with an int `num_features`; a checkpoint
+            of that gives it back if its class can be called without arguments of its own.
         label_names: In column order.
         num_leads: Leads of the signal.
         num_samples: Samples of the signal.
@@ -80,7 +80,7 @@ class ECGClassifier(pl.LightningModule):
             }
         )
         self.backbone = backbone
-        self.head = nn.Linear(cast(int, backbone.num_features), len(self.label_names))
+        self.head = nn.Linear(backbone.num_features, len(self.label_names))
         self.train_f1: Metric = (
             BinaryF1Score() if len(label_names) == 1 else MultilabelF1Score(len(label_names), average="weighted")
         )
