@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 
 class ShownFigure(Figure):
-    """A `Figure` that Jupyter draws when it is a cell's result; pyplot's figures are known to it, plain ones are not."""
+    """A `Figure` that Jupyter draws when it is a cell's result, as it does with pyplot's."""
 
     def _repr_png_(self) -> bytes:
         with io.BytesIO() as stream:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -203,10 +204,15 @@ def load_classifier(path: Path) -> ECGClassifier:
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
+        ValueError: The file is no checkpoint, is torn, or holds more than plain values and tensors.
     """
     if not path.exists():
         raise FileNotFoundError(f"there is no checkpoint {path}")
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path} is no checkpoint of plain values and tensors, or it is torn: {reason}") from error
     state = checkpoint["state_dict"]
     classifier = ECGClassifier(**checkpoint["hyper_parameters"]).to(state["head.weight"].dtype)
     classifier.load_state_dict(state)
