@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 _LINE = re.compile(r"([0-9a-fA-F]{64}) [ *]?(\S.*)")
@@ -123,7 +123,7 @@ def checked_name(name: str) -> str:
     Raises:
         ChecksumListError: It is absolute, has `..`, a backslash, a colon, a space or a control character.
     """
-    if not _NAME.fullmatch(name) or any(part in (".", "..") for part in PurePosixPath(name).parts):
+    if not _NAME.fullmatch(name) or any(part in (".", "..") for part in name.split("/")):
         raise ChecksumListError(f"a file is called {name[:120]!r}: that is no plain name below its folder")
     return name
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import re
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -203,11 +202,14 @@ def _first_source(job: _Job) -> Source:
         files = parse_sha256sums(content, folder=published.folder, wanted=published.wanted)
     except (ChecksumListError, UnicodeDecodeError) as error:
         raise ChecksumListError(f"{job.list_from}: {error}") from error
-    num_found = sum(re.fullmatch(published.record, file.path) is not None for file in files)
-    if num_found != published.num_records:
+    names = {file.path for file in files}
+    counts = {suffix: sum(name.endswith(f".{suffix}") for name in names) for suffix in published.suffixes}
+    missing = [table for table in published.tables if table not in names]
+    if missing or any(count != published.num_records for count in counts.values()):
+        found = ", ".join([f"{count:,} .{suffix}" for suffix, count in counts.items()] + [f"no {m}" for m in missing])
         raise ChecksumListError(
-            f"{job.list_from} names {num_found:,} records of {job.spec.title}, expected {published.num_records:,}: the "
-            "list is torn, or another release's"
+            f"{job.list_from} names {found} of {job.spec.title}, expected {published.num_records:,} each: the list is "
+            "torn, or another release's"
         )
     return job.source(content, {file.path: file.checksum.digest for file in files})
 

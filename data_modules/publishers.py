@@ -34,9 +34,12 @@ class Publication:
     """The pattern for a single sampling rate, where there are several."""
     archive: str = ""
     """Pattern of the archive's name in a Zenodo record."""
-    record: str = ""
-    """Pattern of the one file that each record has, at each rate; the list must name `num_records` of them."""
+    suffixes: tuple[str, ...] = ()
+    """Of the files that each record has, at each rate."""
     num_records: int = 0
+    """The list must name so many files of each suffix."""
+    tables: tuple[str, ...] = ()
+    """Files that the list must name besides."""
     num_bytes: int
     """Of all wanted files, about."""
     num_bytes_at: Mapping[int, int] = field(default_factory=dict)
@@ -60,7 +63,14 @@ class Publication:
 
 
 def _physionet(
-    database: str, *, wanted: str, record: str, num_records: int, num_bytes: int, folder: str = "", max_file_bytes: int
+    database: str,
+    *,
+    wanted: str,
+    suffixes: tuple[str, ...],
+    num_records: int,
+    num_bytes: int,
+    folder: str = "",
+    max_file_bytes: int,
 ) -> Publication:
     base = f"{PHYSIONET}{database}/"
     return Publication(
@@ -68,7 +78,7 @@ def _physionet(
         checksums=f"{base}SHA256SUMS.txt",
         folder=folder,
         wanted=wanted,
-        record=record,
+        suffixes=suffixes,
         num_records=num_records,
         num_bytes=num_bytes,
         max_file_bytes=max_file_bytes,
@@ -82,7 +92,7 @@ def _ptbxl() -> Publication:
     both = _physionet(
         "ptb-xl/1.0.3",
         wanted="|".join([tables, *at.values()]),
-        record=r"records\d+/.*\.hea",
+        suffixes=("dat", "hea"),
         num_records=CORPORA["ptbxl"].spec.num_records,
         num_bytes=3_300_000_000,
         max_file_bytes=50_000_000,
@@ -91,6 +101,7 @@ def _ptbxl() -> Publication:
         both,
         wanted_at={rate: f"{tables}|{pattern}" for rate, pattern in at.items()},
         num_bytes_at={100: 600_000_000, 500: 2_700_000_000},
+        tables=("ptbxl_database.csv", "scp_statements.csv"),
     )
 
 
@@ -100,7 +111,7 @@ PUBLICATIONS: dict[str, Publication] = {
         "challenge-2020/1.0.2",
         folder="training/cpsc_2018/",
         wanted=r"g\d+/A\d{4}\.(hea|mat)",
-        record=r"g\d+/.*\.hea",
+        suffixes=("hea", "mat"),
         num_records=CORPORA["cpsc2018"].spec.num_records,
         num_bytes=1_500_000_000,
         max_file_bytes=5_000_000,
@@ -109,7 +120,7 @@ PUBLICATIONS: dict[str, Publication] = {
         "challenge-2020/1.0.2",
         folder="training/georgia/",
         wanted=r"g\d+/E\d{5}\.(hea|mat)",
-        record=r"g\d+/.*\.hea",
+        suffixes=("hea", "mat"),
         num_records=CORPORA["georgia"].spec.num_records,
         num_bytes=1_400_000_000,
         max_file_bytes=5_000_000,
@@ -117,7 +128,7 @@ PUBLICATIONS: dict[str, Publication] = {
     "ptb": _physionet(
         "ptbdb/1.0.0",
         wanted=rf"patient\d+/[\w-]+\.(dat|hea|xyz)|{_TEXTS}|CONTROLS|SUBJECTS",
-        record=r"patient\d+/.*\.hea",
+        suffixes=("dat", "hea", "xyz"),
         num_records=CORPORA["ptb"].spec.num_records,
         num_bytes=2_000_000_000,
         max_file_bytes=20_000_000,
