@@ -54,7 +54,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         """Be silent."""
 
-    def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+    def do_GET(self) -> None:
         path = self.path.lstrip("/").partition("?")[0]
         asked = self.headers.get("Range")
         step, _, argument = self.server.step(path, asked).partition(" ")
