@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from ecg_transfer import corpora_cli
+from ecg_transfer.prediction_cli import predict
+
 app = typer.Typer(
     name="ecg-transfer",
     help="Does transfer learning help on my ECGs? Pre-train, fine-tune, train from scratch, compare.",
@@ -29,6 +32,9 @@ OverrideArguments = Annotated[
 ]
 
 DEFAULT_OUTPUT = Path("checkpoints")
+
+app.add_typer(corpora_cli.app, name="corpora")
+app.command()(predict)
 
 
 @app.command()
@@ -102,16 +108,6 @@ def runs(output: Output = DEFAULT_OUTPUT) -> None:
 
 
 @app.command()
-def corpora(
-    root: Annotated[Path | None, typer.Option(help="Folder of the corpora; else ECG_DATA_ROOT, else data.")] = None,
-) -> None:
-    """List the corpora: on disk? complete? simulated?"""
-    from ecg_transfer.tables import print_corpora
-
-    print_corpora(root)
-
-
-@app.command()
 def compare(
     downstream: Annotated[list[str] | None, typer.Argument(help="Corpora; all of them by default.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw the curves into this picture.")] = None,
@@ -140,6 +136,7 @@ def _train(
     with_pretrain: bool = False,
 ) -> None:
     from ecg_transfer.config import make_config
+    from ecg_transfer.data_identity import require_same_data
     from ecg_transfer.resolve import resolve
     from ecg_transfer.runs import RunNotFoundError
     from ecg_transfer.tables import print_run
@@ -156,6 +153,7 @@ def _train(
     try:
         resolved = resolve(config, output)
         if resolved.run.is_done:
+            require_same_data(resolved.run, resolved.config)
             print_run(resolved.run, note="was finished before: nothing to do")
             return
     except RunNotFoundError:
@@ -180,7 +178,8 @@ def _is_helper_process() -> bool:
 def main() -> None:
     """Run the command line.
 
-    Exit codes: 0 done; 1 an error that a sentence explains; 2 wrong usage; 130 Ctrl-C; 143 SIGTERM.
+    Exit codes: 0 done; 1 an error that a sentence explains; 2 wrong usage; 3 some files could not be used;
+        130 Ctrl-C; 143 SIGTERM.
     """
     import click
 

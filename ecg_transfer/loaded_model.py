@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from data_modules.config import DataConfig, Preprocessing
 from data_modules.corpora import CORPORA
 from data_modules.corpus import LEAD_NAMES
 from data_modules.signal import prepare, scale
 from ecg_transfer.classifier import ECGClassifier
-from data_modules.config import DataConfig, Preprocessing
 from ecg_transfer.model_folder import ModelFolder, ModelFolderError, is_model_folder, read_model_folder
 from ecg_transfer.models import BACKBONES, create_backbone
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, open_run
@@ -105,14 +105,20 @@ def load_model(source: str | Path | Run, *, output: Path = DEFAULT_OUTPUT, trust
     return LoadedModel(
         classifier=classifier,
         label_names=classifier.label_names,
-        preprocessing=run_preprocessing(run.config.data),
+        preprocessing=preprocessing_of(run),
         thresholds=np.array([per_class[name]["thresholds"] for name in classifier.label_names]),
         source=run.name,
     )
 
 
+def preprocessing_of(run: Run) -> Preprocessing:
+    """How a run prepared its recordings, as its manifest has it; works without the corpus."""
+    stored = run.manifest["data"].get("preprocessing")
+    return run_preprocessing(run.config.data) if stored is None else Preprocessing(**stored)
+
+
 def run_preprocessing(data: DataConfig) -> Preprocessing:
-    """How a run prepared its recordings; works without the corpus."""
+    """How a run prepared its recordings, for runs whose manifest does not say it."""
     if data.corpus in CORPORA:
         return data.preprocessing(CORPORA[data.corpus].spec)
     return Preprocessing(

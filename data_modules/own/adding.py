@@ -129,7 +129,7 @@ def _check_name(name: str, root: Path, *, replace_old: bool) -> None:
         raise CorpusFormatError(f"{name} is the name of a published corpus; give yours another one")
     if not is_own_name(name):
         raise CorpusFormatError(
-            f"{name!r} cannot be a corpus's name: a letter, then up to 39 of a-z 0-9 _ -, and not {' or '.join(RESERVED)}"
+            f"{name!r} cannot be a corpus's name: a letter, then up to 39 of a-z 0-9 _ -; not {' or '.join(RESERVED)}"
         )
     if definition_path(root, name).exists() and not replace_old:
         raise CorpusFormatError(f"{definition_path(root, name)} is there already; --replace describes it anew")
