@@ -33,9 +33,6 @@ OverrideArguments = Annotated[
 
 DEFAULT_OUTPUT = Path("checkpoints")
 
-app.add_typer(corpora_cli.app, name="corpora")
-app.command()(predict)
-
 
 @app.command()
 def pretrain(
@@ -98,6 +95,9 @@ def evaluate(
     print_scores({part: evaluate_run(found, part, overrides=overrides or ())}, title=f"{found.name}: {part}")
 
 
+app.command()(predict)
+
+
 @app.command()
 def runs(output: Output = DEFAULT_OUTPUT) -> None:
     """List the runs and their scores."""
@@ -105,6 +105,9 @@ def runs(output: Output = DEFAULT_OUTPUT) -> None:
     from ecg_transfer.tables import print_runs
 
     print_runs(list(find_runs(output)), output)
+
+
+app.add_typer(corpora_cli.app, name="corpora")
 
 
 @app.command()

@@ -42,7 +42,7 @@ def refuse_other_data(run: Run, digest: str) -> None:
     """
     if (run.path / "manifest.json").exists() and (found := run.manifest["data"]["digest"]) != digest:
         raise DataChangedError(
-            f"{run.path} was made with other data (digest {found[:12]}, now {digest[:12]}): records, signals, "
-            "labels or the corpus's YAML have changed since. Remove or rename that folder to run it anew, or keep both by adding "
-            "the changed corpus under another name"
+            f"{run.path} was made with other data (digest {found[:12]}, now {digest[:12]}): records, signals, labels "
+            "or the YAML have changed since. Remove or rename that folder to run it anew, or keep both by adding the "
+            "changed corpus under another name"
         )

@@ -79,7 +79,7 @@ def add_corpus(
     for line in (*signals.lines, *found.lines):
         say(line)
     if questions := [*signals.questions, *found.questions]:
-        raise UnclearCorpusError("not added: " + "; ".join(dict.fromkeys(questions)))
+        raise UnclearCorpusError("not added:" + "".join(f"\n  - {question}" for question in dict.fromkeys(questions)))
     definition = Definition(
         name=name,
         path=_written(path, root),

@@ -21,7 +21,7 @@ RESERVED = ("cache", "simulated")
 """Folders of the data root that are no corpora."""
 
 MAX_BYTES = 2**20
-HEADER = (
+HEADER = "# Written by `ecg-transfer corpora add`; edit it, or write it anew with --replace.\n"
     "# Written by `ecg-transfer corpora add`. Change it there (with --replace) or here; no path in it is a secret.\n"
 )
 
