@@ -12,9 +12,9 @@ FREE_BYTES = 2**30
 
 
 def own_dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    """The dataset of this name, after checking that it lies in this very file and that the file holds what it declares.
+    """The dataset of this name, after checking that it lies in this very file.
 
-    A small HDF5 file can declare terabytes, or name other files whose contents it would show.
+    An HDF5 file can name other files, whose contents it would show.
 
     Raises:
         ValueError: What is wrong, a clause.
@@ -27,8 +27,16 @@ def own_dataset(file: h5py.File, name: str) -> h5py.Dataset:
     dataset = place
     if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
         raise ValueError(f"`{name}` is no dataset that lies in the file itself")
+    return dataset
+
+
+def require_stored(dataset: h5py.Dataset) -> None:
+    """Check that a dataset holds what it declares: a small HDF5 file can declare terabytes.
+
+    Raises:
+        ValueError: What is wrong, a clause.
+    """
     stored, needed = dataset.id.get_storage_size(), dataset.size * dataset.dtype.itemsize
     is_plain = dataset.id.get_create_plist().get_nfilters() == 0
     if stored < (needed if is_plain else max(1, (needed - FREE_BYTES) // MAX_RATIO)):
-        raise ValueError(f"`{name}` holds {stored} of {needed} bytes")
-    return dataset
+        raise ValueError(f"`{dataset.name.strip('/')}` holds {stored} of {needed} bytes")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.corpus import LEAD_NAMES, Corpus, CorpusFormatError, CorpusSpec, Record, RecordError, RecordTable
-from data_modules.hdf5_dataset import own_dataset
+from data_modules.hdf5_dataset import own_dataset, require_stored
 from data_modules.quality import MAX_IDENTITY_RESIDUAL, identity_residual, typical_amplitude
 
 Unit = Literal["mV", "1e-4V", "uV", "V"]
@@ -189,6 +189,7 @@ def _checked_tracings(file: h5py.File, shape: tuple[int, int, int]) -> h5py.Data
         raise ValueError(f"`tracings` has shape {tracings.shape}, expected {shape} (records as in {_ANNOTATIONS})")
     if tracings.dtype.kind != "f" or tracings.dtype.itemsize not in (2, 4, 8):
         raise ValueError(f"`tracings` has type {tracings.dtype}, expected floating point numbers")
+    require_stored(tracings)
     return tracings
 
 

@@ -64,6 +64,8 @@ def _numbers(
     text: str, delimiter: str, path: Path, *, skip: int = 0, columns: list[int] | None = None
 ) -> NDArray[np.float64]:
     """Parse the numbers, (lines, columns), after the first lines."""
+    if text.count("\n") < skip or not text.split("\n", skip)[-1].strip():
+        raise RecordError("unreadable", f"{path.name} has no rows of numbers")
     num_cells = text.count(delimiter) + text.count("\n") + 1
     if num_cells > MAX_VALUES:
         raise RecordError("unreadable", f"{path.name} has some {num_cells} cells, at most {MAX_VALUES} are read")

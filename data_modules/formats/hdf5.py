@@ -19,7 +19,7 @@ from data_modules.formats.raw_record import (
     leads_first,
     without_padding,
 )
-from data_modules.hdf5_dataset import own_dataset
+from data_modules.hdf5_dataset import own_dataset, require_stored
 
 ID_DATASETS = ("record_ids", "record_id", "exam_id", "ids", "id")
 """Datasets that name the records, where there is one of as many entries as records; `exam_id` is CODE-15's."""
@@ -55,6 +55,7 @@ def _given_ids(file: h5py.File, num_records: int) -> tuple[str, ...] | None:
         if name in file:
             try:
                 ids = own_dataset(file, name)
+                require_stored(ids)
             except ValueError as error:
                 raise RecordError("unreadable", f"{Path(file.filename).name}: {error}") from error
             if ids.shape == (num_records,) and ids.dtype.kind in "iuSO":
@@ -73,6 +74,7 @@ def _open(path: Path, wanted: str | None) -> Iterator[h5py.Dataset]:
     with file:
         try:
             array = own_dataset(file, wanted or _only_array(file))
+            require_stored(array)
         except ValueError as error:
             raise RecordError("unreadable", f"{path.name}: {error}") from error
         if array.ndim not in (2, 3):

@@ -1,0 +1,123 @@
+"""Which column is which, how records are matched, what is refused rather than guessed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from data_modules.corpus import CorpusFormatError
+from data_modules.own.definition import LabelRules
+from data_modules.own.label_survey import Findings, LabelOptions, survey_headers, survey_table
+from data_modules.own.labels import Labels, apply_rules, read_table, record_names_of
+
+IDS = ("a/r1", "a/r2", "b/r3")
+
+
+def survey(
+    tmp_path: Path, text: str, ids: tuple[str, ...] = IDS, **options: object
+) -> tuple[Labels | None, LabelRules, Findings]:
+    path = tmp_path / "labels.csv"
+    path.write_text(text, encoding="utf-8")
+    table = read_table(path)
+    rules, findings = survey_table(table, "labels.csv", ids, LabelOptions(**options))  # type: ignore[arg-type]
+    return (None if findings.questions else apply_rules(rules, table, ids, {})), rules, findings
+
+
+def rows(labels: Labels | None) -> dict[str, list[int]]:
+    assert labels is not None
+    return {record_id: vector.tolist() for record_id, vector in labels.multi_hot.items()}
+
+
+def test_columns_of_0_and_1(tmp_path: Path) -> None:
+    text = "file,age,AF,LBBB,sex\na/r1.csv,40,1,0,1\nr3.csv,55,1,1,0\n./a/r2.csv,60,0,0,1\n"
+    labels, rules, findings = survey(tmp_path, text)
+    assert rules.names == ("AF", "LBBB")
+    assert rows(labels) == {"a/r1": [1, 0], "b/r3": [1, 1], "a/r2": [0, 0]}
+    assert "columns left out: age, sex" in " ".join(findings.lines)
+
+
+def test_an_empty_cell_of_a_label_is_not_guessed_at(tmp_path: Path) -> None:
+    labels, _, _ = survey(tmp_path, "id,AF,MI\nr1,1,0\nr2,,1\nr3,0,1\n")
+    assert rows(labels) == {"a/r1": [1, 0], "b/r3": [0, 1]}
+    assert labels is not None
+    assert labels.problems == {"a/r2": "label_unknown"}
+
+
+def test_a_column_of_names_with_semicolons_between_them(tmp_path: Path) -> None:
+    text = "\ufeffrecord,diagnosis,patient_id\nr1,AF;LBBB,p1\nr2,,p2\nr3, LBBB ,p1\n"
+    labels, rules, _ = survey(tmp_path, text)
+    assert (rules.style, rules.names, rules.patient_column) == ("list", ("AF", "LBBB"), "patient_id")
+    assert rows(labels) == {"a/r1": [1, 1], "a/r2": [0, 0], "b/r3": [0, 1]}
+    assert labels is not None
+    assert labels.patients == {"a/r1": "p1", "a/r2": "p2", "b/r3": "p1"}
+
+
+def test_names_are_chosen_and_renamed(tmp_path: Path) -> None:
+    labels, rules, _ = survey(tmp_path, "record,dx\nr1,10;20\nr2,30\nr3,20\n", names=("20=LBBB", "30=LBBB", "10"))
+    assert rules.names == ("LBBB", "10")
+    assert rows(labels) == {"a/r1": [1, 1], "a/r2": [1, 0], "b/r3": [1, 0]}
+    _, _, findings = survey(tmp_path, "record,dx\nr1,10;20\n", names=("40",))
+    assert any("no label 40" in question for question in findings.questions)
+
+
+def test_a_table_with_semicolons_between_cells(tmp_path: Path) -> None:
+    labels, _, _ = survey(tmp_path, "record;AF;MI\nr1;1;0\nr2;0;0\nr3;1;1\n")
+    assert rows(labels) == {"a/r1": [1, 0], "a/r2": [0, 0], "b/r3": [1, 1]}
+
+
+@pytest.mark.parametrize(("cells", "folds"), [(("1", "9", "10"), (1, 9, 10)), (("train", "Val", "test"), (1, 9, 10))])
+def test_folds_are_numbers_or_words(tmp_path: Path, cells: tuple[str, ...], folds: tuple[int, ...]) -> None:
+    text = "record,AF,fold\n" + "".join(
+        f"{name},1,{cell}\n" for name, cell in zip(("r1", "r2", "r3"), cells, strict=True)
+    )
+    labels, _, _ = survey(tmp_path, text)
+    assert labels is not None
+    assert labels.folds is not None
+    assert tuple(labels.folds[record_id] for record_id in IDS) == folds
+    with pytest.raises(CorpusFormatError, match="fold"):
+        survey(tmp_path, "record,AF,fold\nr1,1,11\nr2,0,1\nr3,0,1\n")
+
+
+def test_a_table_that_names_no_record_asks(tmp_path: Path) -> None:
+    text = "AF,MI\n1,0\n0,0\n1,1\n"
+    _, _, findings = survey(tmp_path, text)
+    assert any("--record-column" in question and "--in-order" in question for question in findings.questions)
+    labels, _, _ = survey(tmp_path, text, in_order=True)
+    assert rows(labels) == {"a/r1": [1, 0], "a/r2": [0, 0], "b/r3": [1, 1]}
+    with pytest.raises(CorpusFormatError, match="2 rows for 3 records"):
+        survey(tmp_path, "AF,MI\n1,0\n0,0\n", in_order=True)
+
+
+def test_row_numbers_and_ambiguous_names() -> None:
+    assert record_names_of(["7", "007", "8"], ["006", "007"]) == ["007", "007", None]
+    assert record_names_of(["r1", "a/r1"], ["a/r1", "b/r1"]) == [None, "a/r1"]
+    assert record_names_of(["../a/r1", "/etc/passwd", "C:\\x\\r9.csv"], ["a/r1", "a/r9"]) == ["a/r1", None, "a/r9"]
+
+
+def test_two_rows_for_one_record_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CorpusFormatError, match="two rows for a/r1"):
+        survey(tmp_path, "record,AF\nr1,1\nr1,0\nr2,0\nr3,1\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        (",".join(f"c{n}" for n in range(2000)) + "\n" + ",".join("1" * 2000) + "\n", "2000 columns"),
+        ("a,a\n1,2\n", "no two of one name"),
+        ("a,b\n1,2,3\n", "3 cells"),
+        ("a,b\n", "no rows"),
+    ],
+)
+def test_tables_that_are_none_are_refused(tmp_path: Path, text: str, match: str) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text(text)
+    with pytest.raises(CorpusFormatError, match=match):
+        read_table(path)
+
+
+def test_codes_of_headers(tmp_path: Path) -> None:
+    codes = {"r1": ("426783006",), "r2": ("164889003", "59118001"), "r3": None}
+    rules, findings = survey_headers(codes, LabelOptions(names=("164889003=AF", "59118001=RBBB")))
+    assert findings.questions == []
+    assert rows(apply_rules(rules, None, tuple(codes), codes)) == {"r1": [0, 0], "r2": [1, 1]}

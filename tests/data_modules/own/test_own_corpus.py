@@ -1,0 +1,240 @@
+"""From a folder to a corpus that has a name: what is said, asked, written, opened and refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from data_modules.cache import fingerprint
+from data_modules.config import DataConfig
+from data_modules.corpus import LEAD_NAMES, SIMULATION_MARKER, CorpusFormatError, CorpusNotFoundError, RecordError
+from data_modules.datamodule import ECGDataModule
+from data_modules.own.adding import UnclearCorpusError, add_corpus
+from data_modules.own.arrays import corpus_from_arrays
+from data_modules.own.definition import definition_path, load_definition
+from data_modules.own.own_corpus import OwnCorpus
+from data_modules.quality import screen
+from data_modules.reading import ReadingOptions
+from data_modules.sources import is_corpus, open_corpus, own_corpora, spec_named, will_simulate
+from tests.data_modules.ecg_files import LEADS, as_codes, real_folder, synthetic_millivolts, write_challenge_record
+
+NUM_RECORDS = 24
+MICROVOLTS = ReadingOptions(unit="uV", sampling_rate=250)
+
+
+def write_folder(folder: Path, leads: tuple[str, ...] = LEADS) -> Path:
+    """One CSV a record in microvolts at 250 Hz, a table of labels beside the folder."""
+    (folder / "ecgs").mkdir(parents=True)
+    rows = [LEADS.index(lead) for lead in leads]
+    for number in range(NUM_RECORDS):
+        signal = synthetic_millivolts(2500, 250, seed=number)[rows]
+        header = ",".join(leads)
+        path = folder / "ecgs" / f"r{number:02d}.csv"
+        np.savetxt(path, np.round(signal.T * 1000), fmt="%d", delimiter=",", header=header, comments="")
+    table = "".join(f"r{n:02d},p{n // 2},{n % 2},{int(n % 3 == 0)}\n" for n in range(NUM_RECORDS))
+    (folder / "labels.csv").write_text("record,patient,AF,MI\n" + table)
+    return folder
+
+
+def add(folder: Path, reading: ReadingOptions = MICROVOLTS, **more: object) -> tuple[OwnCorpus, list[str]]:
+    said: list[str] = []
+    more = {"labels": folder / "labels.csv", "say": said.append, "progress": False} | more
+    return add_corpus("mine", folder / "ecgs", root=folder / "data", reading=reading, **more), said  # type: ignore[arg-type]
+
+
+def test_a_folder_becomes_a_corpus(tmp_path: Path) -> None:
+    _, said = add(write_folder(tmp_path))
+    text = "\n".join(said)
+    for part in ("24 records", "250 Hz", "uV, as you say", "all twelve", "identities", "AF 12, MI 8", "patients: 12"):
+        assert part in text
+    root = tmp_path / "data"
+    assert own_corpora(root) == ["mine"]
+    assert is_corpus("mine", root)
+    assert not will_simulate("mine", root, "auto")
+    corpus = open_corpus("mine", root=root)
+    assert corpus.table.label_names == ("AF", "MI")
+    assert corpus.table.labels.sum(axis=0).tolist() == [12, 8]
+    signal = corpus.read("r07").signal
+    np.testing.assert_allclose(signal, synthetic_millivolts(2500, 250, seed=7), atol=0.0006)
+    assert spec_named("mine", root).title == "mine (own corpus)"
+
+
+def test_a_data_module_takes_it_and_keeps_patients_on_one_side(tmp_path: Path) -> None:
+    add(write_folder(tmp_path))
+    module = ECGDataModule(DataConfig(corpus="mine", root=str(tmp_path / "data")), batch_size=4, progress=False)
+    module.setup()
+    patients = np.array([int(name[1:]) // 2 for name in module.record_ids])
+    parts = [set(patients[rows]) for rows in module.rows.values()]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 12
+    assert next(iter(module.train_dataloader()))["signal"].shape == (4, 12, 1000)
+    assert module.summary()["completeness"] == "mine (own corpus): complete, 24 records."
+
+
+def test_units_are_asked_for_and_nothing_is_written(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    with pytest.raises(UnclearCorpusError) as error:
+        add(tmp_path, ReadingOptions())
+    for part in ("--rate", "--unit uV", "--gain", "mV if the numbers are uV"):
+        assert part in str(error.value)
+    assert not definition_path(tmp_path / "data", "mine").exists()
+    with pytest.raises(UnclearCorpusError, match="in mV lead II would be"):
+        add(tmp_path, replace(MICROVOLTS, unit="mV"))
+
+
+def test_the_suggested_unit_is_that_of_lead_ii(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    seconds = [synthetic_millivolts(2500, 250, seed=n)[1].reshape(10, 250) * 1000 for n in range(NUM_RECORDS)]
+    heights = [np.median(np.ptp(rows, axis=1)) for rows in seconds]
+    with pytest.raises(UnclearCorpusError) as error:
+        add(tmp_path, ReadingOptions(sampling_rate=250))
+    number = float(str(error.value).split("lead II is ")[1].split(":")[0].replace(",", ""))
+    assert number == pytest.approx(np.median(heights), rel=0.005)
+
+
+def test_missing_leads_are_derived_or_an_explicit_choice(tmp_path: Path) -> None:
+    write_folder(tmp_path, ("I", "II", "V1", "V5"))
+    with pytest.raises(UnclearCorpusError, match="--missing-leads zero"):
+        add(tmp_path)
+    corpus, said = add(tmp_path, replace(MICROVOLTS, missing_leads="zero"))
+    assert "III aVR aVL aVF derived" in "\n".join(said)
+    record = screen(corpus.read("r03"))
+    one, two = np.round(synthetic_millivolts(2500, 250, seed=3)[:2], 3)
+    limbs = [one, two, two - one, -(one + two) / 2, one - two / 2, two - one / 2]
+    np.testing.assert_allclose(record.signal[:6], limbs, atol=1e-6)
+    assert record.absent_leads == ("V2", "V3", "V4", "V6")
+    assert not record.signal[[7, 8, 9, 11]].any()
+    assert record.notes[0] == "absent_lead"
+
+
+def test_names_that_are_taken_or_none_are_refused(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path)
+    for name in ("ptbxl", "cache", "../x", "Mine", ""):
+        with pytest.raises(CorpusFormatError, match="name"):
+            add_corpus(name, folder / "ecgs", root=tmp_path / "data", labels=folder / "labels.csv")
+    add(folder)
+    with pytest.raises(CorpusFormatError, match="--replace"):
+        add(folder)
+    add(folder, replace_old=True)
+
+
+def test_a_published_name_means_the_published_corpus(tmp_path: Path) -> None:
+    add(write_folder(tmp_path))
+    text = definition_path(tmp_path / "data", "mine").read_text().replace("name: mine", "name: ptb")
+    definition_path(tmp_path / "data", "ptb").write_text(text)
+    assert own_corpora(tmp_path / "data") == ["mine"]
+    assert will_simulate("ptb", tmp_path / "data", "auto")
+
+
+def test_an_own_corpus_is_never_simulated(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path)
+    add(folder)
+    with pytest.raises(ValueError, match="never simulated"):
+        will_simulate("mine", tmp_path / "data", "simulated")
+    (folder / "ecgs" / SIMULATION_MARKER).write_text("{}")
+    assert will_simulate("mine", tmp_path / "data", "auto")
+    assert open_corpus("mine", root=tmp_path / "data").is_simulated
+    with pytest.raises(CorpusNotFoundError, match="simulated"):
+        open_corpus("mine", root=tmp_path / "data", source="real")
+
+
+def test_paths_below_the_data_root_move_with_it(tmp_path: Path) -> None:
+    write_folder(tmp_path / "one" / "in")
+    root = tmp_path / "one"
+    add_corpus("mine", root / "in" / "ecgs", root=root, labels=root / "in" / "labels.csv", reading=MICROVOLTS)
+    (tmp_path / "one").rename(tmp_path / "two")
+    assert len(open_corpus("mine", root=tmp_path / "two").table) == NUM_RECORDS
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"colour": "red"}, "no field colour"),
+        ({"format": 3}, "format is 3"),
+        ({"reading": {"unit": "kV"}}, "expected one of mV, uV, V"),
+        ({"reading": {"leads": "I"}}, "should be a list"),
+        ({"name": "other"}, "same name"),
+        ({"path": "nowhere"}, "nowhere"),
+    ],
+)
+def test_a_yaml_that_was_edited_wrongly_says_where(tmp_path: Path, change: dict[str, object], match: str) -> None:
+    add(write_folder(tmp_path))
+    path = definition_path(tmp_path / "data", "mine")
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | change))
+    with pytest.raises((CorpusFormatError, CorpusNotFoundError), match=match):
+        open_corpus("mine", root=tmp_path / "data")
+
+
+def test_the_yaml_is_read_as_it_was_written(tmp_path: Path) -> None:
+    reading = ReadingOptions(gain=1000.0, sampling_rate=250, leads=LEAD_NAMES, missing_leads="zero")
+    corpus, _ = add(write_folder(tmp_path), reading)
+    assert load_definition(definition_path(tmp_path / "data", "mine")) == corpus.definition
+
+
+def test_what_the_user_says_of_the_files_decides_the_cache(tmp_path: Path) -> None:
+    corpus, _ = add(write_folder(tmp_path))
+    other = OwnCorpus(replace(corpus.definition, reading=replace(MICROVOLTS, unit="V")), tmp_path / "data")
+    prepared = DataConfig().preprocessing(corpus.spec)
+    assert fingerprint(corpus, prepared) != fingerprint(other, prepared)
+
+
+def test_records_and_rows_without_each_other_are_counted(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path)
+    lines = (folder / "labels.csv").read_text().splitlines()
+    (folder / "labels.csv").write_text("\n".join([*lines[:-2], "gone,p9,1,1"]) + "\n")
+    (folder / "ecgs" / "r00.csv").write_text("I,II\nx,y\n")
+    corpus, said = add(folder)
+    assert corpus.table.set_aside == {"gone": "no_signal", "r22": "no_labels", "r23": "no_labels"}
+    assert "set aside: no_labels 2, no_signal 1, unreadable 1" in said
+
+
+def test_arrays_become_a_corpus(tmp_path: Path) -> None:
+    signals = np.stack([synthetic_millivolts(1000, 100, seed=n) for n in range(12)])
+    labels = np.stack([np.arange(12) % 2, np.arange(12) % 3 == 0], axis=1)
+    folds = [1] * 8 + [9, 9, 10, 10]
+    corpus = corpus_from_arrays(
+        signals.swapaxes(1, 2), labels, label_names=("AF", "MI"), sampling_rate=100, name="memory", root=tmp_path,
+        patients=list(range(12)), folds=folds,
+    )  # fmt: skip
+    again = open_corpus("memory", root=tmp_path)
+    np.testing.assert_array_equal(again.table.labels, labels)
+    assert again.table.folds is not None
+    assert again.table.folds.tolist() == folds
+    np.testing.assert_allclose(again.read("05").signal, signals[5], atol=1e-6)
+    assert corpus.root == again.root
+    with pytest.raises(CorpusFormatError, match="replace=True"):
+        corpus_from_arrays(signals, {"AF": labels[:, 0]}, sampling_rate=100, name="memory", root=tmp_path)
+    for ids in (["../x", *"abcdefghijk"], ["a"] * 12):
+        with pytest.raises(CorpusFormatError, match="record ids"):
+            corpus_from_arrays(
+                signals, {"AF": labels[:, 0]}, sampling_rate=100, name="m2", root=tmp_path, record_ids=ids
+            )
+
+
+def test_labels_come_from_headers_where_there_is_no_table(tmp_path: Path) -> None:
+    for number in range(6):
+        dx = "#Dx: 164889003" if number % 2 else "#Dx: 426783006,164909002"
+        codes = as_codes(synthetic_millivolts(5000, 500, number))
+        write_challenge_record(tmp_path / "ecgs", f"r{number}", codes, comments=(dx,))
+    corpus = add_corpus("mine", tmp_path / "ecgs", root=tmp_path / "data", progress=False)
+    assert corpus.table.label_names == ("164889003", "164909002", "426783006")
+    assert corpus.table.labels.sum(axis=0).tolist() == [3, 3, 3]
+
+
+def test_a_record_of_the_wrong_kind_is_named(tmp_path: Path) -> None:
+    corpus, _ = add(write_folder(tmp_path))
+    (corpus.root / "r01.csv").write_text("I,II\n1,2\n")
+    with pytest.raises(RecordError, match="V1"):
+        corpus.read("r01")
+
+
+@pytest.mark.real
+def test_real_recordings_as_an_own_corpus_are_those_of_the_published_one(tmp_path: Path) -> None:
+    published = open_corpus("cpsc2018", root=real_folder("cpsc2018").parent, source="real")
+    own = add_corpus("mine", real_folder("cpsc2018"), root=tmp_path, progress=False)
+    assert own.places.keys() >= {file.removesuffix(".hea") for file in published.table.files}
+    for record_id, file in list(zip(published.table.record_ids, published.table.files, strict=True))[::10]:
+        np.testing.assert_array_equal(own.read(file.removesuffix(".hea")).signal, published.read(record_id).signal)
