@@ -78,6 +78,7 @@ def test_every_format_gives_what_was_written(tmp_path: Path) -> None:
         np.testing.assert_allclose(record.signal, codes / 1000, atol=2e-6, err_msg=path.name)
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_real_recordings_are_the_same_in_every_format(tmp_path: Path) -> None:
     headers = sorted(real_folder("cpsc2018").rglob("*.hea"))[:20]

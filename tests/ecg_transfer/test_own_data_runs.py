@@ -1,0 +1,102 @@
+"""Own files from a folder to a finished comparison; and a run whose data changed under it is not taken for another."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ecg_transfer as et
+from data_modules.simulation import simulate_ecg
+from ecg_transfer.data_identity import DataChangedError
+from ecg_transfer.evaluation import evaluate
+from ecg_transfer.runs import Run, find_runs
+from tests.data_modules.ecg_files import synthetic_millivolts
+from tests.ecg_transfer.tiny_backbone import NAME
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FIELDS = ("optim.max_epochs=2", "optim.min_updates=0", "optim.batch_size=16", "data.num_simulated=90")
+
+
+def make(root: Path, *, flip: int | None = None, replace: bool = False) -> None:
+    signals = np.stack([synthetic_millivolts(1000, 100, seed=number) for number in range(40)])
+    labels = np.arange(40) % 2
+    if flip is not None:
+        labels[flip] = 1 - labels[flip]
+    et.corpus_from_arrays(signals, {"AF": labels}, sampling_rate=100, name="mine", root=root, replace=replace)
+
+
+def scratch(root: Path, output: Path) -> Run:
+    overrides = {"data.root": str(root), "optim.max_epochs": 2, "optim.min_updates": 0, "optim.batch_size": 8}
+    return et.train_from_scratch(
+        "mine", backbone=NAME, recipe="modern", overrides=overrides | {"trainer.accelerator": "cpu"}, output=output
+    )
+
+
+def test_a_run_is_found_again_until_its_data_change(tmp_path: Path) -> None:
+    make(tmp_path)
+    run = scratch(tmp_path, tmp_path / "runs")
+    assert run.path.parent.name == "real"
+    done = (run.path / "DONE").stat().st_mtime_ns
+    assert scratch(tmp_path, tmp_path / "runs").path == run.path
+    make(tmp_path, replace=True)  # the same content in new files is the same data
+    assert scratch(tmp_path, tmp_path / "runs").path == run.path
+    make(tmp_path, flip=3, replace=True)
+    with pytest.raises(DataChangedError, match="made with other data"):
+        scratch(tmp_path, tmp_path / "runs")
+    assert (run.path / "DONE").stat().st_mtime_ns == done
+
+
+def test_a_run_on_own_data_is_evaluated_again_from_its_files(tmp_path: Path) -> None:
+    make(tmp_path)
+    run = scratch(tmp_path, tmp_path / "runs")
+    assert evaluate(run).f1_weighted == pytest.approx(run.scores["val_selected"].f1_weighted, abs=1e-9)
+
+
+def command(folder: Path, *arguments: str, code: int = 0) -> str:
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "ECG_DATA_ROOT": str(folder / "data")}
+    done = subprocess.run(
+        [sys.executable, "-m", "ecg_transfer", *arguments],
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_raw_files_to_a_comparison_in_few_commands(tmp_path: Path) -> None:
+    ecgs = tmp_path / "ecgs"
+    ecgs.mkdir()
+    table = ["file,patient,diagnosis"]
+    for number in range(60):
+        finding = ("", "AF", "LBBB")[number % 3]
+        signal = simulate_ecg([finding] if finding else ["NORM"], seed=number)
+        header = "I,II,III,aVR,aVL,aVF,V1,V2,V3,V4,V5,V6"
+        path = ecgs / f"r{number}.csv"
+        np.savetxt(path, np.round(signal.T * 1000), fmt="%d", delimiter=",", header=header, comments="")
+        table.append(f"r{number}.csv,p{number // 2},{finding}")
+    (ecgs / "SIMULATED.json").write_text("{}")  # or the runs would count as ones on real ECGs
+    (tmp_path / "labels.csv").write_text("\n".join(table))
+    asked = command(tmp_path, "corpora", "add", "mine", "ecgs", "--labels", "labels.csv", code=1)
+    assert "--unit uV" in asked
+    assert "--rate" in asked
+    said = command(
+        tmp_path, "corpora", "add", "mine", "ecgs", "--labels", "labels.csv", "--unit", "uV", "--rate", "500"
+    )
+    assert "AF 20, LBBB 20" in said
+    command(tmp_path, "finetune", "mine", "--with-pretrain", "--backbone", NAME, *FIELDS)
+    command(tmp_path, "scratch", "mine", "--backbone", NAME, *FIELDS)
+    compared = command(tmp_path, "compare")
+    assert "mine" in compared
+    assert "SIMULATED" in compared
+    runs = {run.config.phase: run for run in find_runs(tmp_path / "checkpoints")}
+    assert {phase: run.is_done for phase, run in runs.items()} == dict.fromkeys(
+        ("pretrain", "finetune", "scratch"), True
+    )
+    assert "mine (own corpus): SIMULATED, 60 records." in command(tmp_path, "corpora")
+    predicted = command(tmp_path, "predict", runs["finetune"].name, "ecgs/r0.csv", "--like", "mine")
+    assert predicted.splitlines()[0] == "record,AF,LBBB,findings,findings_at_0.5,notes"

@@ -1,0 +1,160 @@
+"""Predicting from raw files is what the run's own evaluation was; bad files are named, long ones averaged."""
+
+from __future__ import annotations
+
+import csv
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+import ecg_transfer as et
+from data_modules.corpus import LEAD_NAMES
+from data_modules.reading import ReadingOptions
+from data_modules.signal import prepare
+from ecg_transfer.cli import main
+from ecg_transfer.loaded_model import LoadedModel, load_model
+from ecg_transfer.prediction import predict_files
+from ecg_transfer.runs import Run
+from tests.data_modules.ecg_files import as_codes, real_folder, synthetic_millivolts, write_challenge_record
+from tests.data_modules.formats.ecg_writers import write_csv, write_dicom, write_edf, write_hdf5
+from tests.ecg_transfer.tiny_backbone import NAME
+
+
+def train(corpus: str, root: Path, output: Path, **more: object) -> Run:
+    small = {"data.root": str(root), "data.num_simulated": 90, "optim.max_epochs": 2, "optim.min_updates": 0}
+    overrides = small | {"optim.batch_size": 16, "trainer.accelerator": "cpu"} | more
+    return et.train_from_scratch(corpus, backbone=NAME, recipe="modern", overrides=overrides, output=output)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def run(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train("cpsc2018", root, tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def model(run: Run) -> LoadedModel:
+    return load_model(run)
+
+
+def headers_of(folder: Path, run: Run) -> list[Path]:
+    """The header files of a run's test records, in the order of its predictions."""
+    found = {path.stem: path for path in folder.rglob("*.hea")}
+    return [found[Path(name).name] for name in run.predictions["val_selected/test"].record_ids]
+
+
+def test_raw_files_give_the_stored_test_logits(run: Run, model: LoadedModel, root: Path) -> None:
+    stored = run.predictions["val_selected/test"]
+    files = headers_of(root / "simulated" / "cpsc2018-90", run)
+    results = list(predict_files(model, files, device="cpu"))
+    assert [result.error for result in results] == [None] * len(stored)
+    logits = np.concatenate([result.logits for result in results if result.logits is not None])
+    np.testing.assert_allclose(logits, stored.logits, atol=1e-5)
+    np.testing.assert_allclose([result.probabilities for result in results], expit(stored.logits), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.real
+@pytest.mark.parametrize("corpus", ["cpsc2018", "georgia"])
+@pytest.mark.parametrize("scale", ["minmax", "millivolt"])
+def test_raw_real_files_give_the_stored_test_logits(corpus: str, scale: str, tmp_path: Path) -> None:
+    (tmp_path / corpus).symlink_to(real_folder(corpus))
+    run = train(corpus, tmp_path, tmp_path / "runs", **{"data.scale": scale, "data.source": "real"})
+    stored = run.predictions["val_selected/test"]
+    results = list(predict_files(load_model(run), headers_of(real_folder(corpus), run), device="cpu"))
+    logits = np.concatenate([result.logits for result in results if result.logits is not None])
+    np.testing.assert_allclose(logits, stored.logits, atol=1e-5)
+
+
+def test_one_recording_has_the_same_probabilities_in_every_format(model: LoadedModel, tmp_path: Path) -> None:
+    codes = as_codes(synthetic_millivolts(5000, 500))
+    write_challenge_record(tmp_path, "a", codes)
+    write_csv(tmp_path / "a.csv", codes / 1000)
+    np.save(tmp_path / "a.npy", codes / 1000)
+    write_hdf5(tmp_path / "a.h5", codes[None] / 1000, leads_last=True)
+    write_edf(tmp_path / "a.edf", codes, 500)
+    write_dicom(tmp_path / "a.dcm", codes, 500)
+    said = ReadingOptions(unit="mV", sampling_rate=500, leads=LEAD_NAMES)
+    full, silent = (
+        [tmp_path / f"a.{suffix}" for suffix in ("hea", "edf", "dcm")],
+        [tmp_path / "a.npy", tmp_path / "a.h5"],
+    )
+    found = [*predict_files(model, full), *predict_files(model, silent, reading=said)]
+    found += predict_files(model, [tmp_path / "a.csv"], reading=ReadingOptions(sampling_rate=500))
+    assert [result.name for result in found][-2] == f"{tmp_path / 'a.h5'}:0"
+    for result in found:
+        np.testing.assert_allclose(result.probabilities, found[0].probabilities, atol=1e-5)
+
+
+def test_windows_are_averaged_over_the_whole_recording(model: LoadedModel, tmp_path: Path) -> None:
+    codes = as_codes(synthetic_millivolts(2500, 100))  # two windows side by side, and one that ends with it
+    write_challenge_record(tmp_path, "a", codes, sampling_rate=100)
+    (result,) = predict_files(model, [tmp_path / "a.hea"], windows=True)
+    millivolts = (codes / 1000).astype(np.float32)
+    starts = (0, 1000, 1500)
+    parts = np.stack([prepare(millivolts[:, at : at + 1000], 100, model.preprocessing) for at in starts])
+    expected = model.probabilities(parts, 100)
+    assert result.logits is not None
+    assert len(result.logits) == 3
+    np.testing.assert_allclose(result.probabilities, expected.mean(axis=0), atol=1e-5)
+    (first,) = predict_files(model, [tmp_path / "a.hea"])
+    np.testing.assert_allclose(first.probabilities, expected[0], atol=1e-5)
+
+
+def test_the_command_skips_bad_files_and_says_so(
+    run: Run, model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):
+        write_challenge_record(tmp_path / "in", f"r{number}", as_codes(synthetic_millivolts(5000, 500, number)))
+    (tmp_path / "in" / "r1.mat").write_bytes(b"cut short")
+    table, plots = tmp_path / "out.csv", tmp_path / "plots"
+    arguments = ["predict", str(run.path), str(tmp_path / "in"), str(tmp_path / "none.hea")]
+    monkeypatch.setattr("sys.argv", ["ecg-transfer", *arguments, "-o", str(table), "--plot", str(plots)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 3
+    said = capsys.readouterr().err
+    assert "r1.hea: truncated" in said
+    assert "none.hea: unreadable" in said
+    with table.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [Path(row["record"]).stem for row in rows] == ["r0", "r2"]
+    assert sorted(path.name for path in plots.iterdir()) == ["r0.hea.png", "r2.hea.png"]
+    for row in rows:
+        probabilities = np.array([float(row[name]) for name in model.label_names])
+        for column, thresholds in (("findings", model.thresholds), ("findings_at_0.5", 0.5)):
+            above = [
+                name for name, is_above in zip(model.label_names, probabilities > thresholds, strict=True) if is_above
+            ]
+            assert row[column] == ";".join(above)
+
+
+def test_nothing_wrong_exits_with_0_and_writes_to_the_terminal(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header = write_challenge_record(tmp_path, "r0", as_codes(synthetic_millivolts(5000, 500)))
+    monkeypatch.setattr("sys.argv", ["ecg-transfer", "predict", str(run.path), str(header)])
+    main()
+    assert capsys.readouterr().out.splitlines()[0].startswith("record,")
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_records(model: LoadedModel, tmp_path: Path) -> None:
+    header = write_challenge_record(tmp_path, "r0", as_codes(synthetic_millivolts(5000, 500)))
+
+    def peak(num_records: int) -> int:
+        tracemalloc.start()
+        for result in predict_files(model, [header] * num_records, device="cpu"):
+            assert result.error is None
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak_bytes
+
+    assert peak(1600) < 1.2 * peak(800)
