@@ -70,14 +70,17 @@ class ShuffledBatches(Sampler[NDArray[np.int64]]):
         world_size: Number of processes.
 
     Raises:
-        ValueError: A batch would not hold a record for each process.
+        ValueError: The batch cannot be shared evenly among the processes.
     """
 
     def __init__(
         self, rows: NDArray[np.int64], batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1
     ) -> None:
-        if batch_size < world_size or batch_size < 1:
-            raise ValueError(f"batch_size {batch_size} is too small for {world_size} processes")
+        if batch_size < 1 or batch_size % world_size:
+            raise ValueError(
+                f"batch_size {batch_size} cannot be shared evenly by {world_size} processes: it is that of all of them "
+                f"together; optim.batch_size={max(round(batch_size / world_size), 1) * world_size} can"
+            )
         self._rows, self._batch_size, self._seed = rows, batch_size, seed
         self._rank, self._world_size = rank, world_size
         self._epoch = 0

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import socket
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from numpy.typing import NDArray
 from data_modules.config import Preprocessing
 from data_modules.corpus import LEAD_NAMES, Corpus, CorpusFormatError
 from data_modules.ingest import SharedRows, ingest
+
+SIGNAL_SUFFIXES = (".dat", ".mat")
+"""Where a table names a WFDB header, the file that holds the samples lies beside it with one of these."""
 
 CACHE_VERSION = 1
 """Raised when the same files and `Preprocessing` would give another content."""
@@ -79,14 +83,16 @@ def open_cache(corpus: Corpus, preprocessing: Preprocessing, folder: Path, *, pr
 
 
 def fingerprint(corpus: Corpus, preprocessing: Preprocessing) -> str:
-    """A digest of all that decides a cache's content: each record's file, its size and time, and the preprocessing."""
+    """A digest of all that decides a cache's content: sizes and times of each record's files, and the preprocessing."""
     wanted = {key: value for key, value in asdict(preprocessing).items() if key != "scale"}
     digest = hashlib.sha256()
     digest.update(json.dumps([CACHE_VERSION, corpus.spec.name, corpus.reading_options(), wanted]).encode())
     stats: dict[str, str] = {}
     for record_id, file in zip(corpus.table.record_ids, corpus.table.files, strict=True):
         if file not in stats:
-            stats[file] = _size_and_time(corpus.root / file)
+            path = corpus.root / file
+            beside = [path.with_suffix(suffix) for suffix in SIGNAL_SUFFIXES] if path.suffix == ".hea" else []
+            stats[file] = " ".join(_size_and_time(found) for found in (path, *beside))
         digest.update(f"{record_id}\0{file}\0{stats[file]}\n".encode())
     return digest.hexdigest()
 
@@ -115,8 +121,8 @@ def _open(path: Path) -> Cache:
 
 def _build(corpus: Corpus, preprocessing: Preprocessing, path: Path, progress: bool | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(path)
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
+    _remove_abandoned(path.parent)
+    unfinished = path.with_name(f".{path.stem}.{socket.gethostname()}.{os.getpid()}.tmp")
     shape = (len(corpus.table), preprocessing.num_samples, len(LEAD_NAMES))
     _require_room(path.parent, 4 * math.prod(shape))
     try:
@@ -157,12 +163,14 @@ def _nothing_usable(corpus: Corpus, set_aside: dict[str, tuple[str, str]]) -> st
     )
 
 
-def _remove_abandoned(path: Path) -> None:
-    """Delete what a killed process of this machine left half-built."""
-    for unfinished in sorted(path.parent.glob(f".{path.stem}.*.tmp")):
-        process = int(unfinished.suffixes[-2][1:])
+def _remove_abandoned(folder: Path) -> None:
+    """Delete what killed processes of this machine left half-built; another machine's may be at work."""
+    for unfinished in sorted(folder.glob(f".*.{socket.gethostname()}.*.tmp")):
+        process = unfinished.name.split(".")[-2]
         try:
-            os.kill(process, 0)
+            os.kill(int(process), 0)
+        except ValueError:
+            continue
         except ProcessLookupError:
             unfinished.unlink(missing_ok=True)
         except PermissionError:

@@ -17,12 +17,15 @@ class CompletenessReport:
     """Records whose signal is there, those set aside included."""
     num_expected: int
     """Records of the release that this copy is compared with."""
+    simulated: bool
     complete: bool
     label_differences: Mapping[str, tuple[int, int]]
     """Label -> (found, published), where they differ; empty unless the copy is the release that the counts describe."""
 
     def sentence(self) -> str:
         """Say it to a person."""
+        if self.simulated:
+            return f"{self.title}: SIMULATED, {self.num_found:,} records."
         if not self.complete:
             return f"{self.title}: an incomplete copy, {self.num_found:,} of {self.num_expected:,} records."
         if not self.label_differences:
@@ -56,6 +59,7 @@ def check_completeness(corpus: Corpus) -> CompletenessReport:
         title=spec.title,
         num_found=num_found,
         num_expected=num_expected,
+        simulated=corpus.is_simulated,
         complete=num_found in sizes,
         label_differences=differences,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from data_modules.corpus import CorpusSpec
+
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
@@ -15,7 +17,7 @@ class Preprocessing:
     num_samples: int = 1000
     """Samples a model sees, at `sampling_rate`: 1000 are 10 s at 100 Hz."""
     resample: Literal["polyphase", "stride"] = "polyphase"
-    """`polyphase` filters before it decimates; `stride` keeps every k-th sample without a filter, as the paper does."""
+    """`polyphase` filters before it decimates; `stride` keeps every k-th sample unfiltered, as the paper does."""
     crop: Literal["first", "center"] = "first"
     """Which part of a longer record is kept."""
     short: Literal["set_aside", "pad"] = "set_aside"
@@ -50,15 +52,15 @@ class DataConfig:
     """With (`polyphase`) or without (`stride`, the paper's) an anti-aliasing filter."""
     crop: Literal["first", "center"] = "first"
     """Which part of a longer record is kept."""
-    short: Literal["set_aside", "pad"] = "set_aside"
-    """What is done with a shorter record."""
+    short: Literal["set_aside", "pad"] | None = None
+    """What is done with a shorter record; None is the corpus's own default."""
     scale: Literal["minmax", "millivolt", "zscore", "none"] = "minmax"
     """How amplitudes are scaled; see `Preprocessing.scale`."""
     unlabelled: Literal["keep", "drop"] | None = None
     """What is done with records that carry none of the labels; None is the corpus's own default."""
 
     split: Literal["patient", "paper"] = "patient"
-    """`patient`: patients and duplicates on one side, official folds where there are some; `paper`: by record, 67/33."""
+    """`patient`: patients and copies on one side, by official folds where there are some; `paper`: by record, 67/33."""
     split_seed: int = 1
     """Seed of the split, apart from the run's seed: all runs on a corpus share their test set."""
     val_fraction: float = 0.15
@@ -70,13 +72,13 @@ class DataConfig:
     subset_seed: int = 0
     """Seed of the nested subsets: a larger subset of the same seed holds the smaller."""
 
-    def preprocessing(self) -> Preprocessing:
-        """The fields that decide how a record becomes a model's input."""
+    def preprocessing(self, spec: CorpusSpec) -> Preprocessing:
+        """How a record of this corpus becomes a model's input: the fields above, or the corpus's own defaults."""
         return Preprocessing(
             sampling_rate=self.sampling_rate,
             num_samples=self.num_samples,
             resample=self.resample,
             crop=self.crop,
-            short=self.short,
+            short=self.short or spec.short,
             scale=self.scale,
         )

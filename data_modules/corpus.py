@@ -72,6 +72,8 @@ class CorpusSpec:
     """Published positives per label of the default label set in a complete copy; empty if none are published."""
     unlabelled: Literal["keep", "drop"] = "keep"
     """What is done by default with records that carry none of the labels."""
+    short: Literal["set_aside", "pad"] = "set_aside"
+    """What is done by default with recordings shorter than a model's input: left out, or zeros appended."""
     known_issues: tuple[str, ...] = ()
     """What is known to be wrong or odd in the published files, a sentence each."""
 

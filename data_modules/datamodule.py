@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -60,6 +61,7 @@ class ECGDataModule(pl.LightningDataModule):
         self._progress = progress
         self._corpus = corpus
         self._cache: Cache | None = None
+        self._dataset: ECGDataset | None = None
 
     @property
     def corpus(self) -> Corpus:
@@ -87,11 +89,11 @@ class ECGDataModule(pl.LightningDataModule):
 
     def _open_cache(self) -> Cache:
         folder: Path = data_root(self.config.root) / "cache"
-        return open_cache(self.corpus, self.config.preprocessing(), folder, progress=self._progress)
+        return open_cache(self.corpus, self.config.preprocessing(self.corpus.spec), folder, progress=self._progress)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the cache and split the records; the same for every `stage`."""
-        if self._cache is not None:
+        if self._dataset is not None:
             return
         self._cache = self._open_cache()
         table = self.corpus.table
@@ -161,9 +163,7 @@ class ECGDataModule(pl.LightningDataModule):
         """Shuffled batches of the training records."""
         rank, world_size = self._place()
         return self._loader(
-            ShuffledBatches(
-                self.rows["train"], self.batch_size, seed=self.seed, rank=rank, world_size=world_size
-            )
+            ShuffledBatches(self.rows["train"], self.batch_size, seed=self.seed, rank=rank, world_size=world_size)
         )
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
@@ -181,6 +181,7 @@ class ECGDataModule(pl.LightningDataModule):
         return self._loader(OrderedBatches(self.rows[part], batch_size, rank=rank, world_size=world_size))
 
     def _loader(self, batches: ShuffledBatches | OrderedBatches) -> DataLoader[Batch]:
+        assert self._dataset is not None
         return DataLoader(
             self._dataset,
             batch_size=None,
@@ -203,8 +204,10 @@ class ECGDataModule(pl.LightningDataModule):
             set_aside[reason] = set_aside.get(reason, 0) + 1
         if self._unlabelled.any():
             set_aside["unlabelled"] = int(self._unlabelled.sum())
-        if len(self.split.left_out):
-            set_aside["duplicate"] = len(self.split.left_out)
+        left_out = self.split.left_out
+        without_fold = 0 if table.folds is None else int((table.folds[left_out] < 1).sum())
+        counted = {"no_fold": without_fold, "duplicate": len(left_out) - without_fold}
+        set_aside |= {reason: number for reason, number in counted.items() if number}
         return {
             "corpus": spec.name,
             "title": spec.title,
@@ -234,12 +237,12 @@ class ECGDataModule(pl.LightningDataModule):
         for part, rows in self.rows.items():
             digest.update(f"{part}:{self.config.scale}:{','.join(self.label_names)}".encode())
             digest.update("\n".join(self.record_ids[row] for row in rows).encode())
-            digest.update(np.ascontiguousarray(self.cache.digests[rows]))
-            digest.update(np.ascontiguousarray(self.labels[rows]))
+            digest.update(self.cache.digests[rows].tobytes())
+            digest.update(self.labels[rows].tobytes())
         return digest.hexdigest()
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:  # noqa: ANN401 - a whole batch already, where a DataLoader expects a list to join
     return batch
 
 

@@ -70,7 +70,7 @@ def ingest(corpus: Corpus, preprocessing: Preprocessing, rows: SharedRows, *, pr
     num_records = len(corpus.table)
     decode = _ChunkDecoder(corpus, preprocessing, rows)
     whole = Ingested()
-    hidden = not sys.stderr.isatty() if progress is None else not progress
+    hidden = None if progress is None else not progress  # tqdm's None: hidden where there is no terminal
     with tqdm(total=num_records, desc=f"reading {corpus.spec.name}", unit=" records", disable=hidden) as bar:
         for chunk in _map(decode, range(0, num_records, CHUNK)):
             whole.extend(chunk)
@@ -83,8 +83,8 @@ class _ChunkDecoder:
 
     def __init__(self, corpus: Corpus, preprocessing: Preprocessing, rows: SharedRows) -> None:
         self._corpus, self._preprocessing, self._rows = corpus, preprocessing, rows
-        pad = preprocessing.short == "pad"
-        self._min_seconds = None if pad else preprocessing.num_samples / preprocessing.sampling_rate
+        self._seconds = preprocessing.num_samples / preprocessing.sampling_rate
+        self._min_seconds = None if preprocessing.short == "pad" else self._seconds
 
     def __call__(self, start: int) -> Ingested:
         signals = self._rows.open()
@@ -97,11 +97,14 @@ class _ChunkDecoder:
                 chunk.digests.append(0)
                 continue
             prepared = prepare(record.signal, record.sampling_rate, self._preprocessing)
+            notes = record.notes
+            if record.signal.shape[-1] / record.sampling_rate < self._seconds:
+                notes = (*notes, "padded")
             signals[row] = prepared.T
-            content = hashlib.blake2b(np.ascontiguousarray(prepared), digest_size=8).digest()
+            content = hashlib.blake2b(prepared.tobytes(), digest_size=8).digest()
             chunk.digests.append(int.from_bytes(content, "little", signed=True))
-            if record.notes:
-                chunk.notes[record_id] = record.notes
+            if notes:
+                chunk.notes[record_id] = notes
         return chunk
 
 

@@ -1,6 +1,6 @@
 """Pure functions on signals: resample, crop or pad, scale.
 
-Until it is cached a signal is (leads, samples), float32 millivolts; in a cache and in a batch it is (..., samples, leads).
+Until it is cached a signal is (leads, samples), float32 millivolts; in a cache and in a batch (..., samples, leads).
 """
 
 from __future__ import annotations
@@ -43,7 +43,12 @@ def prepare(signal: NDArray[np.float32], sampling_rate: int, preprocessing: Prep
     available = -(-signal.shape[-1] * preprocessing.sampling_rate // sampling_rate)
     start = max(available - wanted, 0) // 2 if preprocessing.crop == "center" else 0
     resampled = resample(
-        signal, sampling_rate, preprocessing.sampling_rate, preprocessing.resample, start, min(wanted, available - start)
+        signal,
+        sampling_rate,
+        preprocessing.sampling_rate,
+        preprocessing.resample,
+        start,
+        min(wanted, available - start),
     )
     return crop_or_pad(resampled, wanted)
 
@@ -89,9 +94,7 @@ def resample(
     return _resample_polyphase(signal, up, down, start, count)
 
 
-def _resample_polyphase(
-    signal: NDArray[np.float32], up: int, down: int, start: int, count: int
-) -> NDArray[np.float32]:
+def _resample_polyphase(signal: NDArray[np.float32], up: int, down: int, start: int, count: int) -> NDArray[np.float32]:
     """Anti-aliased resampling as one matrix product a record.
 
     A run of `up` outputs needs the same filter taps at a shift of `down` inputs, so blocks of inputs times one small
@@ -163,10 +166,11 @@ def scale(signal: Tensor, method: Literal["minmax", "millivolt", "zscore", "none
         return signal
     if method == "millivolt":
         return signal / MILLIVOLTS_PER_UNIT
+    low, high = torch.aminmax(signal, dim=1, keepdim=True)
+    span = high - low
     if method == "minmax":
-        low, high = torch.aminmax(signal, dim=1, keepdim=True)
-        span = high - low
         return torch.where(span > FLAT, (signal - low) * (2 / span.clamp_min(FLAT)) - 1, 0)
     centred = signal - signal.mean(dim=1, keepdim=True)
     deviation = centred.square().mean(dim=1, keepdim=True).sqrt()
-    return torch.where(deviation > FLAT, centred / deviation.clamp_min(FLAT), 0)
+    # the span, not the deviation, tells a flat lead: the rounding of an offset's mean looks like a deviation
+    return torch.where(span > FLAT, centred / deviation.clamp_min(torch.finfo(signal.dtype).tiny), 0)

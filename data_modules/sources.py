@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Literal
 
 from data_modules.corpora import CORPORA
-from data_modules.corpus import Corpus, CorpusNotFoundError
+from data_modules.corpus import SIMULATION_MARKER, Corpus, CorpusNotFoundError
 from data_modules.simulation import SIMULATED_SIZES, simulate_corpus
 
 
 def data_root(root: str | Path | None = None) -> Path:
     """The folder of all corpora: `root`, or else the environment's ECG_DATA_ROOT, or else `data`."""
-    return Path(root or os.environ.get("ECG_DATA_ROOT") or "data")
+    return Path(root or os.environ.get("ECG_DATA_ROOT") or "data").expanduser()
 
 
 def will_simulate(name: str, root: str | Path | None, source: Literal["auto", "real", "simulated"]) -> bool:
     """Whether `open_corpus` would give a simulated corpus; costs no more than a look at the disk."""
-    return source == "simulated" or (source == "auto" and not corpus_named(name).is_present(data_root(root) / name))
+    return source == "simulated" or (source == "auto" and not has_real_copy(name, root))
+
+
+def has_real_copy(name: str, root: str | Path | None) -> bool:
+    """Whether `root/name` holds the published files, and not simulated ones that were put in their place."""
+    folder = data_root(root) / name
+    return corpus_named(name).is_present(folder) and not (folder / SIMULATION_MARKER).exists()
 
 
 def open_corpus(
@@ -48,18 +55,20 @@ def open_corpus(
     """
     corpus_class = corpus_named(name)
     folder = data_root(root) / name
-    if not will_simulate(name, root, source) and corpus_class.is_present(folder):
+    if source != "simulated" and has_real_copy(name, root):
         return corpus_class(folder, label_set=label_set, sampling_rate=sampling_rate)
     if source == "real":
         spec = corpus_class.spec
+        found = "what lies there is simulated" if corpus_class.is_present(folder) else corpus_class.expected_layout()
         raise CorpusNotFoundError(
-            f"no {spec.title} in {folder.resolve()}: {corpus_class.expected_layout()}. "
+            f"no {spec.title} in {folder.resolve()}: {found}. "
             f"Get it from {spec.url} and put it there, or name the folder that holds `{name}` with ECG_DATA_ROOT or "
             "data.root; data.source=simulated runs on simulated ECGs instead"
         )
     size = num_simulated or SIMULATED_SIZES[name]
     folder = data_root(root) / "simulated" / f"{name}-{size}"
-    simulate_corpus(name, folder, num_records=size, progress=progress)
+    show_bar = sys.stderr.isatty() if progress is None else progress
+    simulate_corpus(name, folder, num_records=size, progress=show_bar)
     return corpus_class(folder, label_set=label_set, sampling_rate=sampling_rate)
 
 

@@ -26,7 +26,8 @@ class Split:
     val: Indices
     test: Indices
     left_out: Indices
-    """Rows in no part: copies of a record in a later part, which may not be moved out of their official fold."""
+    """Rows in no part: copies of a record in a later part, which may not be moved out of their official fold, and
+    records that have no fold."""
 
 
 def paper_split(num_records: int, *, seed: int = 1) -> Split:
@@ -40,7 +41,7 @@ def paper_split(num_records: int, *, seed: int = 1) -> Split:
         num_records: How many rows there are.
         seed: Of numpy's legacy generator, which scikit-learn uses.
     """
-    order = np.random.RandomState(seed).permutation(num_records)  # noqa: NPY002
+    order = np.random.RandomState(seed).permutation(num_records)
     num_test = int(np.ceil(PAPER_TEST_FRACTION * num_records))
     test, rest = order[:num_test], order[num_test:]
     num_val = int(np.ceil(PAPER_VAL_FRACTION * len(rest)))
@@ -132,9 +133,7 @@ def label_totals(labels: NDArray[np.uint8], groups: Indices) -> NDArray[np.int64
     return totals
 
 
-def stratify(
-    totals: NDArray[np.int64], fractions: Sequence[float], generator: np.random.Generator
-) -> Indices:
+def stratify(totals: NDArray[np.int64], fractions: Sequence[float], generator: np.random.Generator) -> Indices:
     """Assign groups to parts by iterative stratification, the rarest label first.
 
     Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label data", ECML PKDD 2011, with groups in the

@@ -14,15 +14,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from data_modules.plot import plot_ecg
+
+    from data_modules.config import DataConfig
     from data_modules.corpora import CORPORA
     from data_modules.corpus import Corpus, CorpusSpec, Record
     from data_modules.datamodule import ECGDataModule
-    from data_modules.plot import plot_ecg
     from data_modules.simulation import simulate_ecg
     from data_modules.sources import open_corpus
     from ecg_transfer.classifier import ECGClassifier
     from ecg_transfer.comparison import find_pairs, plot_curves
-    from ecg_transfer.config import DataConfig, RunConfig, make_config
+    from ecg_transfer.config import RunConfig, make_config
     from ecg_transfer.evaluation import evaluate
     from ecg_transfer.metrics import Scores, score
     from ecg_transfer.models import BACKBONES, Backbone, create_backbone
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from ecg_transfer.training import datamodule, finetune, pretrain, train, train_from_scratch
 
 _HOMES = {
+    "data_modules.config": ("DataConfig",),
     "data_modules.corpora": ("CORPORA",),
     "data_modules.corpus": ("Corpus", "CorpusSpec", "Record"),
     "data_modules.datamodule": ("ECGDataModule",),
@@ -38,7 +41,7 @@ _HOMES = {
     "data_modules.sources": ("open_corpus",),
     "ecg_transfer.classifier": ("ECGClassifier",),
     "ecg_transfer.comparison": ("find_pairs", "plot_curves"),
-    "ecg_transfer.config": ("DataConfig", "RunConfig", "make_config"),
+    "ecg_transfer.config": ("RunConfig", "make_config"),
     "ecg_transfer.evaluation": ("evaluate",),
     "ecg_transfer.metrics": ("Scores", "score"),
     "ecg_transfer.models": ("BACKBONES", "Backbone", "create_backbone"),

@@ -155,7 +155,9 @@ class ECGClassifier(pl.LightningModule):
         for part, batches in self._collected.items():
             if not batches:
                 continue
-            rows, logits, targets = (self._from_all_processes(torch.cat(column)) for column in zip(*batches, strict=True))
+            rows, logits, targets = (
+                self._from_all_processes(torch.cat(column)) for column in zip(*batches, strict=True)
+            )
             unique, first = _first_of_each(rows)
             self.evaluated[part] = unique.cpu(), logits[first].cpu(), targets[first].cpu()
             self.scores[part] = score(

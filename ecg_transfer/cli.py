@@ -17,12 +17,15 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Backbone = Annotated[str | None, typer.Option(help="resnet1d18, -50, -101, lstm, bilstm, gru, ..., or package.module:factory")]
+Backbone = Annotated[
+    str | None, typer.Option(help="resnet1d18, -50, -101, lstm, bilstm, gru, ..., or package.module:factory")
+]
 Seed = Annotated[int | None, typer.Option(help="Of everything random but the split.")]
 Recipe = Annotated[str, typer.Option(help="paper or modern")]
 Output = Annotated[Path, typer.Option(help="Folder of the runs.")]
 OverrideArguments = Annotated[
-    list[str] | None, typer.Argument(help="Any field of the configuration: optim.lr=1e-3 data.subset=200", metavar="[FIELD=VALUE]...")
+    list[str] | None,
+    typer.Argument(help="Any field of the configuration: optim.lr=1e-3 data.subset=200", metavar="[FIELD=VALUE]..."),
 ]
 
 DEFAULT_OUTPUT = Path("checkpoints")
@@ -52,7 +55,9 @@ def finetune(
     seed: Seed = None,
     recipe: Recipe = "paper",
     output: Output = DEFAULT_OUTPUT,
-    with_pretrain: Annotated[bool, typer.Option("--with-pretrain", help="Pre-train first where that is missing.")] = False,
+    with_pretrain: Annotated[
+        bool, typer.Option("--with-pretrain", help="Pre-train first where that is missing.")
+    ] = False,
 ) -> None:
     """Train on a downstream corpus, starting from a pre-trained backbone."""
     _train("finetune", downstream, overrides, backbone, seed, recipe, output, upstream, with_pretrain)
@@ -97,7 +102,9 @@ def runs(output: Output = DEFAULT_OUTPUT) -> None:
 
 
 @app.command()
-def corpora(root: Annotated[Path | None, typer.Option(help="Folder of the corpora; else ECG_DATA_ROOT, else data.")] = None) -> None:
+def corpora(
+    root: Annotated[Path | None, typer.Option(help="Folder of the corpora; else ECG_DATA_ROOT, else data.")] = None,
+) -> None:
     """List the corpora: on disk? complete? simulated?"""
     from ecg_transfer.tables import print_corpora
 

@@ -46,7 +46,7 @@ def find_pairs(output: Path, downstream: Sequence[str] | None = None) -> list[Pa
     """
     arms: dict[str, dict[str, list[Run]]] = defaultdict(lambda: {"finetune": [], "scratch": []})
     for run in find_runs(output):
-        if run.name.startswith("pretrain-") or not run.is_done:
+        if not run.is_done or run.config.phase == "pretrain":
             continue
         if downstream is None or run.config.data.corpus in downstream:
             arms[_what_is_shared(run)][run.config.phase].append(run)
@@ -72,6 +72,9 @@ def plot_curves(pairs: Iterable[Pair], path: Path, *, metric: str = "f1_weighted
         pairs: What to draw.
         path: The picture; its suffix decides the format.
         metric: A score of the epochs' records.
+
+    Raises:
+        ValueError: There are no pairs.
     """
     import numpy as np
     from matplotlib.figure import Figure
@@ -79,6 +82,8 @@ def plot_curves(pairs: Iterable[Pair], path: Path, *, metric: str = "f1_weighted
     panels: dict[tuple[str, str, str], list[Pair]] = defaultdict(list)
     for pair in pairs:
         panels[pair.downstream, pair.upstream, pair.scratch.config.model.backbone].append(pair)
+    if not panels:
+        raise ValueError("there is no pair of runs to draw; see find_pairs")
     num_columns = min(len(panels), 3)
     num_rows = -(-len(panels) // num_columns)
     figure = Figure(figsize=(4.6 * num_columns, 3.4 * num_rows), layout="constrained")

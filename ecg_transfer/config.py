@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, cast
 
 from data_modules.config import DataConfig
@@ -115,15 +115,27 @@ class RunConfig:
 
         It does not depend on where files lie or what the run works on, nor on fields that a later version adds.
         """
-        ours, defaults = self.as_dict(), RunConfig().as_dict()
+        defaults = _by_place(RunConfig())
         chosen = {
-            f"{section}.{name}": value
-            for section, fields in ours.items()
-            for name, value in (fields.items() if isinstance(fields, dict) else [("", fields)])
-            if (section, name) not in PLACES
-            and value != (defaults[section][name] if isinstance(fields, dict) else defaults[section])
+            ".".join(place): value
+            for place, value in _by_place(self).items()
+            if place not in PLACES and value != defaults[place]
         }
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
+
+
+def _by_place(config: RunConfig) -> dict[tuple[str, str], object]:
+    """Every value by (section, field), field "" outside of sections; a whole number in a float's place is a float."""
+    values: dict[tuple[str, str], object] = {}
+    for outer in fields(config):
+        section = getattr(config, outer.name)
+        for inner in fields(section) if is_dataclass(section) else ():
+            value = getattr(section, inner.name)
+            is_whole_float = isinstance(value, int) and "float" in str(inner.type)
+            values[outer.name, inner.name] = float(value) if is_whole_float else value
+        if not is_dataclass(section):
+            values[outer.name, ""] = section
+    return values
 
 
 PLACES = (("data", "root"), ("trainer", "accelerator"), ("transfer", "allow_simulated"))
@@ -190,6 +202,7 @@ def config_from(tree: Mapping[str, object], *layers: Overrides) -> RunConfig:
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError  # type: ignore[import-untyped]
 
     OmegaConf.clear_resolver("oc.env")  # or ${oc.env:SECRET} would end up in a saved file
     try:
@@ -201,6 +214,9 @@ def config_from(tree: Mapping[str, object], *layers: Overrides) -> RunConfig:
             else:
                 config = OmegaConf.merge(config, OmegaConf.from_dotlist(_checked(layer)))
         return cast(RunConfig, OmegaConf.to_object(config))
+    except YAMLError as error:
+        found = ", ".join(str(item) for layer in layers if not isinstance(layer, Mapping) for item in layer)
+        raise ConfigError(f"the overrides {found} are no YAML: {' '.join(str(error).split())}") from error
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0] + _where(error)) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,8 +53,11 @@ def load_predictions(path: Path) -> tuple[dict[str, Predictions], dict[str, int]
         FileNotFoundError: There is no such file.
         ValueError: It is no such file, or is torn.
     """
-    with np.load(path, allow_pickle=False) as arrays:
-        names = sorted({key.rpartition("/")[0] for key in arrays})
-        fields = ("record_ids", "groups", "logits", "targets")
-        predictions = {name: Predictions(**{field: arrays[f"{name}/{field}"] for field in fields}) for name in names}
-        return predictions, {name: int(arrays[f"{name}/epoch"]) for name in names}
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            names = sorted({key.rpartition("/")[0] for key in arrays})
+            fields = ("record_ids", "groups", "logits", "targets")
+            found = {name: Predictions(**{field: arrays[f"{name}/{field}"] for field in fields}) for name in names}
+            return found, {name: int(arrays[f"{name}/epoch"]) for name in names}
+    except (BadZipFile, EOFError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no file of predictions, or it is torn: {error}") from error

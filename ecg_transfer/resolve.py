@@ -5,11 +5,12 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from data_modules.corpora import CORPORA
 from data_modules.sources import will_simulate
-from ecg_transfer.config import RunConfig
-from ecg_transfer.runs import Run, RunNotFoundError, find_runs, home, open_run, run_name
+from ecg_transfer.config import RunConfig, make_config
+from ecg_transfer.runs import DEFAULT_OUTPUT, Run, RunNotFoundError, find_runs, home, open_run, run_name
 
 
 class UpstreamError(ValueError):
@@ -42,7 +43,9 @@ def resolve(config: RunConfig, output: Path) -> Resolved:
     simulated = will_simulate(data.corpus, data.root, data.source)
     if config.phase != "finetune":
         return Resolved(
-            config=config, run=Run(home(output, simulated=simulated) / run_name(config, None)), upstream=None,
+            config=config,
+            run=Run(home(output, simulated=simulated) / run_name(config, None)),
+            upstream=None,
             simulated=simulated,
         )
     upstream = find_upstream(config, output, simulated=simulated)
@@ -86,7 +89,8 @@ def find_upstream(config: RunConfig, output: Path, *, simulated: bool) -> Run:
     if wanted in CORPORA:
         upstream = _pretraining_on(wanted, config, output, simulated=simulated)
     else:
-        upstream = open_run(wanted, output)
+        beside = Run(home(output, simulated=simulated) / wanted)
+        upstream = open_run(wanted, output) if beside.status == "absent" else beside
     if not upstream.is_done:
         raise UpstreamError(f"{upstream.path} is {upstream.status}: its command finishes it")
     if (mismatch := _mismatch(upstream.config, config)) is not None:
@@ -121,17 +125,41 @@ def _pretraining_on(corpus: str, config: RunConfig, output: Path, *, simulated: 
     others = "".join(f"; {run.name} does not fit: {_mismatch(run.config, config)}" for run in trained[:3])
     raise RunNotFoundError(
         f"no finished pre-training of {config.model.backbone} on {corpus} in {output}{others}. Make it with: "
-        f"{_command(config)} (or add --with-pretrain)"
+        f"{_command(config, output)} (or add --with-pretrain)"
     )
 
 
-def _command(config: RunConfig) -> str:
-    words = ["ecg-transfer pretrain", str(config.transfer.upstream), f"--backbone {config.model.backbone}"]
-    if config.recipe != "paper":
-        words.append(f"--recipe {config.recipe}")
-    if config.seed:
-        words.append(f"--seed {config.seed}")
-    return " ".join(words)
+def _command(config: RunConfig, output: Path) -> str:
+    """The command that makes exactly the pre-training which belongs to a fine-tuning."""
+    wanted = pretrain_config(config)
+    plain = make_config(
+        "pretrain", wanted.data.corpus, recipe=wanted.recipe, backbone=wanted.model.backbone, seed=wanted.seed
+    )
+    words = ["ecg-transfer pretrain", wanted.data.corpus, f"--backbone {wanted.model.backbone}"]
+    if wanted.recipe != "paper":
+        words.append(f"--recipe {wanted.recipe}")
+    if wanted.seed:
+        words.append(f"--seed {wanted.seed}")
+    if output != DEFAULT_OUTPUT:
+        words.append(f"--output {quote(str(output))}")
+    return " ".join([*words, *_overrides(wanted, plain)])
+
+
+def _overrides(wanted: RunConfig, plain: RunConfig) -> list[str]:
+    """The overrides, as a shell takes them, that turn one configuration into another."""
+    ours, theirs = _dotted(wanted), _dotted(plain)
+    return [
+        quote(f"{name}={'null' if value is None else value}") for name, value in ours.items() if value != theirs[name]
+    ]
+
+
+def _dotted(config: RunConfig) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for name, value in config.as_dict().items():
+        values |= (
+            {f"{name}.{inner}": item for inner, item in value.items()} if isinstance(value, dict) else {name: value}
+        )
+    return values
 
 
 def _mismatch(upstream: RunConfig, downstream: RunConfig) -> str | None:

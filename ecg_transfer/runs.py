@@ -60,10 +60,8 @@ class Run:
         """`done` when `DONE` is there and every file it vouches for has its size."""
         if not (self.path / "config.yaml").exists():
             return "absent"
-        done = _read_json(self.path / "DONE")
-        if done is not None and all(
-            _size(self.path / name) == entry["bytes"] for name, entry in done.get("files", {}).items()
-        ):
+        files = (_read_json(self.path / "DONE") or {}).get("files")
+        if files and all(_size(self.path / name) == entry["bytes"] for name, entry in files.items()):
             return "done"
         return "failed" if (self.path / "FAILED").exists() else "unfinished"
 
@@ -82,7 +80,7 @@ class Run:
             raise RunNotFoundError(f"{self.path / 'config.yaml'} is no configuration")
         return config_from({str(key): value for key, value in tree.items()})
 
-    @cached_property
+    @property
     def manifest(self) -> dict[str, Any]:
         """Provenance: versions, hardware, data, parent, timings."""
         return self._json("manifest.json")
@@ -94,7 +92,7 @@ class Run:
 
         return pd.json_normalize(read_curve(self.path / "metrics.jsonl"), sep="/")
 
-    @cached_property
+    @property
     def results(self) -> dict[str, Any]:
         """The content of `scores.json`."""
         return self._json("scores.json")
@@ -104,7 +102,8 @@ class Run:
         """Test scores at a threshold of 0.5 by `SCORE_NAMES`."""
         from ecg_transfer.metrics import Scores
 
-        return {name: Scores.from_dict(self.results[name]["test"]) for name in SCORE_NAMES}
+        results = self.results
+        return {name: Scores.from_dict(results[name]["test"]) for name in SCORE_NAMES}
 
     @property
     def convergence(self) -> dict[str, dict[str, float]]:
@@ -125,14 +124,23 @@ class Run:
         return load_classifier(self.path / f"{which}.ckpt")
 
     def seal(self) -> None:
-        """Declare the run complete: write `DONE` with the size and SHA-256 of every file it vouches for."""
+        """Declare the run complete: write `DONE` with the size and SHA-256 of every file it vouches for.
+
+        Raises:
+            RunNotFoundError: One of them is missing.
+        """
+        missing = [name for name in SEALED if not (self.path / name).exists()]
+        if missing:
+            raise RunNotFoundError(f"{self.path} is not complete: it lacks {', '.join(missing)}")
         files = {name: {"bytes": _size(self.path / name), "sha256": sha256(self.path / name)} for name in SEALED}
         (self.path / "FAILED").unlink(missing_ok=True)
         write_json(self.path / "DONE", {"run": self.name, "files": files})
 
     def verify(self) -> list[str]:
         """Names of the files that are not what `DONE` vouches for; reads them all."""
-        done = _read_json(self.path / "DONE") or {"files": dict.fromkeys(SEALED, {"sha256": None})}
+        done = _read_json(self.path / "DONE")
+        if done is None:
+            return list(SEALED)
         return [name for name, entry in done["files"].items() if sha256(self.path / name) != entry["sha256"]]
 
     def fail(self, error: BaseException) -> None:
@@ -156,7 +164,8 @@ class Run:
             f"<tr><td>{name}</td><td>{scores.f1_weighted:.3f}</td><td>{scores.f1_macro:.3f}</td></tr>"
             for name, scores in (self.scores.items() if self.is_done else ())
         )
-        return f"<b>{self.name}</b> ({self.status})<table><tr><th></th><th>F1 weighted</th><th>F1 macro</th></tr>{rows}</table>"
+        head = "<tr><th>test</th><th>F1 weighted</th><th>F1 macro</th></tr>"
+        return f"<b>{self.name}</b> ({self.status})<table>{head}{rows}</table>"
 
 
 def run_name(config: RunConfig, upstream_corpus: str | None) -> str:

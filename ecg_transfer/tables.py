@@ -69,12 +69,18 @@ def print_runs(runs: Sequence[Run], output: Path) -> None:
     if not runs:
         console.print(f"no runs in {output}; `ecg-transfer pretrain cpsc2018` makes one", markup=False)
         return
-    table = Table("run", "ECGs", "status", "epochs", "F1 weighted", "F1 macro", "best on test", box=None, padding=(0, 2, 0, 0))
+    table = Table(
+        "run", "ECGs", "status", "epochs", "F1 weighted", "F1 macro", "best on test", box=None, padding=(0, 2, 0, 0)
+    )
     for run in runs:
         kind = run.path.parent.name
         if run.is_done:
             scores = run.scores
-            values = (scores["val_selected"].f1_weighted, scores["val_selected"].f1_macro, scores["best_on_test"].f1_weighted)
+            values = (
+                scores["val_selected"].f1_weighted,
+                scores["val_selected"].f1_macro,
+                scores["best_on_test"].f1_weighted,
+            )
             table.add_row(run.name, kind, "done", str(run.results["last_epoch"]["epoch"] + 1), *map(_number, values))
         else:
             table.add_row(run.name, kind, f"{run.status} {run.failure or ''}".strip()[:60], "", "", "", "")

@@ -63,6 +63,7 @@ class Ribeiro(Corpus):
         sampling_rates=(400,),
         num_records=827,
         label_counts={"NORM": 681, "1dAVb": 28, "RBBB": 34, "LBBB": 30, "SB": 16, "AF": 13, "ST": 37},
+        short="pad",
         known_issues=(
             "NORM means none of the six abnormalities, which is not the same as a normal ECG.",
             "The unit is described as 1e-4 V and, in the same sentence, as millivolts; it is millivolts.",
@@ -78,6 +79,10 @@ class Ribeiro(Corpus):
             raise ValueError(f"unit {unit!r} is not known; choose one of: {', '.join(get_args(Unit))}")
         super().__init__(root, label_set=label_set, sampling_rate=sampling_rate)
         self.unit = unit
+
+    def reading_options(self) -> dict[str, int | float | str]:
+        """The rate and the unit."""
+        return super().reading_options() | {"unit": self.unit}
 
     @classmethod
     def is_present(cls, root: Path) -> bool:

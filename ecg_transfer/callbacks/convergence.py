@@ -33,8 +33,11 @@ class Convergence(pl.Callback):
         self._train_started = 0.0
         self._train_seconds = 0.0
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Find out how long earlier attempts took, up to the epoch that is resumed from."""
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Find out how long earlier attempts took, up to the epoch that is resumed from.
+
+        Not in `on_fit_start`, where Lightning has not yet restored which epoch that is.
+        """
         done = [record for record in read_curve(self._path) if record["epoch"] < trainer.current_epoch]
         self._before = float(done[-1]["seconds"]) if done else 0.0
         self._started = time.perf_counter()

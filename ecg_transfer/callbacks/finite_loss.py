@@ -31,7 +31,12 @@ class FiniteLoss(pl.Callback):
         self._pending: list[tuple[Tensor, Tensor]] = []
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int  # noqa: ANN401
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,  # noqa: ANN401
+        batch: Batch,
+        batch_idx: int,
     ) -> None:
         """Note a batch's loss, and look at the noted ones now and then.
 
@@ -42,8 +47,8 @@ class FiniteLoss(pl.Callback):
         if pl_module.device.type == "cpu" or len(self._pending) >= CHECK_EVERY:
             self._check(trainer)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the rest before anything of this epoch is kept."""
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the rest before anything of this epoch is scored or kept."""
         self._check(trainer)
 
     def _check(self, trainer: pl.Trainer) -> None:

@@ -46,7 +46,8 @@ class SavePredictions(pl.Callback):
             return
         chosen = ["last_epoch"]
         for name, part in CHOSEN_BY.items():
-            value = float(getattr(pl_module.scores[part], self._monitor))
+            # the logged number, in its precision, so that ties are the same here and for `BestF1`
+            value = float(trainer.callback_metrics[f"{part}/{self._monitor}"])
             if value > self._best.get(name, -np.inf):
                 self._best[name] = value
                 chosen.append(name)

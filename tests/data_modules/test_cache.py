@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from data_modules import ingest as ingest_module
+from data_modules.cache import Cache, fingerprint, open_cache
+from data_modules.config import Preprocessing
+from data_modules.corpora.cpsc2018 import CPSC2018
+from data_modules.corpus import CorpusFormatError, Record
+from data_modules.signal import prepare
+from tests.data_modules.ecg_files import as_codes, synthetic_millivolts, write_challenge_record
+from tests.data_modules.fake_corpus import FakeCorpus, random_labels, write_fake_corpus
+
+WANTED = Preprocessing(num_samples=150)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> FakeCorpus:
+    return write_fake_corpus(tmp_path / "fake", random_labels(8))
+
+
+def assert_holds(cache: Cache, corpus: FakeCorpus | CPSC2018, wanted: Preprocessing) -> None:
+    assert cache.record_ids == corpus.table.record_ids
+    assert cache.signals.shape == (len(corpus.table), wanted.num_samples, 12)
+    assert cache.signals.dtype == np.float32
+    for row in np.flatnonzero(cache.kept):
+        record = corpus.read(cache.record_ids[row])
+        expected = prepare(record.signal, record.sampling_rate, wanted)
+        assert np.array_equal(cache.signals[row], expected.T)
+
+
+def test_holds_what_was_read_and_prepared(corpus: FakeCorpus, tmp_path: Path) -> None:
+    cache = open_cache(corpus, WANTED, tmp_path / "cache")
+    assert_holds(cache, corpus, WANTED)
+    assert cache.kept.all()
+    assert len(set(cache.digests.tolist())) == 8
+    assert list((tmp_path / "cache").iterdir()) == [cache.path]
+
+
+def test_holds_records_of_a_published_layout(tmp_path: Path) -> None:
+    for number in range(3):
+        codes = as_codes(synthetic_millivolts(1200 + 100 * number, 500, seed=number))
+        write_challenge_record(tmp_path / "cpsc2018" / "g1", f"A{number:04d}", codes)
+    corpus = CPSC2018(tmp_path / "cpsc2018")
+    wanted = Preprocessing(num_samples=250, crop="center")
+    cache = open_cache(corpus, wanted, tmp_path / "cache")
+    assert cache.set_aside == {"A0000": ("short", "A0000 is 2.4 s long, 2.5 s are needed")}
+    assert cache.kept.tolist() == [False, True, True]
+    assert_holds(cache, corpus, wanted)
+
+
+def test_is_built_once(corpus: FakeCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = open_cache(corpus, WANTED, tmp_path / "cache")
+
+    def refuse(self: FakeCorpus, record_id: str) -> Record:
+        raise AssertionError(f"{record_id} was read again")
+
+    monkeypatch.setattr(FakeCorpus, "read", refuse)
+    again = open_cache(FakeCorpus(corpus.root), Preprocessing(num_samples=150, scale="zscore"), tmp_path / "cache")
+    assert again.path == first.path  # scaling is not part of it
+    assert np.array_equal(again.signals, first.signals)
+    assert (again.set_aside, again.notes) == (first.set_aside, first.notes)
+
+
+def test_is_built_again_when_a_file_changes(corpus: FakeCorpus, tmp_path: Path) -> None:
+    before = open_cache(corpus, WANTED, tmp_path / "cache")
+    np.save(corpus.root / "r003.npy", synthetic_millivolts(200, 100, seed=99).astype(np.float32))
+    changed = FakeCorpus(corpus.root)
+    after = open_cache(changed, WANTED, tmp_path / "cache")
+    assert after.path != before.path
+    assert_holds(after, changed, WANTED)
+    same = before.digests == after.digests
+    assert np.flatnonzero(~same).tolist() == [3]
+
+
+def test_is_built_again_when_the_samples_beside_a_header_change(tmp_path: Path) -> None:
+    codes = as_codes(synthetic_millivolts(1500, 500))
+    header = write_challenge_record(tmp_path / "g1", "A0001", codes)
+    before = fingerprint(CPSC2018(tmp_path), WANTED)
+    samples = header.with_suffix(".mat")
+    os.utime(samples, ns=(0, 0))
+    assert fingerprint(CPSC2018(tmp_path), WANTED) != before
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Preprocessing(num_samples=149),
+        Preprocessing(num_samples=150, sampling_rate=50),
+        Preprocessing(num_samples=150, resample="stride"),
+        Preprocessing(num_samples=150, crop="center"),
+        Preprocessing(num_samples=150, short="pad"),
+    ],
+)
+def test_each_preprocessing_has_a_cache_of_its_own(corpus: FakeCorpus, other: Preprocessing) -> None:
+    assert fingerprint(corpus, other) != fingerprint(corpus, WANTED)
+
+
+def test_counts_why_records_were_set_aside_and_what_was_mended(corpus: FakeCorpus, tmp_path: Path) -> None:
+    (corpus.root / "r001.npy").unlink()
+    np.save(corpus.root / "r002.npy", np.zeros((12, 200), np.float32))
+    np.save(corpus.root / "r004.npy", np.zeros((12, 200), np.float32))
+    np.save(corpus.root / "r005.npy", synthetic_millivolts(149, 100).astype(np.float32))
+    holed = np.load(corpus.root / "r006.npy")
+    holed[0, 50:52] = np.nan
+    np.save(corpus.root / "r006.npy", holed)
+    cache = open_cache(FakeCorpus(corpus.root), WANTED, tmp_path / "cache")
+    assert cache.counts() == {"set_aside": {"flat": 2, "short": 1, "unreadable": 1}, "notes": {"gap_filled": 1}}
+    assert np.flatnonzero(~cache.kept).tolist() == [1, 2, 4, 5]
+    assert np.flatnonzero(cache.digests == 0).tolist() == [1, 2, 4, 5]
+    assert np.isfinite(cache.signals[cache.kept]).all()
+    padded = open_cache(FakeCorpus(corpus.root), Preprocessing(num_samples=150, short="pad"), tmp_path / "cache")
+    assert padded.counts()["notes"] == {"gap_filled": 1, "padded": 1}
+    assert not padded.signals[5, 149:].any()
+
+
+def test_copies_have_one_digest(corpus: FakeCorpus, tmp_path: Path) -> None:
+    np.save(corpus.root / "r007.npy", np.load(corpus.root / "r002.npy"))
+    digests = open_cache(FakeCorpus(corpus.root), WANTED, tmp_path / "cache").digests
+    assert digests[7] == digests[2]
+    assert len(set(digests.tolist())) == 7
+
+
+def test_a_corpus_without_a_usable_record_says_so(tmp_path: Path) -> None:
+    corpus = write_fake_corpus(tmp_path / "fake", random_labels(3), seconds=1)
+    with pytest.raises(CorpusFormatError, match=r"none of the 3 records .*r000: short: r000 is 1 s long"):
+        open_cache(corpus, WANTED, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_corpus_without_records_says_so(tmp_path: Path) -> None:
+    corpus = write_fake_corpus(tmp_path / "fake", random_labels(0))
+    with pytest.raises(CorpusFormatError, match="its table has no rows"):
+        open_cache(corpus, WANTED, tmp_path / "cache")
+
+
+def test_a_reader_that_fails_leaves_nothing(
+    corpus: FakeCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = FakeCorpus.read
+
+    def fail_late(self: FakeCorpus, record_id: str) -> Record:
+        if record_id == "r005":
+            raise MemoryError("in the middle")
+        return read(self, record_id)
+
+    monkeypatch.setattr(FakeCorpus, "read", fail_late)
+    with pytest.raises(MemoryError, match="in the middle"):
+        open_cache(corpus, WANTED, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_full_disk_is_told_before_anything_is_written(
+    corpus: FakeCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_bavail=10, f_frsize=1000))
+    with pytest.raises(OSError, match=r"needs 0\.00 GB and .*cache has 0\.00 GB left; .*ECG_DATA_ROOT") as error:
+        open_cache(corpus, WANTED, tmp_path / "cache")
+    assert error.value.errno == 28  # ENOSPC on every Unix
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_only_what_dead_processes_of_this_machine_left_is_removed(corpus: FakeCorpus, tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    folder, host = tmp_path / "cache", socket.gethostname()
+    folder.mkdir()
+    abandoned = folder / f".fake-0123456789abcdef.{host}.{dead.pid}.tmp"
+    at_work = folder / f".fake-0123456789abcdef.{host}.{os.getppid()}.tmp"
+    elsewhere = folder / f".fake-0123456789abcdef.another-{host}.{dead.pid}.tmp"
+    odd = folder / f".fake.{host}.notes.tmp"
+    for path in (abandoned, at_work, elsewhere, odd):
+        path.touch()
+    open_cache(corpus, WANTED, folder)
+    assert [path.exists() for path in (abandoned, at_work, elsewhere, odd)] == [False, True, True, True]
+
+
+def test_workers_give_what_one_process_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = write_fake_corpus(tmp_path / "fake", random_labels(40))
+    (corpus.root / "r017.npy").unlink()
+    serial = open_cache(FakeCorpus(corpus.root), WANTED, tmp_path / "serial")
+    monkeypatch.setattr(ingest_module, "CHUNK", 7)
+    monkeypatch.setattr(ingest_module, "PARALLEL_FROM", 14)
+    in_parent: list[str] = []
+    read = FakeCorpus.read
+
+    def note(self: FakeCorpus, record_id: str) -> Record:
+        in_parent.append(record_id)  # what a worker appends stays in the worker
+        return read(self, record_id)
+
+    monkeypatch.setattr(FakeCorpus, "read", note)
+    parallel = open_cache(FakeCorpus(corpus.root), WANTED, tmp_path / "parallel")
+    assert (in_parent == []) == (sys.platform == "linux")
+    assert parallel.path.read_bytes() == serial.path.read_bytes()
+    assert parallel.set_aside.keys() == {"r017"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
+def test_a_worker_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = write_fake_corpus(tmp_path / "fake", random_labels(20))
+    monkeypatch.setattr(ingest_module, "CHUNK", 5)
+    monkeypatch.setattr(ingest_module, "PARALLEL_FROM", 10)
+    np.save(corpus.root / "r011.npy", np.zeros(3))  # no (leads, samples): the reader's own mistake, not a bad record
+    with pytest.raises((ValueError, IndexError)):
+        open_cache(corpus, WANTED, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def _open_with_others(root: Path, folder: Path, barrier: object) -> None:
+    barrier.wait()  # type: ignore[attr-defined]
+    cache = open_cache(FakeCorpus(root), WANTED, folder)
+    assert_holds(cache, FakeCorpus(root), WANTED)
+
+
+def test_processes_that_build_at_once_end_with_one_good_cache(corpus: FakeCorpus, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(2)
+    arguments = (corpus.root, tmp_path / "cache", barrier)
+    processes = [context.Process(target=_open_with_others, args=arguments) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(30)
+    assert [process.exitcode for process in processes] == [0, 0]
+    (path,) = (tmp_path / "cache").iterdir()
+    assert re.fullmatch(r"fake-[0-9a-f]{16}\.h5", path.name)
+    assert_holds(open_cache(corpus, WANTED, tmp_path / "cache"), corpus, WANTED)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from data_modules.corpus import LEAD_NAMES
+from data_modules.plot import MARGIN_MM, PULSE_MM, plot_conditions, plot_ecg
+
+RATE = 500
+SIGNAL = np.arange(12)[:, None] / 10 + np.zeros((12, 10 * RATE))
+
+
+def traces(ax: Axes) -> list[np.ndarray]:
+    """Curves without the calibration pulses, (points, 2)."""
+    return [line.get_xydata() for line in ax.lines if len(line.get_xdata()) != 6]
+
+
+def test_scale_is_25_mm_a_second_and_10_mm_a_millivolt() -> None:
+    signal = SIGNAL.copy()
+    signal[1, RATE] += 1.5
+    (ax,) = plot_ecg(signal, RATE).axes
+    strip = traces(ax)[-1]
+    assert len(strip) == 10 * RATE
+    assert strip[RATE, 0] - strip[0, 0] == pytest.approx(25.0)
+    assert strip[RATE, 1] - strip[RATE - 1, 1] == pytest.approx(15.0)
+    assert ax.get_aspect() == 1.0
+
+
+def test_paper_is_true_to_size() -> None:
+    figure = plot_ecg(SIGNAL, RATE)
+    (ax,) = figure.axes
+    width_mm = figure.get_figwidth() * 25.4
+    assert width_mm == pytest.approx(250 + 2 * MARGIN_MM + PULSE_MM)
+    assert ax.get_xlim()[1] == pytest.approx(width_mm)
+
+
+def test_3x4_shows_each_lead_at_its_own_time() -> None:
+    (ax,) = plot_ecg(SIGNAL, RATE).axes
+    curves = traces(ax)
+    assert len(curves) == 13
+    assert [text.get_text() for text in ax.texts] == [
+        *("I", "aVR", "V1", "V4"),
+        *("II", "aVL", "V2", "V5"),
+        *("III", "aVF", "V3", "V6"),
+        "II",
+    ]
+    assert curves[3][0, 0] - curves[0][0, 0] == pytest.approx(7.5 * 25)
+    # V4 is SIGNAL's row 9 and so lies 9 mm above I's row 0 on the same baseline.
+    assert curves[3][0, 1] - curves[0][0, 1] == pytest.approx(9.0)
+
+
+def test_12x1_shows_all_of_each_lead() -> None:
+    (ax,) = plot_ecg(SIGNAL, RATE, layout="12x1").axes
+    assert [text.get_text() for text in ax.texts] == list(LEAD_NAMES)
+    assert all(len(curve) == 10 * RATE for curve in traces(ax))
+
+
+def test_tall_waves_stay_on_the_paper() -> None:
+    signal = SIGNAL.copy()
+    signal[LEAD_NAMES.index("V4"), 8 * RATE] = 6.0
+    signal[LEAD_NAMES.index("II"), 9 * RATE] = -4.0
+    (ax,) = plot_ecg(signal, RATE).axes
+    (low, high) = ax.get_ylim()
+    assert max(curve[:, 1].max() for curve in traces(ax)) <= high
+    assert min(curve[:, 1].min() for curve in traces(ax)) >= low
+
+
+def test_nan_is_a_gap() -> None:
+    signal = SIGNAL.copy()
+    signal[:, 100:200] = np.nan
+    (ax,) = plot_ecg(signal, RATE).axes
+    assert np.isnan(traces(ax)[-1][100:200, 1]).all()
+    assert np.isfinite(traces(ax)[-1][200:, 1]).all()
+
+
+def test_findings_are_ordered_by_probability() -> None:
+    (ax,) = plot_ecg(SIGNAL, RATE, title="A0001", findings={"AF": 0.2, "RBBB": 0.9}).axes
+    assert ax.get_title(loc="left") == "A0001\nRBBB 0.90   AF 0.20"
+
+
+def test_a_given_axes_is_used() -> None:
+    figure = Figure()
+    ax = figure.add_subplot()
+    assert plot_ecg(SIGNAL, RATE, ax=ax) is figure
+    assert len(traces(ax)) == 13
+
+
+@pytest.mark.parametrize("shape", [(8, 100), (12, 0), (1200,)])
+def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="expected \\(12, samples\\)"):
+        plot_ecg(np.zeros(shape), RATE)
+
+
+def test_importing_does_not_import_matplotlib() -> None:
+    code = "import sys, data_modules.plot; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]).returncode == 0
+
+
+def test_pyplot_is_left_alone() -> None:
+    code = (
+        "import sys, numpy, data_modules.plot as p; p.plot_ecg(numpy.zeros((12, 99)), 100);"
+        "sys.exit('matplotlib.pyplot' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]).returncode == 0
+
+
+def test_page_of_conditions(tmp_path: Path) -> None:
+    path = plot_conditions(tmp_path / "page.png", conditions=("NORM", "RAD"), num_columns=2)
+    assert path.read_bytes().startswith(b"\x89PNG")
