@@ -91,13 +91,12 @@ class LocalPool:
         if not self._workers:
             time.sleep(timeout)
             return []
-        outcomes = []
-        for key, _ in self._selector.select(timeout):
-            outcome = self._read(key.data)
-            if outcome is not None:
-                outcomes.append(outcome)
+        outcomes = [self._read(key.data) for key, _ in self._selector.select(timeout)]
+        for worker in list(self._workers.values()):
+            if worker.process.poll() is not None:  # what it forked off may keep its pipe open
+                outcomes.append(self._read(worker) if self._has_said_something(worker) else self._end(worker))
         self._kill_the_overdue()
-        return outcomes
+        return [outcome for outcome in outcomes if outcome is not None]
 
     def close(self) -> None:
         """Ask the workers to end, which an idle one does at once and a training one after its step; then kill them."""
@@ -139,15 +138,23 @@ class LocalPool:
     def _read(self, worker: _Worker) -> Outcome | None:
         received = os.read(worker.stdout.fileno(), 1 << 16)
         if not received:
-            task = worker.task
-            self._bury(worker)
-            return None if task is None else self._crash(worker, task)
+            return self._end(worker)
         worker.unread += received
         line, newline, rest = worker.unread.partition(b"\n")
         if not newline:
             return None
         worker.unread, worker.task = rest, None
         return Outcome(**json.loads(line))
+
+    def _has_said_something(self, worker: _Worker) -> bool:
+        """Whether there is something to read from a worker that has died."""
+        return any(key.data is worker for key, _ in self._selector.select(0)) and worker.task is not None
+
+    def _end(self, worker: _Worker) -> Outcome | None:
+        """Bury a dead worker; the outcome of the run that it was in."""
+        task = worker.task
+        self._bury(worker)
+        return None if task is None else self._crash(worker, task)
 
     def _crash(self, worker: _Worker, task: Task) -> Outcome:
         code = worker.process.returncode

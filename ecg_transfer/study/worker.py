@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from ecg_transfer.claim import RunClaimedError, claimed
 from ecg_transfer.config import RunConfig, config_from
@@ -124,9 +124,12 @@ def main() -> None:
     runner = sys.argv[1] if len(sys.argv) > 1 else RUNNER
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
+    orders = os.fdopen(os.dup(0), "rb", buffering=0)
+    with Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
     tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
     busy = threading.Event()
-    threading.Thread(target=_listen, args=(tasks, busy), daemon=True, name="tasks").start()
+    threading.Thread(target=_listen, args=(orders, tasks, busy), daemon=True, name="tasks").start()
     while (task := tasks.get()) is not None:
         busy.set()
         outcome = perform(task, runner)
@@ -139,8 +142,9 @@ def main() -> None:
             break
 
 
-def _listen(tasks: queue.SimpleQueue[Task | None], busy: threading.Event) -> None:
-    for line in sys.stdin.buffer:
+def _listen(orders: IO[bytes], tasks: queue.SimpleQueue[Task | None], busy: threading.Event) -> None:
+    """Read unbuffered: a buffered reader's lock would be held for ever in a process that a run forks off."""
+    while line := orders.readline():
         tasks.put(Task(**json.loads(line)))
     tasks.put(None)
     if busy.is_set():

@@ -28,6 +28,21 @@ def note(output: Path, line: str) -> None:
         stream.write(line + "\n")
 
 
+def run_a_child_that_forks(config: RunConfig, output: Path) -> None:
+    """Work in forked processes, as the reading of a corpus does; one of them outlives its crashing parent."""
+    import multiprocessing
+
+    context = multiprocessing.get_context("fork")
+    with context.Pool(2) as pool:
+        assert pool.map(abs, [-1, -2, -3]) == [1, 2, 3]
+    if config.seed == CRASH_ONCE and not (output / "crashed").exists():
+        context.Process(target=time.sleep, args=(60,)).start()
+        output.mkdir(exist_ok=True)
+        (output / "crashed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    finish(resolve(config, output).run, config, output)
+
+
 def run_fake(config: RunConfig, output: Path) -> None:
     """Do as the seed says."""
     run = resolve(config, output).run
@@ -61,4 +76,5 @@ def finish(run: Run, config: RunConfig, output: Path) -> None:
     save_config(run.path / "config.yaml", resolved)
     write_json(run.path / "manifest.json", {"data": {"simulated": True}})
     if config.seed != UNFINISHED:
-        write_json(run.path / "DONE", {"run": run.name, "files": {}})
+        size = (run.path / "manifest.json").stat().st_size
+        write_json(run.path / "DONE", {"run": run.name, "files": {"manifest.json": {"bytes": size}}})
