@@ -104,7 +104,10 @@ def _claim_file(path: Path) -> Path:
 def _take(file: Path) -> Holder:
     file.parent.mkdir(parents=True, exist_ok=True)
     mine = Holder(
-        host=socket.gethostname(), machine=_machine(), pid=os.getpid(), started=_start_time(os.getpid()) or "",
+        host=socket.gethostname(),
+        machine=_machine(),
+        pid=os.getpid(),
+        started=_start_time(os.getpid()) or "",
         token=uuid4().hex,
     )
     while True:
@@ -182,7 +185,7 @@ def _machine() -> str:
     """This boot of this machine and this process namespace; containers of one machine do not see each other's."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return f"{socket.gethostname()} {sys.platform}"
 

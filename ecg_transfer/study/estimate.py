@@ -62,9 +62,7 @@ def cost(planned: PlannedRun, speed: Speed) -> Cost:
     weights = width * numbers
     evaluated = sizes.val + sizes.test
     labels = len(label_names(config.data.corpus, config.data.label_set))
-    an_epoch = (
-        sizes.train / speed.train + evaluated / speed.evaluate + EPOCH_SECONDS + 4 * weights / BYTES_PER_SECOND
-    )
+    an_epoch = sizes.train / speed.train + evaluated / speed.evaluate + EPOCH_SECONDS + 4 * weights / BYTES_PER_SECOND
     return Cost(
         seconds=RUN_SECONDS + num_epochs(planned) * an_epoch + evaluated / speed.evaluate,
         kept_bytes=weights + PREDICTIONS // 2 * evaluated * (5 * labels + 40) + 5000 * num_epochs(planned) + 20_000,
@@ -82,7 +80,7 @@ def num_parameters(backbone: str, corpus: str, label_set: str | None, num_sample
     with torch.device("meta"):
         built = create_backbone(backbone, num_samples=num_samples)
     body = sum(value.numel() for value in built.state_dict().values())
-    return body + (int(built.num_features) + 1) * len(label_names(corpus, label_set))
+    return int(body + (built.num_features + 1) * len(label_names(corpus, label_set)))
 
 
 def label_names(corpus: str, label_set: str | None) -> tuple[str, ...]:
@@ -163,8 +161,6 @@ def _estimate(
     plan: Plan, waiting: list[PlannedRun], num_workers: int, output: Path, measure: bool, report: Callable[[str], None]
 ) -> Estimate:
     known = speeds([work_of(planned) for planned in waiting], num_workers, output, measure=measure, report=report)
-    costs = {
-        planned.name: cost(planned, known[work_of(planned)]) for planned in waiting if work_of(planned) in known
-    }
+    costs = {planned.name: cost(planned, known[work_of(planned)]) for planned in waiting if work_of(planned) in known}
     seconds = makespan(plan, {name: each.seconds for name, each in costs.items()}, num_workers)
     return Estimate(num_workers=num_workers, costs=costs, seconds=seconds + (STARTUP_SECONDS if costs else 0.0))

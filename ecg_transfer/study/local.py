@@ -43,7 +43,7 @@ class _Worker:
 class LocalPool:
     """A pool of local processes; see `ecg_transfer.study.schedule.Pool`.
 
-    A worker is in a session of its own, so that Ctrl-C reaches this process alone, which then ends the workers in order.
+    A worker is in a session of its own, so that Ctrl-C reaches this process alone, which then ends them in order.
     A worker whose pool is gone, however that happened, notices that its input has ended and ends its run.
 
     Attributes:
@@ -92,9 +92,10 @@ class LocalPool:
             time.sleep(timeout)
             return []
         outcomes = [self._read(key.data) for key, _ in self._selector.select(timeout)]
-        for worker in list(self._workers.values()):
-            if worker.process.poll() is not None:  # what it forked off may keep its pipe open
-                outcomes.append(self._read(worker) if self._has_said_something(worker) else self._end(worker))
+        dead = [worker for worker in self._workers.values() if worker.process.poll() is not None]
+        for worker in dead:  # what it forked off may keep its pipe open, so that no end of it is read
+            if worker.slot in self._workers:
+                outcomes += [self._read(worker) if self._has_said_something(worker) else self._end(worker)]
         self._kill_the_overdue()
         return [outcome for outcome in outcomes if outcome is not None]
 

@@ -146,6 +146,8 @@ class _Draft:
     runs: dict[str, PlannedRun] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     clipped: dict[tuple[str, int], set[float]] = field(default_factory=dict)
+    pretrainings: dict[tuple[object, ...], RunConfig] = field(default_factory=dict)
+    """By what decides them: reading a configuration costs milliseconds, and many runs share one."""
 
     def add(self, arm: _Arm) -> None:
         """Add the run of an arm and, before it, the pre-training it needs."""
@@ -157,7 +159,8 @@ class _Draft:
         if arm.upstream is None:
             self._append(config, None)
             return
-        pretraining = self._pretraining(arm)
+        key = (id(arm.grid), arm.upstream, arm.backbone, arm.seed)
+        pretraining = self.pretrainings.setdefault(key, self.pretrainings.get(key) or self._pretraining(arm))
         problem = _missing(pretraining) or _mixed(pretraining, config)
         if problem is not None:
             self._note(problem)
@@ -252,6 +255,6 @@ def _mixed(upstream: RunConfig, downstream: RunConfig) -> str | None:
     if downstream.transfer.allow_simulated or not simulated or will_simulate(ours.corpus, ours.root, ours.source):
         return None
     return (
-        f"{ours.corpus} from {theirs.corpus} is left out: {ours.corpus} is real and {theirs.corpus} would be simulated; "
+        f"{ours.corpus} from {theirs.corpus} is left out: {ours.corpus} is real, {theirs.corpus} would be simulated; "
         "data.source: simulated simulates both, transfer.allow_simulated: true mixes them"
     )

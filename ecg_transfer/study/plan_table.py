@@ -67,7 +67,9 @@ def _estimates(plan: Plan, estimates: list[Estimate]) -> list[str]:
     if not num_waiting:
         return ["Nothing is left to do."]
     if len(best.costs) < num_waiting:
-        return [f"The speed of {num_waiting - len(best.costs)} runs is not measured: leave out --no-probe to measure it."]
+        return [
+            f"The speed of {num_waiting - len(best.costs)} runs is not measured: leave out --no-probe to measure it."
+        ]
     sentences = [
         f"The rest takes about {duration(best.seconds)} with {_workers(best)}, and {file_size(best.num_bytes)} of disk "
         f"({file_size(_room(plan.output))} are free)."

@@ -7,6 +7,7 @@ them step at the same time. So two workers of one thread can be compared with on
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -118,8 +119,6 @@ def measure_speed(work: Work, num_workers: int) -> Speed:
         RuntimeError: The backbone cannot be trained here; the message is the process's own.
     """
     command = [sys.executable, "-m", "ecg_transfer.study.probe", json.dumps(asdict(work))]
-    import os
-
     processes = [
         subprocess.Popen(
             command,
@@ -175,16 +174,17 @@ def _steps(work: Work) -> tuple[Callable[[], None], Callable[[], None], int]:
     device = torch.device("cuda" if on_gpu else "cpu")
     dtype = torch.float64 if work.precision == 64 else torch.float32
     backbone = create_backbone(work.backbone, num_samples=work.num_samples)
-    model = torch.nn.Sequential(backbone, torch.nn.Linear(cast(int, backbone.num_features), 9)).to(device, dtype)
+    model = torch.nn.Sequential(backbone, torch.nn.Linear(backbone.num_features, 9)).to(device, dtype)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    target = torch.ones(1, 9, device=device, dtype=dtype)
 
     def train(batch_size: int) -> None:
         signal = torch.randn(batch_size, work.num_samples, 12, device=device, dtype=dtype).transpose(1, 2)
         model.train()
         with torch.autocast(device.type, torch.bfloat16, enabled=work.precision == "bf16"):
-            loss = binary_cross_entropy_with_logits(model(signal), torch.ones(batch_size, 9, device=device, dtype=dtype))
+            loss = binary_cross_entropy_with_logits(model(signal), target.expand(batch_size, 9))
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         loss.item()
 

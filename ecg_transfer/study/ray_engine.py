@@ -59,7 +59,7 @@ class RayPool:
         """How many tasks could start now."""
         room = self._num_workers
         if room is None:
-            total = ray.cluster_resources()
+            total = ray.cluster_resources()  # type: ignore[no-untyped-call]
             room = int(total.get("CPU", 0.0) // self._num_threads)
             if self._num_gpus:
                 room = min(room, int(total.get("GPU", 0.0) / self._num_gpus + 1e-9))

@@ -72,9 +72,8 @@ def _part_sizes(
         if not corpus_class.is_present(folder):
             return _shared_out(size, FOLD_FRACTIONS.get(corpus) or _fractions(split, fractions))
     table = corpus_class(folder, label_set=label_set).table
-    usable = np.ones(len(table), bool)
-    if (unlabelled or corpus_class.spec.unlabelled) == "drop":
-        usable = table.labels.any(axis=1)
+    drops = (unlabelled or corpus_class.spec.unlabelled) == "drop"
+    usable = table.labels.sum(axis=1) > 0 if drops else np.ones(len(table), bool)
     if table.folds is None:
         return _shared_out(int(usable.sum()), _fractions(split, fractions))
     folds = table.folds[usable]

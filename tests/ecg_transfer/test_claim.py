@@ -142,9 +142,7 @@ def test_a_process_that_died_while_it_removed_a_void_claim_stops_nobody(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_the_first_process_of_a_distributed_run_claims_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_first_process_of_a_distributed_run_claims_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tmp_path / "run"
     holder = held_by_a_process(run)
     with pytest.raises(RunClaimedError), claimed(run, distributed=True):
@@ -163,12 +161,17 @@ def test_the_heartbeat_touches_it_and_a_claim_that_was_lost_interrupts_the_work(
 ) -> None:
     monkeypatch.setattr(claim, "HEARTBEAT", 0.02)
     file = tmp_path / ".run.claim"
-    with pytest.raises(KeyboardInterrupt), claimed(tmp_path / "run"):
-        os.utime(file, (1, 1))
-        time.sleep(0.15)
-        assert file.stat().st_mtime > 1
-        write_claim(tmp_path / "run")
-        time.sleep(5)
+
+    def work() -> None:
+        with claimed(tmp_path / "run"):
+            os.utime(file, (1, 1))
+            time.sleep(0.3)
+            assert file.stat().st_mtime > 1
+            write_claim(tmp_path / "run")
+            time.sleep(5)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
     assert file.exists(), "the claim of the one who took it over is not removed"
 
 

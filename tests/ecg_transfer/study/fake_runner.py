@@ -49,7 +49,7 @@ def run_fake(config: RunConfig, output: Path) -> None:
     if run.is_done:
         return
     note(output, f"start {run.name} {os.getpid()}")
-    print(f"this is {run.name}", flush=True)
+    os.write(1, f"this is {run.name}\n".encode())
     time.sleep(float(os.environ.get("FAKE_SECONDS", "0.0")))
     misbehave(config.seed, run, output)
     finish(run, config, output)
