@@ -26,7 +26,8 @@ def print_plan(plan: Plan, estimates: list[Estimate], *, brief: bool = False) ->
     """
     console = Console(soft_wrap=True, highlight=False)
     if not brief:
-        console.print(_runs(plan, estimates[0]), width=max(console.width, 130))
+        wide = max((len(planned.name) for planned in plan.runs), default=0) + 60  # a cut name could not be searched for
+        Console(width=max(wide, console.width), soft_wrap=True, highlight=False).print(_runs(plan, estimates[0]))
         console.print()
     title = f": {plan.study.title}" if plan.study.title else ""
     console.print(f"{plan.study.name}{title}", markup=False, style="bold")

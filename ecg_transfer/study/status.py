@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ecg_transfer.claim import Holder, holder_of
@@ -148,7 +148,7 @@ def _running(states: list[RunState]) -> list[RenderableType]:
     at_work = [one for one in states if one.state == "running"]
     if not at_work:
         return []
-    table = Table("running", "epoch", "", "left", "by", box=None, padding=(0, 2, 0, 0))
+    table = Table(Column("running", no_wrap=True), "epoch", "", "left", "by", box=None, padding=(0, 2, 0, 0))
     for one in at_work[:MOST_SHOWN]:
         filled = round(20 * min(1.0, one.epochs_done / one.num_epochs))
         left = one.seconds_left(None)
@@ -166,7 +166,7 @@ def _failed(states: list[RunState]) -> list[RenderableType]:
     failed = [one for one in states if one.state == "failed"]
     if not failed:
         return []
-    table = Table("failed", "why", box=None, padding=(0, 2, 0, 0))
+    table = Table(Column("failed", no_wrap=True), "why", box=None, padding=(0, 2, 0, 0))
     for one in failed[:MOST_SHOWN]:
         table.add_row(one.planned.name, Text(one.reason))
     if len(failed) > MOST_SHOWN:

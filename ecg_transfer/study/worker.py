@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, NoReturn
 
 from ecg_transfer.claim import RunClaimedError, claimed
 from ecg_transfer.config import RunConfig, config_from
@@ -121,6 +121,7 @@ def main() -> None:
     When the input ends in the middle of a run, the study's process is gone: the run is ended too.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _end_in_order)
     runner = sys.argv[1] if len(sys.argv) > 1 else RUNNER
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
@@ -140,6 +141,11 @@ def main() -> None:
             break
         if outcome.kind == "interrupted":
             break
+
+
+def _end_in_order(number: int, frame: object) -> NoReturn:
+    """Leave by an exception, so that the claim is given back; Lightning calls this after its own handler."""
+    raise SystemExit(128 + number)
 
 
 def _listen(orders: IO[bytes], tasks: queue.SimpleQueue[Task | None], busy: threading.Event) -> None:
