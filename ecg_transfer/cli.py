@@ -187,6 +187,8 @@ def main() -> None:
     """
     import click
 
+    from ecg_transfer.claim import RunClaimedError
+
     try:
         app(standalone_mode=False)
     except click.ClickException as error:
@@ -200,5 +202,5 @@ def main() -> None:
             typer.echo("terminated: the same command goes on after the last whole epoch", err=True)
             sys.exit(143)
         raise
-    except (ValueError, OSError, ArithmeticError) as error:
+    except (ValueError, OSError, ArithmeticError, RunClaimedError) as error:
         sys.exit(f"ecg-transfer: {error}")

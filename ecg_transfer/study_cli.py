@@ -20,6 +20,7 @@ study_app = typer.Typer(
 StudyFile = Annotated[Path, typer.Argument(metavar="FILE", help="experiments/quick.yaml, ...")]
 Output = Annotated[Path, typer.Option(help="Folder of the runs.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Runs at the same time; by default what is quickest here.")]
+Grids = Annotated[list[str] | None, typer.Option("--grid", help="Only this grid of the study; may be repeated.")]
 
 DEFAULT_OUTPUT = Path("checkpoints")
 EX_TEMPFAIL = 75
@@ -30,6 +31,7 @@ EX_TEMPFAIL = 75
 def plan_command(
     file: StudyFile,
     output: Output = DEFAULT_OUTPUT,
+    grid: Grids = None,
     workers: Workers = None,
     brief: Annotated[bool, typer.Option("--brief", help="Only the sums.")] = False,
     probe: Annotated[bool, typer.Option(help="Measure speeds that are not known yet.")] = True,
@@ -38,7 +40,7 @@ def plan_command(
     from ecg_transfer.study.estimate import estimate
     from ecg_transfer.study.plan_table import print_plan
 
-    plan = _plan(file, output)
+    plan = _plan(file, output, grid)
     print_plan(plan, estimate(plan, workers, measure=probe, report=_say), brief=brief)
 
 
@@ -46,6 +48,7 @@ def plan_command(
 def run_command(
     file: StudyFile,
     output: Output = DEFAULT_OUTPUT,
+    grid: Grids = None,
     workers: Workers = None,
     engine: Annotated[Literal["local", "ray"], typer.Option(help="Processes here, or a Ray cluster.")] = "local",
     address: Annotated[str | None, typer.Option(help="Of a running Ray cluster; else one is started here.")] = None,
@@ -61,7 +64,7 @@ def run_command(
     from ecg_transfer.study.schedule import Summary, execute
 
     signal.signal(signal.SIGTERM, _terminated)
-    plan = _plan(file, output)
+    plan = _plan(file, output, grid)
     for notice in plan.notices:
         _say(f"note: {notice}")
     if all(planned.run.is_done for planned in plan.runs):
@@ -85,6 +88,7 @@ def run_command(
 def status_command(
     file: StudyFile,
     output: Output = DEFAULT_OUTPUT,
+    grid: Grids = None,
     workers: Annotated[int | None, typer.Option(min=1, help="For the time left; else those at work now.")] = None,
     once: Annotated[bool, typer.Option("--once", help="Print it once.")] = False,
 ) -> None:
@@ -94,7 +98,7 @@ def status_command(
     from ecg_transfer.study.estimate import estimate
     from ecg_transfer.study.status import render, watch
 
-    plan = _plan(file, output)
+    plan = _plan(file, output, grid)
     costs = estimate(plan, workers, measure=False)[0].costs
     if once or not sys.stdout.isatty():
         Console(soft_wrap=True, highlight=False).print(render(plan, costs, workers))
@@ -102,11 +106,11 @@ def status_command(
         watch(plan, costs, num_workers=workers)
 
 
-def _plan(file: Path, output: Path) -> Plan:
+def _plan(file: Path, output: Path, grids: list[str] | None) -> Plan:
     from ecg_transfer.study.definition import read_study
     from ecg_transfer.study.plan import make_plan
 
-    return make_plan(read_study(file), output)
+    return make_plan(read_study(file, grids), output)
 
 
 def _local_pool(plan: Plan, workers: int | None, threads: int | None, timeout: float | None) -> Pool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -84,11 +84,12 @@ class Study:
     """Earlier ones run first."""
 
 
-def read_study(path: Path) -> Study:
+def read_study(path: Path, grids: Sequence[str] | None = None) -> Study:
     """Read a study file.
 
     Args:
         path: YAML; its fields are those of `Study`.
+        grids: Names of the grids that are wanted; all by default.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -96,7 +97,7 @@ def read_study(path: Path) -> Study:
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError  # type: ignore[import-untyped]
+    from yaml import YAMLError
 
     if not path.is_file():
         known = ", ".join(str(file) for file in sorted(Path("experiments").glob("*.yaml")))
@@ -111,6 +112,10 @@ def read_study(path: Path) -> Study:
         raise StudyError(f"{path}: {reason}" + (f" (in {where})" if where else "")) from error
     for problem in _problems(study):
         raise StudyError(f"{path}: {problem}")
+    if grids:
+        for problem in _unknown("grid", grids, [grid.name for grid in study.grids], "--grid"):
+            raise StudyError(f"{path}: {problem}")
+        study.grids = [grid for grid in study.grids if grid.name in grids]
     return study
 
 
@@ -149,7 +154,7 @@ def _is_subset(value: object) -> bool:
     return value > 0 and (value <= 1 or float(value).is_integer())
 
 
-def _unknown(kind: str, names: Sequence[str], known: dict[str, Any], where: str) -> list[str]:
+def _unknown(kind: str, names: Sequence[str], known: Collection[str], where: str) -> list[str]:
     sentences = []
     for name in names:
         if name not in known:

@@ -97,7 +97,14 @@ def test_parameters_are_counted_without_being_filled(backbone: str) -> None:
 def test_makespan_of_a_schedule_worked_out_by_hand(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, seeds=[0, 1])
     first_up, first_fine, first_scratch, second_up, second_fine, second_scratch = (one.name for one in plan.runs)
-    seconds = {first_up: 10.0, first_fine: 4.0, first_scratch: 3.0, second_up: 5.0, second_fine: 6.0, second_scratch: 2.0}
+    seconds = {
+        first_up: 10.0,
+        first_fine: 4.0,
+        first_scratch: 3.0,
+        second_up: 5.0,
+        second_fine: 6.0,
+        second_scratch: 2.0,
+    }
     assert makespan(plan, seconds, 1) == 30
     # one: up 0-10, fine 10-14; other: scratch 0-3, second up 3-8, second fine 8-14; second scratch 14-16
     assert makespan(plan, seconds, 2) == 16

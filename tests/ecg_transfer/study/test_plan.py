@@ -104,7 +104,13 @@ def test_equal_runs_of_several_grids_are_one_run(tmp_path: Path) -> None:
 
 def test_axes_multiply_and_budgets_are_exact(tmp_path: Path) -> None:
     study = simulated(
-        downstreams=["ptb"], starts=["scratch"], seeds=[0, 1], lrs=[1e-2, 1e-3], epochs=[5], updates=[70], recipe="modern"
+        downstreams=["ptb"],
+        starts=["scratch"],
+        seeds=[0, 1],
+        lrs=[1e-2, 1e-3],
+        epochs=[5],
+        updates=[70],
+        recipe="modern",
     )
     plan = make_plan(study, tmp_path)
     assert len(plan.runs) == 2 * 2 * 2
