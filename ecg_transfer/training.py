@@ -236,6 +236,7 @@ def _trainer(
         deterministic=config.trainer.deterministic,
         gradient_clip_val=config.optim.gradient_clip,
         max_epochs=num_epochs,
+        check_val_every_n_epoch=config.optim.evaluate_every,
         callbacks=_callbacks(config, run, datamodule, show_bar),
         logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
         plugins=[AtomicCheckpointIO(), *([LightningEnvironment()] if num_devices == 1 else [])],
