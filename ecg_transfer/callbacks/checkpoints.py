@@ -81,7 +81,7 @@ class LastEpoch(_MovableCheckpoint):
             them after an interruption costs less than saving each.
     """
 
-    def __init__(self, folder: Path, seconds: float) -> None:
+    def __init__(self, folder: Path, seconds: float = 0.0) -> None:
         super().__init__(
             dirpath=folder,
             filename="last",

@@ -60,7 +60,7 @@ def tiny_trainer(
             SavePredictions(folder / "predictions.npz", MONITOR),
             *extra,
             BestF1(folder, MONITOR),
-            LastEpoch(folder, seconds=0.0),
+            LastEpoch(folder),
         ],
         plugins=[AtomicCheckpointIO()],
         default_root_dir=folder,
