@@ -13,13 +13,14 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from pytorch_lightning.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from data_modules.datamodule import ECGDataModule
 from ecg_transfer.callbacks.checkpoints import AtomicCheckpointIO, BestF1, LastEpoch
 from ecg_transfer.callbacks.convergence import Convergence
+from ecg_transfer.callbacks.early_stop import EarlyStop
 from ecg_transfer.callbacks.epoch_seed import EpochSeed
 from ecg_transfer.callbacks.finite_loss import FiniteLoss
 from ecg_transfer.callbacks.save_predictions import SavePredictions
@@ -206,7 +207,7 @@ def _fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
     manifest["attempts"][-1]["seconds"] = round(time.perf_counter() - started, 1)
     write_json(run.path / "manifest.json", manifest)
     run.seal()
-    last.unlink()
+    last.unlink(missing_ok=True)
 
 
 def _fit(trainer: pl.Trainer, classifier: ECGClassifier, datamodule: ECGDataModule, last: Path | None) -> None:
@@ -253,10 +254,10 @@ def _callbacks(config: RunConfig, run: Run, datamodule: ECGDataModule, show_bar:
         FiniteLoss(lambda row: datamodule.record_ids[row]),
         Convergence(run.path / "metrics.jsonl"),
         SavePredictions(run.path / "predictions.npz", config.monitor),
-        *([EarlyStopping(f"val/{config.monitor}", mode="max", patience=patience)] if patience else []),
+        *([EarlyStop(config.monitor, patience)] if patience else []),
         *([TQDMProgressBar(refresh_rate=1)] if show_bar else []),
         BestF1(run.path, config.monitor),
-        LastEpoch(run.path),
+        LastEpoch(run.path, config.trainer.checkpoint_seconds),
     ]
 
 

@@ -70,7 +70,7 @@ class CellEffect:
         return self.draws["finetune"] - self.draws["scratch"]
 
 
-class TestSetsDifferError(ValueError):
+class UnpairedTestSetsError(ValueError):
     """The runs of a cell were tested on different records, so that they cannot be paired."""
 
 
@@ -95,7 +95,11 @@ def cell_effects(
         num_draws: B.
         seed: Of the draws.
     """
-    effects = [_cell_effect(cell, metric, score_name, num_draws, seed) for cell in cells]
+    ordered = list(cells)
+    # Cells that share their trainings from scratch come one after the other, so that these are read once.
+    order = sorted(range(len(ordered)), key=lambda place: list(ordered[place].pairs["run_scratch"]))
+    found = {place: _cell_effect(ordered[place], metric, score_name, num_draws, seed) for place in order}
+    effects = [found[place] for place in range(len(ordered))]
     adjusted = holm([result.effect.p for result in effects])
     return [
         replace(result, effect=replace(result.effect, p_holm=p)) for result, p in zip(effects, adjusted, strict=True)
@@ -227,7 +231,7 @@ def _patient_draws(
     first = parts[0]
     for path, part in zip((*paths["finetune"], *paths["scratch"]), parts, strict=True):
         if not (np.array_equal(part.record_ids, first.record_ids) and np.array_equal(part.targets, first.targets)):
-            raise TestSetsDifferError(
+            raise UnpairedTestSetsError(
                 f"{path.name} was not tested on the records and labels of {paths['finetune'][0].name}, expected one "
                 "test set in a cell: give their runs the same data.split_seed and label set"
             )
@@ -241,7 +245,7 @@ def _patient_draws(
     return {"finetune": scores[:, : len(keys)] @ member, "scratch": scores[:, len(keys) :] @ member}, patients
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=512)
 def _test_part(path: Path, score_name: str) -> Predictions:
     """Kept for a while, because several upstreams are compared with the same training from scratch."""
     return load_part(path / "predictions.npz", f"{score_name}/test")

@@ -20,8 +20,9 @@ from ecg_transfer.curve import read_curve
 from ecg_transfer.evaluation import evaluate, predict
 from ecg_transfer.resolve import UpstreamError
 from ecg_transfer.runs import Run, RunNotFoundError
+from tests.ecg_transfer.tiny_backbone import NAME
 
-TINY = "tests.ecg_transfer.tiny_backbone:TinyNet"
+TINY = NAME
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -33,7 +34,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(data: Path, **more: object) -> dict[str, object]:
     small = {"data.root": str(data), "data.num_simulated": 90, "optim.max_epochs": 3, "optim.batch_size": 16}
-    return small | {"optim.min_updates": 0, "optim.lr": 0.003, "trainer.accelerator": "cpu"} | more
+    small |= {"optim.min_updates": 0, "optim.lr": 0.003, "trainer.accelerator": "cpu", "trainer.checkpoint_seconds": 0}
+    return small | more
 
 
 def scratch(data: Path, output: Path, **more: object) -> Run:
@@ -153,6 +155,28 @@ def test_interrupted_after_any_epoch_it_resumes_as_if_nothing_had_been(
     assert same_predictions(resumed, finished)
 
 
+def test_a_run_killed_after_it_stopped_early_trains_no_further(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ecg_transfer import training
+
+    patient = {"optim.early_stop_patience": 1, "optim.max_epochs": 30, "optim.lr": 1e-6}
+    whole = scratch(data, tmp_path / "whole", **patient)
+    epochs = len(read_curve(whole.path / "metrics.jsonl"))
+    assert epochs < 30
+
+    def kill(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "write_scores", kill)
+        with pytest.raises(KeyboardInterrupt):
+            scratch(data, tmp_path / "killed", **patient)
+    resumed = scratch(data, tmp_path / "killed", **patient)
+    assert timeless(resumed) == timeless(whole)
+    assert same_predictions(resumed, whole)
+
+
 def test_scores_come_back_from_the_record_files(finished: Run) -> None:
     again = evaluate(finished, device="cpu")
     assert again.as_dict() == finished.scores["val_selected"].as_dict()
@@ -263,6 +287,23 @@ def console(*arguments: str, data: Path, output: Path, **environment: str) -> su
     command = [sys.executable, "-m", "ecg_transfer", *arguments, "--output", str(output)]
     surroundings = os.environ | {"ECG_DATA_ROOT": str(data), "PYTHONPATH": str(REPOSITORY)} | environment
     return subprocess.run(command, capture_output=True, text=True, env=surroundings, cwd=output, check=False)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_named_and_what_was_finished_stays(data: Path, tmp_path: Path) -> None:
+    small_disk = tmp_path / "disk"
+    small_disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "none", small_disk], check=False).returncode:
+        pytest.skip("no right to mount a small disk")
+    try:
+        finished = scratch(data, small_disk, **{"optim.max_epochs": 1})
+        with pytest.raises(OSError, match="No space left"):  # noqa: PT012 - some of them still fit
+            for seed in range(9):
+                scratch(data, small_disk, **{"seed": 100 + seed, "optim.max_epochs": 1})
+        assert finished.is_done
+        assert finished.verify() == []
+    finally:
+        subprocess.run(["umount", small_disk], check=True)
 
 
 @pytest.mark.slow
