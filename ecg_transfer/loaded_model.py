@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from data_modules.config import DataConfig, Preprocessing
 from data_modules.corpora import CORPORA
 from data_modules.corpus import LEAD_NAMES
 from data_modules.signal import prepare, scale
 from ecg_transfer.classifier import ECGClassifier
-from data_modules.config import DataConfig, Preprocessing
 from ecg_transfer.model_folder import ModelFolder, ModelFolderError, is_model_folder, read_model_folder
 from ecg_transfer.models import BACKBONES, create_backbone
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, open_run

@@ -140,7 +140,9 @@ class ModelFolder:
         except (SafetensorError, OSError) as error:
             raise ModelFolderError(f"{path} cannot be read: {error}") from error
         if digests.dtype != np.int64 or digests.shape != (records.count,):
-            raise ModelFolderError(f"{path}: {records.key} is {digests.dtype} {digests.shape}, expected {records.count}")
+            raise ModelFolderError(
+                f"{path}: {records.key} is {digests.dtype} {digests.shape}, expected {records.count}"
+            )
         return digests
 
 
