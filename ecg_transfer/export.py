@@ -7,9 +7,8 @@ import math
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -31,11 +30,13 @@ from ecg_transfer.model_folder import (
     SCHEMA_VERSION,
     WEIGHTS,
     RecordSet,
+    read_digests,
     read_model_folder,
 )
 from ecg_transfer.onnx_export import export_onnx
 from ecg_transfer.runs import Run, find_runs, sha256
 from ecg_transfer.study.bootstrap import NUM_DRAWS, draw_patients, interval, score_draws
+from ecg_transfer.upstream import UPSTREAM_RECORDS
 
 METRICS = ("f1_weighted", "f1_macro", "auroc_macro", "ap_macro")
 """Test scores at a threshold of 0.5, or without one, that a card shows."""
@@ -102,7 +103,7 @@ def _write(run: Run, folder: Path, *, onnx: bool, rate: int) -> None:
     sets, digests = _training_records(run, model)
     if sets:
         with write_atomically(folder / RECORDS) as stream:
-            stream.write(save({records.key: values for records, values in zip(sets, digests, strict=True)}))
+            stream.write(save({records.array: values for records, values in zip(sets, digests, strict=True)}))
     config = {
         "schema_version": SCHEMA_VERSION,
         "library": "ecg_transfer",
@@ -121,7 +122,7 @@ def _write(run: Run, folder: Path, *, onnx: bool, rate: int) -> None:
         },
         **_test_scores(run, model),
         "data": run.manifest["data"] | {"citation": _citation(run.manifest["data"]["corpus"])},
-        "pretrained_on": list(_pretrained_on(run)),
+        "pretrained_on": (run.manifest["upstream"] or {}).get("trained_on", []),
         "training_records": [asdict(records) for records in sets],
         "onnx": None,
         "training": _without_places(run),
@@ -158,28 +159,41 @@ def _test_scores(run: Run, model: LoadedModel) -> dict[str, Any]:
 
 def _training_records(run: Run, model: LoadedModel) -> tuple[list[RecordSet], list[NDArray[np.int64]]]:
     """Digests of the recordings of this training, and of the pre-training that it started from."""
-    sets, digests = [], []
-    for role, source in (("training", run), ("pre-training", _upstream(run))):
-        if isinstance(source, Run):
-            found = _digests(source)
-            if found is None:
-                continue
-            preprocessing = load_model(source).preprocessing if source is not run else model.preprocessing
-            sets.append(
-                RecordSet(
-                    corpus=source.config.data.corpus,
-                    role=role,
-                    count=len(found),
-                    sampling_rate=preprocessing.sampling_rate,
-                    num_samples=preprocessing.num_samples,
-                    resample=preprocessing.resample,
-                    crop=preprocessing.crop,
-                )
-            )
-            digests.append(found)
-    if run.config.phase == "finetune" and len(sets) < 2 and sets:
-        _warn_unknown(f"those of its pre-training, {run.manifest['upstream']['run']}, are not beside it")
-    return sets, digests
+    found = [_own_records(run, model, "training")]
+    upstream = run.manifest["upstream"]
+    if upstream is not None and upstream.get("record_sets"):
+        sets = [RecordSet(**entry) for entry in upstream["record_sets"]]
+        found += [
+            (replace(records, role="pre-training"), read_digests(run.path / UPSTREAM_RECORDS, records))
+            for records in sets
+        ]
+    elif upstream is not None:
+        beside = next((other for other in find_runs(run.path.parents[1]) if other.name == upstream["run"]), None)
+        if beside is None:
+            _warn_unknown(f"those of its pre-training, {upstream['run']}, are not beside it")
+        else:
+            found.append(_own_records(beside, load_model(beside), "pre-training"))
+    known = [entry for entry in found if entry is not None]
+    sets = [replace(records, array=f"records.{number}") for number, (records, _) in enumerate(known)]
+    return sets, [digests for _, digests in known]
+
+
+def _own_records(run: Run, model: LoadedModel, role: str) -> tuple[RecordSet, NDArray[np.int64]] | None:
+    digests = _digests(run)
+    if digests is None:
+        return None
+    preprocessing = model.preprocessing
+    records = RecordSet(
+        array="",
+        corpus=run.config.data.corpus,
+        role=role,
+        count=len(digests),
+        sampling_rate=preprocessing.sampling_rate,
+        num_samples=preprocessing.num_samples,
+        resample=preprocessing.resample,
+        crop=preprocessing.crop,
+    )
+    return records, digests
 
 
 def _digests(run: Run) -> NDArray[np.int64] | None:
@@ -205,35 +219,6 @@ def _warn_unknown(reason: str) -> None:
         RecordsUnknownWarning,
         stacklevel=2,
     )
-
-
-def _upstream(run: Run) -> Run | None:
-    """The run that a fine-tuning started from, where it lies beside it."""
-    upstream = run.manifest["upstream"]
-    if upstream is None:
-        return None
-    found = (other for other in find_runs(run.path.parents[1]) if other.name == upstream["run"])
-    return next(found, None)
-
-
-def _pretrained_on(run: Run) -> Iterator[dict[str, Any]]:
-    """The corpora of the pre-training, with their licences."""
-    upstream = run.manifest["upstream"]
-    if upstream is None:
-        return
-    source = _upstream(run)
-    if source is not None:
-        facts = source.manifest["data"]
-    elif upstream["corpus"] in CORPORA:
-        facts = asdict(CORPORA[upstream["corpus"]].spec)
-    else:
-        facts = {"title": upstream["corpus"], "version": "unknown", "url": "unknown", "licence": "unknown"}
-    yield {name: facts[name] for name in ("title", "version", "url", "licence")} | {
-        "corpus": upstream["corpus"],
-        "simulated": upstream["simulated"],
-        "citation": _citation(upstream["corpus"]),
-        "weights_sha256": upstream["weights_sha256"],
-    }
 
 
 def _citation(corpus: str) -> str | None:

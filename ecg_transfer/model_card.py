@@ -70,7 +70,7 @@ def _body(config: Mapping[str, Any]) -> Iterator[str]:
     if data["simulated"]:
         yield "> **Trained and tested on SIMULATED ECGs.** Its scores say nothing of real recordings."
         yield ""
-    yield f"A {config['backbone']} that reads {seconds:g} s of a 12-lead ECG and gives a probability for each of "
+    yield f"A {config['backbone']} that reads {seconds:g} s of a 12-lead ECG and gives a probability for each of"
     yield f"{len(config['label_names'])} labels: {', '.join(config['label_names'])}."
     yield "It is a research model, no medical device: no diagnosis may rest on it."
     yield ""
@@ -98,8 +98,8 @@ def _use(config: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     if onnx := config["onnx"]:
         yield f"`model.onnx` takes `millivolts`, float32 (records, 12, samples) at {onnx['sampling_rate']} Hz, and"
-        yield "gives `probabilities`, (records, labels). Resampling, cropping and scaling are in it; a recording that is"
-        yield "too short is followed by zeros. Names of labels and leads, and thresholds, are in its metadata."
+        yield "gives `probabilities`, (records, labels). Resampling, cropping and scaling are in it; a recording"
+        yield "that is too short is followed by zeros. Names of labels and leads, and thresholds, are in its metadata."
         yield f"On noise it differs from PyTorch by at most {onnx['max_difference']:.1g}."
         yield ""
 
@@ -147,7 +147,7 @@ def _scores(config: Mapping[str, Any]) -> Iterator[str]:
             (
                 label,
                 f"{values['num_positives']:.0f}",
-                _number(config["thresholds"][label]),
+                f"{config['thresholds'][label]:.3g}",
                 *(_number(values[name]) for name in ("f1", "precision", "recall", "auroc")),
             )
             for label, values in config["per_label"].items()

@@ -196,6 +196,8 @@ def _fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
         if not last.exists():
             _clear(run)
         save_config(run.path / "config.yaml", config)
+        if resolved.upstream is not None:
+            resolved.upstream.leave_records(run.path)
         manifest = _manifest(resolved, data, classifier, num_loaded, num_epochs)
         write_json(run.path / "manifest.json", manifest)
     started = time.perf_counter()

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from data_modules.config import DataConfig
+from data_modules.corpora import CORPORA
 from data_modules.datamodule import ECGDataModule
-from ecg_transfer.model_folder import ModelFolder
+from ecg_transfer.files import write_atomically
+from ecg_transfer.model_folder import RECORDS, ModelFolder
 from ecg_transfer.runs import Run, sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+UPSTREAM_RECORDS = f"upstream_{RECORDS}"
+"""File of a run with the digests that came with its exported upstream."""
+
+FACTS = ("title", "version", "url", "licence", "citation")
+"""What is passed on about a corpus."""
 
 INPUT_FIELDS = ("sampling_rate", "num_samples", "scale")
 """Fields of the `data` section in which upstream and downstream must agree."""
@@ -37,6 +46,8 @@ class Upstream:
     simulated: bool
     """Whether it was trained on simulated ECGs."""
     data_digest: str
+    trained_on: tuple[Mapping[str, Any], ...]
+    """Facts about each corpus whose recordings it has seen, its own first: title, version, url, licence, ..."""
     origin: Run | ModelFolder
 
     @classmethod
@@ -50,6 +61,7 @@ class Upstream:
             inputs=input_fields(config.data),
             simulated=data["simulated"],
             data_digest=data["digest"],
+            trained_on=(_facts(data, config.data.corpus), *(run.manifest["upstream"] or {}).get("trained_on", ())),
             origin=run,
         )
 
@@ -63,6 +75,7 @@ class Upstream:
             inputs={name: getattr(folder.preprocessing, name) for name in INPUT_FIELDS},
             simulated=folder.simulated,
             data_digest=folder.data_digest,
+            trained_on=(_facts(folder.config["data"], folder.corpus), *folder.config.get("pretrained_on", ())),
             origin=folder,
         )
 
@@ -87,7 +100,18 @@ class Upstream:
             "simulated": self.simulated,
             "weights_sha256": self.weights_sha256,
             "data_digest": self.data_digest,
+            "trained_on": list(self.trained_on),
+            "record_sets": [asdict(records) for records in self.origin.record_sets]
+            if isinstance(self.origin, ModelFolder)
+            else None,
         }
+
+    def leave_records(self, folder: Path) -> None:
+        """Copy an exported model's digests into a run's directory: the run's own export passes them on."""
+        if isinstance(self.origin, ModelFolder) and self.origin.record_sets:
+            content = (self.origin.path / RECORDS).read_bytes()
+            with write_atomically(folder / UPSTREAM_RECORDS) as stream:
+                stream.write(content)
 
     def overlap(self, data: ECGDataModule) -> dict[str, int] | None:
         """How many validation and test recordings of a downstream are copies of ones that this was trained on.
@@ -113,3 +137,9 @@ class Upstream:
 def input_fields(data: DataConfig) -> dict[str, object]:
     """Values of `INPUT_FIELDS` in a configuration."""
     return {name: getattr(data, name) for name in INPUT_FIELDS}
+
+
+def _facts(data: Mapping[str, Any], corpus: str) -> dict[str, Any]:
+    known = asdict(CORPORA[corpus].spec) if corpus in CORPORA else {}
+    facts = {name: data.get(name) or known.get(name) or "unknown" for name in FACTS}
+    return {"corpus": corpus, "simulated": data["simulated"], **facts}
