@@ -70,7 +70,7 @@ def export_run(run: Run, folder: str | Path, *, onnx: bool = False, rate: int = 
     Raises:
         ExportError: The run is not finished or was changed since, or the folder is in use.
         OnnxMismatchError: The ONNX graph does not compute the same.
-        ModuleNotFoundError: `onnx` without the extra of that name.
+        OnnxMissingError: `onnx` without the extra of that name.
     """
     target = Path(folder)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):

@@ -162,7 +162,7 @@ def read_model_folder(path: str | Path) -> ModelFolder:
     place = _file(folder, CONFIG, MAX_CONFIG_BYTES)
     try:
         config = json.loads(place.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelFolderError(f"{place} is no JSON: {error}") from error
     check = _Checked(place, config)
     if check.field("schema_version", int) != SCHEMA_VERSION:
@@ -181,6 +181,8 @@ def read_model_folder(path: str | Path) -> ModelFolder:
     if not re.fullmatch(r"[0-9a-f]{64}", digest := weights.field("sha256", str)):
         raise ModelFolderError(f"{place}: `weights.sha256` is {digest[:80]!r}, expected a SHA-256")
     sets = check.field("training_records", list)
+    for entry in check.field("pretrained_on", list):
+        _Checked(place, entry)
     return ModelFolder(
         path=folder,
         name=check.field("name", str),

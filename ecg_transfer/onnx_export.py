@@ -34,6 +34,10 @@ class OnnxMismatchError(ArithmeticError):
     """The exported graph does not compute what the model computes; nothing was written."""
 
 
+class OnnxMissingError(ValueError):
+    """The packages of the extra `onnx` are not installed."""
+
+
 class RawECGClassifier(nn.Module):
     """(B, 12, T) millivolts at `sampling_rate` -> (B, L) probabilities; T is free.
 
@@ -115,10 +119,14 @@ def export_onnx(model: LoadedModel, path: Path, *, sampling_rate: int) -> float:
 
     Raises:
         OnnxMismatchError: It is above `TOLERANCE`.
-        ModuleNotFoundError: The extra `onnx` is not installed.
+        OnnxMissingError: The extra `onnx` is not installed.
     """
-    import onnx
-
+    try:
+        import onnx
+        import onnxruntime  # noqa: F401 - looked for before the work begins
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise OnnxMissingError(f"{error.name} is not installed: pip install 'ecg-transfer[onnx]'") from error
     raw = RawECGClassifier(model.classifier, model.preprocessing, sampling_rate).eval()
     seconds = model.preprocessing.num_samples / model.preprocessing.sampling_rate
     num_samples = round(seconds * sampling_rate)

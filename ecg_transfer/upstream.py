@@ -75,7 +75,10 @@ class Upstream:
             inputs={name: getattr(folder.preprocessing, name) for name in INPUT_FIELDS},
             simulated=folder.simulated,
             data_digest=folder.data_digest,
-            trained_on=(_facts(folder.config["data"], folder.corpus), *folder.config.get("pretrained_on", ())),
+            trained_on=(
+                _facts(folder.config["data"], folder.corpus),
+                *(_facts(entry, str(entry.get("corpus"))) for entry in folder.config["pretrained_on"]),
+            ),
             origin=folder,
         )
 
@@ -141,5 +144,5 @@ def input_fields(data: DataConfig) -> dict[str, object]:
 
 def _facts(data: Mapping[str, Any], corpus: str) -> dict[str, Any]:
     known = asdict(CORPORA[corpus].spec) if corpus in CORPORA else {}
-    facts = {name: data.get(name) or known.get(name) or "unknown" for name in FACTS}
-    return {"corpus": corpus, "simulated": data["simulated"], **facts}
+    facts = {name: str(data.get(name) or known.get(name) or "unknown") for name in FACTS}
+    return {"corpus": corpus, "simulated": bool(data.get("simulated")), **facts}

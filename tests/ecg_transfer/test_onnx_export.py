@@ -24,7 +24,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
-LABELS = ("NORM", "AF", "it's \"quoted\", ünïcode")
+LABELS = ("NORM", "AF", 'it\'s "quoted", ünïcode')
 
 
 def model_of(backbone: str = NAME, *, seed: int = 0, **preprocessing: Any) -> LoadedModel:  # noqa: ANN401
