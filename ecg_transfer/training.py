@@ -24,6 +24,7 @@ from ecg_transfer.callbacks.early_stop import EarlyStop
 from ecg_transfer.callbacks.epoch_seed import EpochSeed
 from ecg_transfer.callbacks.finite_loss import FiniteLoss
 from ecg_transfer.callbacks.save_predictions import SavePredictions
+from ecg_transfer.claim import claimed
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.config import Overrides, RunConfig, make_config
 from ecg_transfer.evaluation import write_scores
@@ -154,6 +155,7 @@ def train(
 
     Raises:
         KeyboardInterrupt, SIGTERMException: It was interrupted; the same call resumes it at its last whole epoch.
+        RunClaimedError: Another process is at it.
     """
     try:
         resolved = resolve(config, Path(output))
@@ -166,14 +168,15 @@ def train(
     if run.is_done:
         return run
     _quiet_lightning()
-    try:
-        _fit_and_score(resolved, progress=progress)
-    except (KeyboardInterrupt, SIGTERMException):
-        raise
-    except Exception as error:
-        if run.path.exists():
-            run.fail(error)
-        raise
+    with claimed(run.path, distributed=config.trainer.devices * config.trainer.num_nodes > 1):
+        if run.is_done:  # by another process, a moment ago
+            return run
+        try:
+            _fit_and_score(resolved, progress=progress)
+        except Exception as error:
+            if run.path.exists():
+                run.fail(error)
+            raise
     return run
 
 

@@ -75,6 +75,7 @@ def test_places_are_fields() -> None:
     assert {f"{section}.{field}" for section, field in PLACES} == {
         "data.root",
         "data.source",
+        "trainer.checkpoint_seconds",
         "trainer.accelerator",
         "transfer.allow_simulated",
     }

@@ -16,9 +16,11 @@ import torch
 from sklearn.metrics import f1_score
 
 import ecg_transfer as et
+from ecg_transfer.claim import RunClaimedError
+from ecg_transfer.config import make_config
 from ecg_transfer.curve import read_curve
 from ecg_transfer.evaluation import evaluate, predict
-from ecg_transfer.resolve import UpstreamError
+from ecg_transfer.resolve import UpstreamError, resolve
 from ecg_transfer.runs import Run, RunNotFoundError
 from tests.ecg_transfer.tiny_backbone import NAME
 
@@ -362,3 +364,22 @@ def test_real_recordings_from_files_to_scores(tmp_path: Path) -> None:
     assert run.manifest["data"]["simulated"] is False
     assert json.dumps(run.manifest["data"]["set_aside"]) == '{"short": 1}'
     assert sum(part["records"] for part in run.manifest["data"]["parts"].values()) == 309
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it(data: Path, tmp_path: Path) -> None:
+    config = make_config("scratch", "cpsc2018", backbone=TINY, recipe="modern", overrides=settings(data))
+    path = str(resolve(config, tmp_path).run.path)
+    holding = (
+        "import sys; from pathlib import Path; from ecg_transfer.claim import claimed\n"
+        f"with claimed(Path({path!r})): print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", holding], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(RunClaimedError, match=str(holder.pid)):
+            scratch(data, tmp_path)
+        assert holder.stdin is not None
+        holder.stdin.close()
+    assert scratch(data, tmp_path).is_done
