@@ -90,7 +90,8 @@ class TransferConfig:
     """The `transfer` section: where a fine-tuning starts."""
 
     upstream: str | None = None
-    """A corpus name (its pre-training with this backbone is looked up), a run's name, or a run's directory."""
+    """A corpus name (its pre-training with this backbone is looked up), a run's name or directory, or the folder of an
+    exported model."""
     allow_simulated: bool = False
     """Whether a run on real ECGs may start from weights that were pre-trained on simulated ones."""
 
