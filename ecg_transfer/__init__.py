@@ -14,12 +14,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from data_modules.plot import plot_ecg
-
     from data_modules.config import DataConfig
     from data_modules.corpora import CORPORA
     from data_modules.corpus import Corpus, CorpusSpec, Record
     from data_modules.datamodule import ECGDataModule
+    from data_modules.plot import plot_ecg
     from data_modules.simulation import simulate_ecg
     from data_modules.sources import open_corpus
     from ecg_transfer.classifier import ECGClassifier
