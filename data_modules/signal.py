@@ -167,10 +167,10 @@ def scale(signal: Tensor, method: Literal["minmax", "millivolt", "zscore", "none
     if method == "millivolt":
         return signal / MILLIVOLTS_PER_UNIT
     low, high = torch.aminmax(signal, dim=1, keepdim=True)
-    span = high - low
+    span = high - low  # NaN where a sample is: that is not flat, and must not become a harmless 0
     if method == "minmax":
-        return torch.where(span > FLAT, (signal - low) * (2 / span.clamp_min(FLAT)) - 1, 0)
+        return torch.where(span <= FLAT, 0, (signal - low) * (2 / span.clamp_min(FLAT)) - 1)
     centred = signal - signal.mean(dim=1, keepdim=True)
     deviation = centred.square().mean(dim=1, keepdim=True).sqrt()
     # the span, not the deviation, tells a flat lead: the rounding of an offset's mean looks like a deviation
-    return torch.where(span > FLAT, centred / deviation.clamp_min(torch.finfo(signal.dtype).tiny), 0)
+    return torch.where(span <= FLAT, 0, centred / deviation.clamp_min(torch.finfo(signal.dtype).tiny))

@@ -17,7 +17,8 @@ from torchmetrics.classification import BinaryF1Score, MultilabelF1Score
 from data_modules.batches import Batch
 from ecg_transfer.config import OptimConfig
 from ecg_transfer.metrics import Scores, score
-from ecg_transfer.models import create_backbone
+from ecg_transfer.models import Backbone, create_backbone
+from ecg_transfer.models.imported import ImportedBackbone
 from ecg_transfer.optim import configure
 
 EVALUATED = ("val", "test")
@@ -35,7 +36,8 @@ class ECGClassifier(pl.LightningModule):
     records are collected from all processes, one row a record, and scored; nothing is averaged over batches.
 
     Args:
-        backbone: A key of `BACKBONES`, `package.module:factory`, or a module with an int `num_features`.
+        backbone: A key of `BACKBONES`, `package.module:factory`, or a module with an int `num_features`; a checkpoint of that
+            gives it back if its class can be called without arguments of its own.
         label_names: In column order.
         num_leads: Leads of the signal.
         num_samples: Samples of the signal.
@@ -65,6 +67,9 @@ class ECGClassifier(pl.LightningModule):
             name, backbone = backbone, create_backbone(backbone, num_leads=num_leads, num_samples=num_samples)
         else:
             name = f"{type(backbone).__module__}:{type(backbone).__qualname__}"
+            if not isinstance(backbone, Backbone):  # the same weights' names as when it is built by its name
+                width = cast(int, backbone.num_features)
+                backbone = ImportedBackbone(backbone, num_leads=num_leads, num_features=width, num_samples=None)
         self.save_hyperparameters(
             {
                 "backbone": name,

@@ -76,6 +76,8 @@ class TrainerConfig:
     """`bf16`: bfloat16 autocast over float32 weights; `64`: all in float64, as the authors' code."""
     deterministic: bool = True
     """Only algorithms that give the same bits every time."""
+    checkpoint_seconds: float = 10.0
+    """Least seconds between two saved states: what an interruption can cost. 0 saves every epoch."""
 
 
 @dataclass(kw_only=True)
@@ -138,7 +140,12 @@ def _by_place(config: RunConfig) -> dict[tuple[str, str], object]:
     return values
 
 
-PLACES = (("data", "root"), ("trainer", "accelerator"), ("transfer", "allow_simulated"))
+PLACES = (
+    ("data", "root"),
+    ("trainer", "accelerator"),
+    ("trainer", "checkpoint_seconds"),
+    ("transfer", "allow_simulated"),
+)
 """Fields that say where and on what, not what: a run keeps its name when it moves."""
 
 RECIPES: dict[str, dict[str, object]] = {
@@ -202,7 +209,7 @@ def config_from(tree: Mapping[str, object], *layers: Overrides) -> RunConfig:
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError  # type: ignore[import-untyped]
+    from yaml import YAMLError
 
     OmegaConf.clear_resolver("oc.env")  # or ${oc.env:SECRET} would end up in a saved file
     try:

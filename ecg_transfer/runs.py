@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -72,10 +73,19 @@ class Run:
 
     @cached_property
     def config(self) -> RunConfig:
-        """The configuration it was made with."""
-        from omegaconf import OmegaConf
+        """The configuration it was made with.
 
-        tree = OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml"))
+        Raises:
+            RunNotFoundError: There is none, or it is no YAML.
+            ConfigError: It has fields or values that this version does not know.
+        """
+        from omegaconf import OmegaConf
+        from yaml import YAMLError  # type: ignore[import-untyped]
+
+        try:
+            tree = OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml"))
+        except (OSError, YAMLError) as error:
+            raise RunNotFoundError(f"{self.path / 'config.yaml'} is no configuration: {error}") from error
         if not isinstance(tree, dict):
             raise RunNotFoundError(f"{self.path / 'config.yaml'} is no configuration")
         return config_from({str(key): value for key, value in tree.items()})
@@ -144,8 +154,9 @@ class Run:
         return [name for name, entry in done["files"].items() if sha256(self.path / name) != entry["sha256"]]
 
     def fail(self, error: BaseException) -> None:
-        """Leave a note of why the run could not be completed."""
-        write_json(self.path / "FAILED", {"error": type(error).__name__, "message": str(error)})
+        """Leave a note of why the run could not be completed; on a full disk there is none."""
+        with suppress(OSError):
+            write_json(self.path / "FAILED", {"error": type(error).__name__, "message": str(error)})
 
     @property
     def failure(self) -> str | None:

@@ -204,7 +204,7 @@ def _fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
     manifest["attempts"][-1]["seconds"] = round(time.perf_counter() - started, 1)
     write_json(run.path / "manifest.json", manifest)
     run.seal()
-    last.unlink()
+    last.unlink(missing_ok=True)
 
 
 def _fit(trainer: pl.Trainer, classifier: ECGClassifier, datamodule: ECGDataModule, last: Path | None) -> None:
@@ -254,7 +254,7 @@ def _callbacks(config: RunConfig, run: Run, datamodule: ECGDataModule, show_bar:
         *([EarlyStopping(f"val/{config.monitor}", mode="max", patience=patience)] if patience else []),
         *([TQDMProgressBar(refresh_rate=1)] if show_bar else []),
         BestF1(run.path, config.monitor),
-        LastEpoch(run.path),
+        LastEpoch(run.path, config.trainer.checkpoint_seconds),
     ]
 
 

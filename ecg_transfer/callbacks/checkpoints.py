@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from lightning_fabric.utilities.types import _PATH
@@ -22,6 +24,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any = None) -> None:  # noqa: ANN401
         """Write one checkpoint whole or not at all."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         with write_atomically(Path(path)) as stream:
             torch.save(checkpoint, stream)
 
@@ -65,13 +68,15 @@ class BestF1(_MovableCheckpoint):
 
 
 class LastEpoch(_MovableCheckpoint):
-    """Keep the state after the last epoch, optimizer and all, as `last.ckpt`: what a run resumes from.
+    """Keep the state after an epoch, optimizer and all, as `last.ckpt`: what a run resumes from.
 
     Args:
         folder: The run's directory.
+        seconds: Least time between two saves. Small corpora have epochs shorter than a save takes; repeating some of
+            them after an interruption costs less than saving each.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, seconds: float) -> None:
         super().__init__(
             dirpath=folder,
             filename="last",
@@ -80,3 +85,11 @@ class LastEpoch(_MovableCheckpoint):
             save_on_train_epoch_end=True,
             enable_version_counter=False,
         )
+        self._seconds = seconds
+        self._saved = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save, where the last save is long enough ago on the first process's clock."""
+        if trainer.strategy.broadcast(time.monotonic() - self._saved >= self._seconds):
+            super().on_train_epoch_end(trainer, pl_module)
+            self._saved = time.monotonic()

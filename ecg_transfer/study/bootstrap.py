@@ -129,7 +129,8 @@ def score_draws(
     f1 = divide(2.0 * tp, called + positives)
     if metric == "f1_macro":
         return np.asarray(f1.mean(axis=-1))
-    return divide((f1 * positives).sum(axis=-1), positives.sum(axis=-1))
+    total = np.broadcast_to(positives.sum(axis=-1), f1.shape[:-1])
+    return divide((f1 * positives).sum(axis=-1), total)
 
 
 def mean_over_seeds(values: Floats, *, num_draws: int = NUM_DRAWS, seed: int = 0) -> Floats:

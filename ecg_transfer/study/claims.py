@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,20 +19,27 @@ from scipy import stats
 from ecg_transfer.study.bootstrap import NUM_DRAWS
 from ecg_transfer.study.effects import CellEffect, cell_effects, equal_corpora, pooled, shared_units
 from ecg_transfer.study.equivalence import crossover_sentence
-from ecg_transfer.study.learning_curve import LearningCurve, learning_curves
+from ecg_transfer.study.evidence import (
+    MIN_SIZES,
+    MIN_SPAN,
+    Claim,
+    ClaimResult,
+    Evidence,
+    interval_text,
+    nothing,
+    result_of,
+    says,
+)
 from ecg_transfer.study.pairs import Cell, find_cells
 from ecg_transfer.study.results import Study
 from ecg_transfer.study.significance import MIN_SEEDS, holm, sign_flip_p
-from ecg_transfer.study.speed import Speed, cell_speeds
+from ecg_transfer.study.speed import cell_speeds
 from ecg_transfer.study.verdict import MARGIN, Finding, Verdict, all_of, finding
 
 Floats = NDArray[np.float64]
 
 SMALL = 1000
 """Training records up to which a downstream set is small: PTB and Ribeiro of the paper's corpora."""
-
-MIN_SIZES, MIN_SPAN = 3, 4.0
-"""Sizes of a learning curve, and the least ratio of its largest to its smallest, for a slope over size."""
 
 FASTER = 0.9
 """Ratio of updates to the target that is the least that matters: a tenth fewer."""
@@ -44,66 +50,6 @@ output is pooled over time by their suffix."""
 
 SHOWN = 3
 """Crossovers that a reason tells."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """What a claim is held against: the cells of one setting with at least `MIN_SEEDS` paired seeds."""
-
-    effects: list[CellEffect]
-    speeds: list[Speed]
-    num_too_few: int
-    """Cells left out because they have fewer seeds."""
-
-    @cached_property
-    def curves(self) -> list[LearningCurve]:
-        """Learning curves with enough sizes for a slope."""
-        return [
-            curve
-            for curve in learning_curves(self.effects)
-            if len(curve.points) >= MIN_SIZES and curve.sizes[-1] >= MIN_SPAN * curve.sizes[0]
-        ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClaimResult:
-    """What became of a claim."""
-
-    id: str
-    text: str
-    test: str
-    quantity: str
-    """What `estimate` is, with its unit."""
-    estimate: float
-    low: float
-    high: float
-    p: float | None
-    """Of a sign-flip test over seeds; None where the cells do not share theirs."""
-    p_holm: float | None = None
-    """Adjusted for the four claims of the setting."""
-    verdict: Verdict
-    reason: str
-    """A sentence."""
-    num_cells: int
-    num_seeds: int
-    """Paired seeds of the cell with the fewest."""
-    corpora: tuple[str, ...]
-    """Downstream corpora used; the verdict tells of no others."""
-    setting: str = ""
-    """Recipe, learning rate and batch size."""
-    simulated: bool = False
-    notes: tuple[str, ...] = field(default=())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """A claim of the paper in our words, with its pre-declared test."""
-
-    id: str
-    text: str
-    test: str
-    quantity: str
-    judge: Callable[[Claim, Evidence], ClaimResult]
 
 
 def judge(
@@ -159,19 +105,20 @@ def judge_small_sets(claim: Claim, evidence: Evidence) -> ClaimResult:
     """C1: the mean effect of the small sets, and whether any cell shows that it does not improve."""
     small = [result for result in evidence.effects if result.cell.num_train <= SMALL]
     if not small:
-        return _nothing(claim, evidence, f"no cell with at most {SMALL} training records")
+        return nothing(claim, evidence, f"no cell with at most {SMALL} training records")
     effect, draws = pooled(small, name="val_selected")
     found = finding(effect.estimate, draws)
-    exceptions = [result for result in evidence.effects if _is_excluded(result, len(evidence.effects))]
+    num_cells = len(evidence.effects)
+    exceptions = [result for result in evidence.effects if _is_excluded(result, num_cells)]
     always = all(result.effect.low > 0 for result in evidence.effects)
     second: Verdict = "supported" if exceptions else "not supported" if always else "inconclusive"
     middle = {
-        "supported": f"{len(exceptions)} of {len(evidence.effects)} cells exclude a gain of {MARGIN}, so it does not always improve",
-        "not supported": f"but it improves every one of {len(evidence.effects)} cells, so the exceptions are missing",
-        "inconclusive": f"but none of {len(evidence.effects)} cells surely excludes a gain of {MARGIN}, nor does every one improve",
+        "supported": f"{len(exceptions)} of {num_cells} cells exclude a gain of {MARGIN}, so it does not always improve",
+        "not supported": f"but it improves every one of {num_cells} cells, so the exceptions are missing",
+        "inconclusive": f"but none of {num_cells} cells surely excludes a gain of {MARGIN}, nor do all improve",
     }[second]
-    reason = f"On small sets fine-tuning {_says(found, 'gains')}; {middle}"
-    return _result(claim, evidence, small, found, all_of(found.verdict, second), reason, effect.p)
+    reason = f"On small sets fine-tuning {says(found, 'gains')}; {middle}"
+    return result_of(claim, evidence, small, found, all_of(found.verdict, second), reason, effect.p)
 
 
 def judge_decline(claim: Claim, evidence: Evidence) -> ClaimResult:
@@ -180,7 +127,7 @@ def judge_decline(claim: Claim, evidence: Evidence) -> ClaimResult:
     points = [point for curve in curves for point in curve.points]
     if not curves:
         reason = f"no learning curve with {MIN_SIZES} sizes that span a factor of {MIN_SPAN:g}"
-        return _nothing(claim, evidence, reason)
+        return nothing(claim, evidence, reason)
     corpora = equal_corpora([curve.points[0] for curve in curves])
     slopes = [_slope_weights(curve.sizes) for curve in curves]
     declines = [-(slope @ curve.difference) for slope, curve in zip(slopes, curves, strict=True)]
@@ -197,19 +144,19 @@ def judge_decline(claim: Claim, evidence: Evidence) -> ClaimResult:
         p = sign_flip_p(corpora @ np.stack(by_seed))
     sentences = "; ".join(f"{curve.name}: {crossover_sentence(curve)}" for curve in curves[:SHOWN])
     reason = (
-        f"At the smallest size fine-tuning {_says(start, 'gains')}; the gain {_says(decline, 'declines by')} with ten times "
-        f"the records. Catching up, at these budgets: {sentences}"
+        f"At the smallest size fine-tuning {says(start, 'gains')}; the gain {says(decline, 'declines by')} with "
+        f"ten times the records. Catching up, at these budgets: {sentences}"
     )
-    return _result(claim, evidence, points, decline, all_of(start.verdict, decline.verdict), reason, p)
+    return result_of(claim, evidence, points, decline, all_of(start.verdict, decline.verdict), reason, p)
 
 
 def judge_speed(claim: Claim, evidence: Evidence) -> ClaimResult:
     """C3: the ratio of updates to the target, pooled as a geometric mean."""
     speeds = [speed for speed in evidence.speeds if len(speed.log_ratios) >= MIN_SEEDS]
-    effects = {result.cell.name: result for result in evidence.effects}
-    used = [effects[speed.cell.name] for speed in speeds]
+    effects = {result.cell: result for result in evidence.effects}
+    used = [effects[speed.cell] for speed in speeds]
     if not speeds:
-        return _nothing(claim, evidence, "no cell whose trainings from scratch set a target")
+        return nothing(claim, evidence, "no cell whose trainings from scratch set a target")
     corpora = equal_corpora(used)
     gain = float(-(corpora @ [speed.log_ratios.mean() for speed in speeds]))
     found = finding(gain, -(corpora @ np.stack([speed.log_ratio_draws for speed in speeds])), -np.log(FASTER))
@@ -226,17 +173,17 @@ def judge_speed(claim: Claim, evidence: Evidence) -> ClaimResult:
         "inconclusive": "may be faster or not",
     }[found.verdict]
     reason = (
-        f"Fine-tuning needs {ratio.estimate:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] times scratch's updates to the target "
-        f"and {meaning}; {censored['finetune']} fine-tunings never reach it"
+        f"Fine-tuning needs {ratio.estimate:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] times scratch's updates to the "
+        f"target and {meaning}; {censored['finetune']} fine-tunings never reach it"
     )
-    return _result(claim, evidence, used, ratio, found.verdict, reason, p)
+    return result_of(claim, evidence, used, ratio, found.verdict, reason, p)
 
 
 def judge_families(claim: Claim, evidence: Evidence) -> ClaimResult:
     """C4: the mean effect of CNNs minus that of RNNs, within each pair of corpora and size."""
     main = _family_difference(evidence.effects, lambda name: name in RNN)
     if main is None:
-        return _nothing(claim, evidence, "no pair of corpora and size with both a CNN and an RNN")
+        return nothing(claim, evidence, "no pair of corpora and size with both a CNN and an RNN")
     found, used, p = main
     verdict = found.verdict
     caveat = "the heads of the paper's RNNs hold most parameters and never transfer"
@@ -245,12 +192,12 @@ def judge_families(claim: Claim, evidence: Evidence) -> ClaimResult:
         caveat += ", and no RNN with pooled output was run to tell this apart"
     else:
         pooled_rnn = other[0]
-        caveat += f"; against RNNs with pooled output the difference is {_interval(pooled_rnn)}"
+        caveat += f"; against RNNs with pooled output the difference is {interval_text(pooled_rnn)}"
         if (verdict, pooled_rnn.verdict) == ("supported", "not supported"):
             verdict = "inconclusive"
             caveat += ", so the head may be the cause, not the architecture"
-    reason = f"CNNs {_says(found, 'gain more by')} than RNNs; {caveat}"
-    return _result(claim, evidence, used, found, verdict, reason, p)
+    reason = f"CNNs {says(found, 'gain more by')} than RNNs; {caveat}"
+    return result_of(claim, evidence, used, found, verdict, reason, p)
 
 
 def _family_difference(
@@ -292,94 +239,36 @@ def _slope_weights(sizes: NDArray[np.int64]) -> Floats:
     return np.asarray(centred / (centred @ centred))
 
 
-def _interval(found: Finding) -> str:
-    return f"{found.estimate:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
-
-
-def _says(found: Finding, verb: str) -> str:
-    """`gains +0.040 [+0.020, +0.060]`, and what to think of it where that is not plain."""
-    tail = {
-        "supported": "",
-        "not supported": f" (a margin of {found.margin:g} is excluded)",
-        "inconclusive": " (which may be nothing)",
-    }
-    return f"{verb} {_interval(found)}{tail[found.verdict]}"
-
-
-def _result(
-    claim: Claim,
-    evidence: Evidence,
-    used: Sequence[CellEffect],
-    found: Finding,
-    verdict: Verdict,
-    reason: str,
-    p: float | None,
-) -> ClaimResult:
-    left_out = (
-        f"; {evidence.num_too_few} cells with fewer than {MIN_SEEDS} seeds do not count" if evidence.num_too_few else ""
-    )
-    return ClaimResult(
-        id=claim.id,
-        text=claim.text,
-        test=claim.test,
-        quantity=claim.quantity,
-        estimate=found.estimate,
-        low=found.low,
-        high=found.high,
-        p=p,
-        verdict=verdict,
-        reason=f"{reason}{left_out}.",
-        num_cells=len(used),
-        num_seeds=min((len(result.cell.units) for result in used), default=0),
-        corpora=tuple(sorted({result.cell.downstream for result in used})),
-    )
-
-
-def _nothing(claim: Claim, evidence: Evidence, missing: str) -> ClaimResult:
-    """Too little to judge by."""
-    nan = float("nan")
-    found = Finding(estimate=nan, low=nan, high=nan, margin=nan)
-    return _result(
-        claim,
-        evidence,
-        [],
-        found,
-        "inconclusive",
-        f"There is {missing} among cells with {MIN_SEEDS} paired seeds",
-        None,
-    )
-
-
 CLAIMS = (
     Claim(
         id="C1",
         text="Fine-tuning is preferable for small downstream sets, but does not always improve.",
-        test=f"The mean effect over cells with at most {SMALL} training records is above 0, and at least one cell of any "
-        f"size excludes a gain of {MARGIN} (one-sided 5 % over all cells).",
+        test=f"The mean effect over cells with at most {SMALL} training records is above 0, and at least one cell of "
+        f"any size excludes a gain of {MARGIN} (one-sided 5 % over all cells).",
         quantity="mean gain in F1 on small sets",
         judge=judge_small_sets,
     ),
     Claim(
         id="C2",
         text="The improvement declines as the downstream set grows.",
-        test=f"Over nested subsets (at least {MIN_SIZES} sizes, spanning a factor of {MIN_SPAN:g}) the effect is above 0 at the "
-        "smallest size, and its least-squares slope over log10 of the size is below 0.",
+        test=f"Over nested subsets (at least {MIN_SIZES} sizes, spanning a factor of {MIN_SPAN:g}) the effect is "
+        "above 0 at the smallest size, and its least-squares slope over log10 of the size is below 0.",
         quantity="decline of the gain in F1 with ten times the records",
         judge=judge_decline,
     ),
     Claim(
         id="C3",
         text="Fine-tuning converges faster.",
-        test="The geometric mean ratio of updates to 95 % of scratch's final validation score, fine-tuning over scratch, is "
-        "below 1; runs that never reach it count as reaching it at their end.",
+        test="The geometric mean ratio of updates to 95 % of scratch's final validation score, fine-tuning over "
+        "scratch, is below 1; runs that never reach it count as reaching it at their end.",
         quantity="ratio of updates to the target",
         judge=judge_speed,
     ),
     Claim(
         id="C4",
         text="Fine-tuning helps CNNs more than RNNs.",
-        test="Within each pair of corpora and size, the mean effect of the CNNs minus that of the paper's RNNs is above 0; "
-        "RNNs with pooled output, whose heads are small, must not contradict it.",
+        test="Within each pair of corpora and size, the mean effect of the CNNs minus that of the paper's RNNs is "
+        "above 0; RNNs with pooled output, whose heads are small, must not contradict it.",
         quantity="gain in F1 of CNNs minus that of RNNs",
         judge=judge_families,
     ),

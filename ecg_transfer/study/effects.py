@@ -70,7 +70,7 @@ class CellEffect:
         return self.draws["finetune"] - self.draws["scratch"]
 
 
-class TestSetsDifferError(ValueError):
+class UnpairedTestSetsError(ValueError):
     """The runs of a cell were tested on different records, so that they cannot be paired."""
 
 
@@ -227,7 +227,7 @@ def _patient_draws(
     first = parts[0]
     for path, part in zip((*paths["finetune"], *paths["scratch"]), parts, strict=True):
         if not (np.array_equal(part.record_ids, first.record_ids) and np.array_equal(part.targets, first.targets)):
-            raise TestSetsDifferError(
+            raise UnpairedTestSetsError(
                 f"{path.name} was not tested on the records and labels of {paths['finetune'][0].name}, expected one "
                 "test set in a cell: give their runs the same data.split_seed and label set"
             )

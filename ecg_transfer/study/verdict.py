@@ -49,5 +49,5 @@ def all_of(*verdicts: Verdict) -> Verdict:
     """The verdict on a claim of several parts, each of which has to hold."""
     for verdict in ("not supported", "inconclusive"):
         if verdict in verdicts:
-            return verdict  # type: ignore[return-value]
+            return verdict
     return "supported"

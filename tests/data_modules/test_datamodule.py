@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def test_larger_subsets_hold_the_smaller(corpus: FakeCorpus, sizes: list[int], s
     full = module_of(corpus)
     found = [module_of(corpus, subset=float(size), subset_seed=seed) for size in sorted(sizes)]
     assert [len(module.rows["train"]) for module in found] == sorted(sizes)
-    for smaller, larger in zip(found, found[1:], strict=False):
+    for smaller, larger in pairwise(found):
         assert set(smaller.rows["train"]) <= set(larger.rows["train"]) <= set(full.rows["train"])
         for part in ("val", "test"):
             assert np.array_equal(smaller.rows[part], full.rows[part])

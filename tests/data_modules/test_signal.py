@@ -134,3 +134,12 @@ def test_a_flat_lead_becomes_zero_whatever_its_offset(method: str) -> None:
     offsets = torch.linspace(-30, 30, 600).reshape(-1, 1, 12)
     signal = offsets.repeat(1, 1000, 1)
     assert torch.equal(scale(signal, method), torch.zeros_like(signal))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", ["minmax", "millivolt", "zscore", "none"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_sample_that_is_no_number_is_not_hidden(method: str, bad: float) -> None:
+    signal = torch.from_numpy(noise(50, leads=12)).T[None].repeat(2, 1, 1)
+    signal[0, 7, 3] = bad
+    finite = torch.isfinite(scale(signal, method)).all(dim=1)  # type: ignore[arg-type]
+    assert torch.equal(finite, torch.isfinite(signal).all(dim=1))

@@ -33,7 +33,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(data: Path, **more: object) -> dict[str, object]:
     small = {"data.root": str(data), "data.num_simulated": 90, "optim.max_epochs": 3, "optim.batch_size": 16}
-    return small | {"optim.min_updates": 0, "optim.lr": 0.003, "trainer.accelerator": "cpu"} | more
+    small |= {"optim.min_updates": 0, "optim.lr": 0.003, "trainer.accelerator": "cpu", "trainer.checkpoint_seconds": 0}
+    return small | more
 
 
 def scratch(data: Path, output: Path, **more: object) -> Run:
@@ -263,6 +264,23 @@ def console(*arguments: str, data: Path, output: Path, **environment: str) -> su
     command = [sys.executable, "-m", "ecg_transfer", *arguments, "--output", str(output)]
     surroundings = os.environ | {"ECG_DATA_ROOT": str(data), "PYTHONPATH": str(REPOSITORY)} | environment
     return subprocess.run(command, capture_output=True, text=True, env=surroundings, cwd=output, check=False)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_named_and_what_was_finished_stays(data: Path, tmp_path: Path) -> None:
+    small_disk = tmp_path / "disk"
+    small_disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "none", small_disk], check=False).returncode:
+        pytest.skip("no right to mount a small disk")
+    try:
+        finished = scratch(data, small_disk, **{"optim.max_epochs": 1})
+        with pytest.raises(OSError, match="No space left"):
+            for seed in range(9):
+                scratch(data, small_disk, **{"seed": 100 + seed, "optim.max_epochs": 1})
+        assert finished.is_done
+        assert finished.verify() == []
+    finally:
+        subprocess.run(["umount", small_disk], check=True)
 
 
 @pytest.mark.slow

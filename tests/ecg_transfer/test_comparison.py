@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from ecg_transfer.comparison import find_pairs, plot_curves
+from ecg_transfer.config import make_config
+from tests.ecg_transfer.made_runs import make_finetuning, make_run
+
+
+@pytest.fixture
+def output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two pre-trainings; two seeds of a fine-tuning from the first, one from the second, and of scratch."""
+    monkeypatch.setenv("ECG_DATA_ROOT", str(tmp_path / "no data"))
+    output = tmp_path / "runs"
+    for corpus in ("cpsc2018", "georgia"):
+        make_run(output, make_config("pretrain", corpus), simulated=True)
+    for seed in (0, 1):
+        make_run(output, make_config("scratch", "ptb", seed=seed), simulated=True)
+        make_finetuning(output, make_config("finetune", "ptb", upstream="cpsc2018", seed=seed))
+    make_finetuning(output, make_config("finetune", "ptb", upstream="georgia"))
+    return output
+
+
+def described(output: Path, downstream: list[str] | None = None) -> list[tuple[str, str, int, int]]:
+    pairs = find_pairs(output, downstream)
+    assert all(pair.finetune.config.phase == "finetune" and pair.scratch.config.phase == "scratch" for pair in pairs)
+    return sorted((p.downstream, p.upstream, p.finetune.config.seed, p.scratch.config.seed) for p in pairs)
+
+
+PAIRS = [("ptb", "cpsc2018", 0, 0), ("ptb", "cpsc2018", 1, 1), ("ptb", "georgia", 0, 0)]
+
+
+def test_runs_that_differ_in_the_start_alone_pair(output: Path) -> None:
+    assert described(output) == PAIRS
+    assert described(output, ["ptb"]) == PAIRS
+    assert described(output, ["ribeiro"]) == []
+    assert all(pair.simulated for pair in find_pairs(output))
+
+
+@pytest.mark.parametrize("other", [{"optim.lr": 0.5}, {"data.subset": 5.0}, {"seed": 2}, {"recipe": "modern"}])
+def test_runs_that_differ_in_more_do_not(output: Path, other: dict[str, Any]) -> None:
+    make_run(output, make_config("scratch", "ptb", overrides=other), simulated=True)
+    assert described(output) == PAIRS
+
+
+def test_runs_on_other_records_do_not(output: Path) -> None:
+    config = make_config("finetune", "ptb", upstream="cpsc2018", seed=2)
+    make_run(output, make_config("scratch", "ptb", seed=2), simulated=True)
+    make_finetuning(output, config, data_digest="other records")
+    assert described(output) == PAIRS
+
+
+def test_unfinished_runs_do_not(output: Path) -> None:
+    make_run(output, make_config("scratch", "ptb", seed=2), simulated=True, done=False)
+    make_finetuning(output, make_config("finetune", "ptb", upstream="cpsc2018", seed=2))
+    assert described(output) == PAIRS
+
+
+def test_a_renamed_pretraining_is_still_none(output: Path) -> None:
+    (pretraining,) = (output / "simulated").glob("pretrain-georgia-*")
+    shutil.move(pretraining, pretraining.with_name("my favourite"))
+    assert described(output) == PAIRS
+
+
+def test_curves_are_drawn(output: Path, tmp_path: Path) -> None:
+    plot_curves(find_pairs(output), tmp_path / "curves.png")
+    picture = imread(tmp_path / "curves.png")[..., :3]
+    for colour in ((0xC0, 0x39, 0x2B), (0x2C, 0x3E, 0x50)):
+        close = np.abs(picture - np.array(colour) / 255).max(axis=-1) < 0.02
+        left, right = close[:, : close.shape[1] // 2], close[:, close.shape[1] // 2 :]
+        assert left.sum() > 50
+        assert right.sum() > 50  # a panel for each upstream
+    with pytest.raises(ValueError, match="no pair of runs"):
+        plot_curves([], tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
