@@ -30,16 +30,19 @@ from ecg_transfer.study.evidence import (
     result_of,
     says,
 )
-from ecg_transfer.study.pairs import Cell, find_cells
+from ecg_transfer.study.pairs import find_cells
 from ecg_transfer.study.results import Study
 from ecg_transfer.study.significance import MIN_SEEDS, holm, sign_flip_p
-from ecg_transfer.study.speed import cell_speeds
+from ecg_transfer.study.speed import Speed, cell_speeds
 from ecg_transfer.study.verdict import MARGIN, Finding, Verdict, all_of, finding
 
 Floats = NDArray[np.float64]
 
 SMALL = 1000
 """Training records up to which a downstream set is small: PTB and Ribeiro of the paper's corpora."""
+
+DECLARED = "val_selected/f1_weighted"
+"""The score of the declared analysis: the paper's, of the epoch chosen on validation."""
 
 FASTER = 0.9
 """Ratio of updates to the target that is the least that matters: a tenth fewer."""
@@ -55,43 +58,52 @@ SHOWN = 3
 def judge(
     study: Study,
     *,
-    metric: str = "f1_weighted",
-    score_name: str = "val_selected",
+    effects: Sequence[CellEffect] | None = None,
+    speeds: Sequence[Speed] | None = None,
     num_draws: int = NUM_DRAWS,
     seed: int = 0,
 ) -> list[ClaimResult]:
     """Hold all claims against a study: one list of four for each setting, real ECGs before simulated.
 
-    The defaults are the declared analysis; other metrics and scores are exploratory, and a note says so.
-
     Args:
         study: As `read_study` gives it.
-        metric: A test score.
-        score_name: One of `SCORE_NAMES`.
+        effects: As `cell_effects` gives them, where they are at hand; those of another score than the declared
+            `val_selected/f1_weighted` make the verdicts exploratory, and a note says so.
+        speeds: As `cell_speeds` gives them for the same cells, in updates.
         num_draws: B.
         seed: Of the draws.
     """
-    settings: dict[tuple[bool, str], list[Cell]] = defaultdict(list)
-    for cell in find_cells(study.results):
-        settings[cell.simulated, cell.setting].append(cell)
-    notes = ["p values are adjusted by Holm over the four claims; the verdicts rest on 95 % intervals"]
-    if (metric, score_name) != ("f1_weighted", "val_selected"):
-        notes.append(f"exploratory: {score_name}/{metric} is not the declared score")
+    if effects is None:
+        effects = cell_effects(find_cells(study.results), num_draws=num_draws, seed=seed)
+    if speeds is None:
+        speeds = cell_speeds([result.cell for result in effects], study.curves, num_draws=num_draws, seed=seed)
+    settings: dict[tuple[bool, str], list[CellEffect]] = defaultdict(list)
+    for result in effects:
+        settings[result.cell.simulated, result.cell.setting].append(result)
     judged = []
-    for (simulated, _), cells in sorted(settings.items(), key=lambda item: item[0]):
-        known = [cell for cell in cells if len(cell.units) >= MIN_SEEDS]
+    for (simulated, _), members in sorted(settings.items(), key=lambda item: item[0]):
+        known = [result for result in members if len(result.cell.units) >= MIN_SEEDS]
+        cells = {result.cell for result in known}
         evidence = Evidence(
-            effects=cell_effects(known, metric, score_name=score_name, num_draws=num_draws, seed=seed),
-            speeds=cell_speeds(known, study.curves, num_draws=num_draws, seed=seed),
-            num_too_few=len(cells) - len(known),
+            effects=known,
+            speeds=[speed for speed in speeds if speed.cell in cells],
+            num_too_few=len(members) - len(known),
         )
-        about = notes + (["SIMULATED ECGs: this tells nothing of patients"] if simulated else [])
-        setting = f"{cells[0].recipe}, lr {cells[0].lr:g}, batch {cells[0].batch_size}"
-        judged += [
-            replace(result, simulated=simulated, setting=setting, notes=tuple(about))
-            for result in judge_evidence(evidence)
-        ]
+        first = members[0].cell
+        setting = f"{first.recipe}, lr {first.lr:g}, batch {first.batch_size}"
+        notes = _notes(members[0].effect.metric, simulated=simulated)
+        results = judge_evidence(evidence)
+        judged += [replace(result, simulated=simulated, setting=setting, notes=notes) for result in results]
     return judged
+
+
+def _notes(metric: str, *, simulated: bool) -> tuple[str, ...]:
+    notes = ["p values are adjusted by Holm over the four claims; the verdicts rest on 95 % intervals"]
+    if metric != DECLARED:
+        notes.append(f"exploratory: {metric} is not the declared score, {DECLARED}")
+    if simulated:
+        notes.append("SIMULATED ECGs: this tells nothing of patients")
+    return tuple(notes)
 
 
 def judge_evidence(evidence: Evidence) -> list[ClaimResult]:
@@ -115,7 +127,7 @@ def judge_small_sets(claim: Claim, evidence: Evidence) -> ClaimResult:
     middle = {
         "supported": f"{len(exceptions)} of {num_cells} cells exclude a gain of {MARGIN}, so it does not always improve",
         "not supported": f"but it improves every one of {num_cells} cells, so the exceptions are missing",
-        "inconclusive": f"but none of {num_cells} cells surely excludes a gain of {MARGIN}, nor do all improve",
+        "inconclusive": f"but no cell of {num_cells} surely excludes a gain of {MARGIN}, nor do all improve",
     }[second]
     reason = f"On small sets fine-tuning {says(found, 'gains')}; {middle}"
     return result_of(claim, evidence, small, found, all_of(found.verdict, second), reason, effect.p)

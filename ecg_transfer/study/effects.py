@@ -95,7 +95,11 @@ def cell_effects(
         num_draws: B.
         seed: Of the draws.
     """
-    effects = [_cell_effect(cell, metric, score_name, num_draws, seed) for cell in cells]
+    ordered = list(cells)
+    # Cells that share their trainings from scratch come one after the other, so that these are read once.
+    order = sorted(range(len(ordered)), key=lambda place: list(ordered[place].pairs["run_scratch"]))
+    found = {place: _cell_effect(ordered[place], metric, score_name, num_draws, seed) for place in order}
+    effects = [found[place] for place in range(len(ordered))]
     adjusted = holm([result.effect.p for result in effects])
     return [
         replace(result, effect=replace(result.effect, p_holm=p)) for result, p in zip(effects, adjusted, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -38,7 +39,7 @@ class Cell:
         kind = " SIMULATED" if self.simulated else ""
         return f"{self.upstream} -> {self.downstream}, {self.backbone}, {self.recipe}, n={self.num_train}{kind}"
 
-    @property
+    @cached_property
     def units(self) -> list[tuple[int, int]]:
         """The different (seed, subset seed), sorted: what repetitions there are."""
         columns = self.pairs[["seed_finetune", "subset_seed_finetune"]].drop_duplicates()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -37,14 +39,19 @@ TUNED = ("f1_weighted", "f1_macro")
 EPOCH_METRICS = tuple(f"{part}/{metric}" for part in ("val", "test") for metric in METRICS)
 """Scores of the table of epochs."""
 
-OF_A_CORPUS: dict[str, Any] = {
-    "corpus": "",
-    "label_set": None,
-    "original_rate": None,
-    "unlabelled": None,
-    "num_simulated": None,
+LEFT_OUT = {
+    "cell": ("phase", "transfer", "seed", "data.subset_seed", "data.root", "trainer.accelerator"),
+    "series": ("data.subset",),
+    "setting": (
+        "model",
+        "data.corpus",
+        "data.label_set",
+        "data.original_rate",
+        "data.unlabelled",
+        "data.num_simulated",
+    ),
 }
-"""Fields that say which corpus, not how it is trained on."""
+"""Columns by the fields that may differ between their members, each with those of the columns before."""
 
 SECTIONS = {
     "data": DataConfig,
@@ -156,10 +163,7 @@ def saved_config(run: Run) -> RunConfig:
 
 def _row(run: Run, config: RunConfig, curve: list[dict[str, Any]]) -> dict[str, Any]:
     data, upstream = run.manifest["data"], run.manifest["upstream"] or {}
-    seedless = replace(config, phase="scratch", transfer=TransferConfig(), seed=0)
-    seedless = replace(seedless, data=replace(config.data, subset_seed=0))
-    sizeless = replace(seedless, data=replace(seedless.data, subset=None))
-    setting = replace(sizeless, model=ModelConfig(), data=replace(sizeless.data, **OF_A_CORPUS))
+    keys = _keys(config, simulated=bool(data["simulated"]))
     return {
         "run": run.name,
         "path": str(run.path),
@@ -185,10 +189,21 @@ def _row(run: Run, config: RunConfig, curve: list[dict[str, Any]]) -> dict[str, 
         **_time_columns(curve, config.monitor),
         "monitor": config.monitor,
         "pair_key": pair_key(config, data["digest"]),
-        "cell": f"{seedless.digest()[:16]}{'-simulated' if data['simulated'] else ''}",
-        "setting": setting.digest()[:16],
-        "series": f"{sizeless.digest()[:16]}{'-simulated' if data['simulated'] else ''}",
+        **keys,
     }
+
+
+def _keys(config: RunConfig, *, simulated: bool) -> dict[str, str]:
+    """Digests of what is left of a configuration when, step by step, more of it is left out."""
+    tree = config.as_dict()
+    keys = {}
+    for name, left_out in LEFT_OUT.items():
+        for path in left_out:
+            section, _, key = path.rpartition(".")
+            (tree[section] if section else tree).pop(key)
+        content = f"{json.dumps(tree, sort_keys=True)} {simulated}"
+        keys[name] = hashlib.sha256(content.encode()).hexdigest()[:16]
+    return keys
 
 
 def _score_columns(scores: dict[str, Any]) -> dict[str, Any]:
@@ -231,14 +246,14 @@ def _label_rows(run: Run) -> list[dict[str, Any]]:
 
 
 def _add_epochs(epochs: dict[str, list[Any]], name: str, curve: list[dict[str, Any]]) -> None:
-    for record in curve:
-        epochs["run"].append(name)
-        epochs["epoch"].append(record["epoch"] + 1)
-        epochs["updates"].append(record["updates"])
-        epochs["seconds"].append(record["seconds"])
-        for metric in EPOCH_METRICS:
-            part, _, score = metric.partition("/")
-            epochs[metric].append(_number(record.get(part, {}).get(score)))
+    epochs["run"] += [name] * len(curve)
+    epochs["epoch"] += [record["epoch"] + 1 for record in curve]
+    epochs["updates"] += [record["updates"] for record in curve]
+    epochs["seconds"] += [record["seconds"] for record in curve]
+    for metric in EPOCH_METRICS:
+        part, _, score = metric.partition("/")
+        values = [record.get(part, {}).get(score) for record in curve]
+        epochs[metric] += [float("nan") if value is None else value for value in values]
 
 
 def _with_upstream_cells(results: pd.DataFrame) -> pd.DataFrame:
