@@ -96,7 +96,9 @@ def plot_curves(pairs: Iterable[Pair], path: Path, *, metric: str = "f1_weighted
         axes = figure.subplots(num_rows, num_columns, squeeze=False)
         for axis in axes.flat[len(panels) :]:
             axis.set_visible(False)
-        for axis, ((downstream, upstream, backbone, simulated), members) in zip(axes.flat, panels.items(), strict=False):
+        for axis, ((downstream, upstream, backbone, simulated), members) in zip(
+            axes.flat, panels.items(), strict=False
+        ):
             for arm, label in (("finetune", f"fine-tuned from {upstream}"), ("scratch", "from scratch")):
                 curves = [getattr(pair, arm).curve[f"test/{metric}"].to_numpy() for pair in members]
                 draw_arm(axis, curves, arm, label=label)

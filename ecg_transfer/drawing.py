@@ -70,7 +70,7 @@ def style() -> Iterator[None]:
     """Draw and write figures within this, whatever the user's own settings are."""
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(STYLE)
+        mpl.rcParams.update(STYLE)  # type: ignore[arg-type]  # its stubs list every key as a literal
         yield
 
 
@@ -110,9 +110,7 @@ def mean_band(values: ArrayLike) -> tuple[Floats, Floats, Floats]:
     return mean, mean - reach, mean + reach
 
 
-def draw_arm(
-    axis: Axes, curves: Sequence[Floats], arm: str, *, label: str | None = None, linestyle: str = "-"
-) -> None:
+def draw_arm(axis: Axes, curves: Sequence[Floats], arm: str, *, label: str | None = None, linestyle: str = "-") -> None:
     """Draw an arm's score over epochs: the mean of its seeds in its 95 % band, up to the shortest of them.
 
     Args:
@@ -138,7 +136,13 @@ def seeds_text(counts: Sequence[int]) -> str:
 
 
 def picture(figure: Figure, kind: str) -> bytes:
-    """The figure as `png` or `svg`; equal figures give equal bytes. Call within `style`."""
+    """The figure as `png` or `svg`; equal figures give equal bytes. Call within `style`.
+
+    Its panels are laid out once, by the first picture: most of the time goes there.
+    """
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
     stream = io.BytesIO()
     if kind == "svg":
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

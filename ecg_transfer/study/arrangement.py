@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ecg_transfer.study.effects import CellEffect
+from ecg_transfer.study.significance import MIN_SEEDS
 
 CORPUS_NAMES = {
     "ptbxl": "PTB-XL",
@@ -46,7 +47,7 @@ Place = tuple[str, str, str]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Setting:
-    """The cells of one recipe, learning rate and budget, on real or on simulated ECGs: what one set of figures shows."""
+    """The cells of one recipe, learning rate and budget, on real or on simulated ECGs: one set of figures."""
 
     effects: tuple[CellEffect, ...]
 
@@ -62,11 +63,17 @@ class Setting:
         return f"{cell.recipe}, lr {cell.lr:g}, batch {cell.batch_size}"
 
     @cached_property
+    def whole(self) -> tuple[CellEffect, ...]:
+        """The comparisons on whole downstream corpora; all of them where there is none, so that something is shown."""
+        found = tuple(effect for effect in self.effects if effect.cell.pairs["subset_finetune"].isna().all())
+        return found or self.effects
+
+    @cached_property
     def places(self) -> dict[Place, CellEffect]:
         """The comparison at each place: with the largest training set; of equals, the one with the most seeds."""
         best: dict[Place, CellEffect] = {}
-        for effect in self.effects:
-            place = (effect.cell.upstream, effect.cell.downstream, effect.cell.backbone)
+        for effect in self.whole:
+            place = _place(effect)
             if place not in best or _rank(effect) > _rank(best[place]):
                 best[place] = effect
         return best
@@ -74,13 +81,8 @@ class Setting:
     @property
     def num_not_placed(self) -> int:
         """Comparisons at the same place and size as one that is shown, from another pre-training say."""
-        sizes = [
-            effect
-            for effect in self.effects
-            if effect.cell.num_train
-            == self.places[effect.cell.upstream, effect.cell.downstream, effect.cell.backbone].cell.num_train
-        ]
-        return len(sizes) - len(self.places)
+        sizes = [self.places[_place(effect)].cell.num_train == effect.cell.num_train for effect in self.whole]
+        return sum(sizes) - len(self.places)
 
     @property
     def upstreams(self) -> list[str]:
@@ -108,14 +110,15 @@ class Setting:
 
 
 def settings_of(effects: Iterable[CellEffect]) -> list[Setting]:
-    """The settings among cells, the headline first: real before simulated, the paper's recipe first, then the fullest."""
+    """The settings among cells, the headline first: real before simulated, then the one with the most seeds."""
     groups: dict[tuple[bool, str], list[CellEffect]] = defaultdict(list)
     for effect in effects:
         groups[effect.cell.simulated, effect.cell.setting].append(effect)
     found = [Setting(effects=tuple(members)) for _, members in sorted(groups.items(), key=lambda item: item[0])]
 
-    def rank(setting: Setting) -> tuple[bool, bool, int, str]:
-        return setting.simulated, setting.effects[0].cell.recipe != "paper", -len(setting.effects), setting.name
+    def rank(setting: Setting) -> tuple[bool, int, bool, str]:
+        weight = sum(min(effect.effect.num_seeds, MIN_SEEDS) for effect in setting.effects)
+        return setting.simulated, -weight, setting.effects[0].cell.recipe != "paper", setting.name
 
     return sorted(found, key=rank)
 
@@ -134,7 +137,9 @@ def corpus_name(name: str) -> str:
 def backbone_name(name: str) -> str:
     """A backbone as the paper writes it; variants keep what they are called."""
     plain, _, variant = name.partition("_")
-    return f"{BACKBONE_NAMES[plain]}, {variant}" if variant and plain in BACKBONE_NAMES else BACKBONE_NAMES.get(name, name)
+    return (
+        f"{BACKBONE_NAMES[plain]}, {variant}" if variant and plain in BACKBONE_NAMES else BACKBONE_NAMES.get(name, name)
+    )
 
 
 def metric_name(metric: str) -> str:
@@ -147,6 +152,10 @@ def metric_name(metric: str) -> str:
     }
     tuned, plain = metric.startswith("tuned/"), metric.removeprefix("tuned/")
     return words.get(plain, plain) + (" at tuned thresholds" if tuned else "")
+
+
+def _place(effect: CellEffect) -> Place:
+    return effect.cell.upstream, effect.cell.downstream, effect.cell.backbone
 
 
 def _rank(effect: CellEffect) -> tuple[int, int]:

@@ -36,13 +36,13 @@ MAX_EQUIVALENCES = 6
 
 
 def score_table(setting: Setting, anchors: Anchors, metric: str, name: str = "table-2") -> Table:
-    """Table 2: the score of every upstream, model and downstream, in both arms, with the difference and its interval."""
+    """Table 2: the score of every upstream, model and downstream in both arms, and the difference."""
     downstreams = setting.downstreams
     headers = ["upstream", "model"]
     for downstream in downstreams:
         sizes = {effect.cell.num_train for (_, d, _), effect in setting.places.items() if d == downstream}
         headers.append(f"{corpus_name(downstream)} (n={max(sizes):,})")
-    rows = []
+    rows: list[list[Entry]] = []
     for upstream in setting.upstreams:
         for backbone in setting.backbones:
             found = [setting.places.get((upstream, downstream, backbone)) for downstream in downstreams]
@@ -51,7 +51,9 @@ def score_table(setting: Setting, anchors: Anchors, metric: str, name: str = "ta
                     Entry("same corpus", kind="missing") if downstream == upstream else _score_entry(effect, anchors)
                     for downstream, effect in zip(downstreams, found, strict=True)
                 ]
-                rows.append([Entry(corpus_name(upstream)), Entry(backbone_name(backbone)), *cells])
+                repeats = bool(rows) and rows[-1][0].text == corpus_name(upstream)
+                first = Entry(corpus_name(upstream), kind="repeat" if repeats else "")
+                rows.append([first, Entry(backbone_name(backbone)), *cells])
     duplicates = setting.num_not_placed
     more = [f"{duplicates} more comparisons stand at places shown here: see the CSV file."] if duplicates else []
     return Table(
@@ -76,8 +78,8 @@ def effect_table(settings: Sequence[Setting], anchors: Anchors, metric: str, lim
     return Table(
         id="effects",
         title="All comparisons",
-        caption=f"Fine-tune minus scratch, test {metric_name(metric)}, every setting and every size of the training set. "
-        "p: exact sign-flip test over seeds, adjusted by Holm over all rows; a dash where there are too few seeds for one.",
+        caption=f"Fine-tune minus scratch, test {metric_name(metric)}, every setting and every size of the training "
+        "set. p: exact sign-flip test over seeds, adjusted by Holm over all rows; a dash where seeds are too few.",
         headers=["upstream", "downstream", "model", "setting", "n", "ECGs", "seeds", "fine-tuned", "scratch",
                  "difference", "95 % interval", "p (Holm)"],
         rows=rows,
@@ -90,17 +92,16 @@ def effect_table(settings: Sequence[Setting], anchors: Anchors, metric: str, lim
 
 def runs_table(cells: Sequence[Cell], anchors: Anchors, column: str, folder: Path) -> Table:
     """The runs behind each comparison, linked to their directories."""
-    rows = []
-    for cell in cells:
-        rows.append(
-            [
-                Entry(f"{corpus_name(cell.upstream)} → {corpus_name(cell.downstream)}"),
-                Entry(backbone_name(cell.backbone)),
-                Entry(f"{cell.recipe}, lr {cell.lr:g}, n={cell.num_train:,}"),
-                _kind(cell.simulated),
-                *(_runs_entry(cell, arm, column, folder) for arm in ARMS),
-            ]
-        )
+    rows = [
+        [
+            Entry(f"{corpus_name(cell.upstream)} → {corpus_name(cell.downstream)}"),
+            Entry(backbone_name(cell.backbone)),
+            Entry(f"{cell.recipe}, lr {cell.lr:g}, n={cell.num_train:,}"),
+            _kind(cell.simulated),
+            *(_runs_entry(cell, arm, column, folder) for arm in ARMS),
+        ]
+        for cell in cells
+    ]
     return Table(
         id="runs",
         title="Runs",
@@ -199,13 +200,23 @@ def label_tables(setting: Setting, labels: pd.DataFrame, anchors: Anchors) -> li
                 title=f"{corpus_name(downstream)}, label by label",
                 caption="Test F1 and AUROC at the epoch chosen on validation, threshold 0.5, mean over seeds; the 95 % "
                 "interval of the difference in F1 is over seeds alone. A label with few positives has a rough score.",
-                headers=["upstream", "model", "label", "positives in test", "in training", "F1 fine-tuned",
-                         "F1 scratch", "difference in F1", "AUROC fine-tuned", "AUROC scratch"],
+                headers=[
+                    "upstream",
+                    "model",
+                    "label",
+                    "positives in test",
+                    "in training",
+                    "F1 fine-tuned",
+                    "F1 scratch",
+                    "difference in F1",
+                    "AUROC fine-tuned",
+                    "AUROC scratch",
+                ],
                 rows=rows,
                 num_heading_columns=3,
                 is_folded=True,
                 file="labels.csv",
-            )  # fmt: skip
+            )
         )
     return tables
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -16,8 +15,10 @@ from markupsafe import Markup
 from ecg_transfer.drawing import INK, picture, seeds_text, style
 from ecg_transfer.files import write_atomically
 from ecg_transfer.runs import Run
+from ecg_transfer.study.apart import read_apart
 from ecg_transfer.study.arrangement import (
     DOWNSTREAMS,
+    UPSTREAMS,
     Setting,
     corpus_name,
     in_order,
@@ -37,15 +38,16 @@ from ecg_transfer.study.exhibit_tables import (
     speed_table,
 )
 from ecg_transfer.study.figures.bars import bar_chart
-from ecg_transfer.study.figures.dots import score_dots, speed_list
+from ecg_transfer.study.figures.dots import score_dots, speed_dots
 from ecg_transfer.study.figures.epochs import curve_figures
-from ecg_transfer.study.figures.exhibit import Exhibit
+from ecg_transfer.study.figures.exhibit import Exhibit, several
 from ecg_transfer.study.figures.sizes import improvement_by_size, learning_curve_figure
 from ecg_transfer.study.learning_curve import learning_curves
 from ecg_transfer.study.optimism import optimism_summary
 from ecg_transfer.study.page import Anchors, Table, run_link, with_interval
 from ecg_transfer.study.pairs import find_cells
-from ecg_transfer.study.results import Study, read_study, write_results
+from ecg_transfer.study.results import Study, write_results
+from ecg_transfer.study.significance import MIN_SEEDS
 from ecg_transfer.study.speed import Speed, cell_speeds, speeds_table, split_curves
 from ecg_transfer.study.study_tables import (
     claims_frame,
@@ -102,10 +104,9 @@ def write_report(
     Returns:
         The page.
     """
-    every = list(runs)
+    every = sorted(runs, key=lambda run: run.path)
     finished = [run for run in every if run.is_done]
-    study = read_study(finished)
-    manifests = {run.name: run.manifest for run in finished}
+    study, manifests = read_apart(finished)
     effects = cell_effects(find_cells(study.results), metric, num_draws=num_draws)
     speeds = cell_speeds([effect.cell for effect in effects], study.curves, num_draws=num_draws)
     settings = settings_of(effects)
@@ -128,6 +129,7 @@ def write_report(
         notes=[*notes, *_notes(every, settings)],
         claims=claims[:4],
         estimate_text=estimate_text,
+        several=several,
         sections=sections,
         metric=metric_name(metric),
         tables={
@@ -153,7 +155,10 @@ def _section(
 ) -> Section:
     cells = {id(effect.cell) for effect in setting.effects}
     own = [speed for speed in speeds if id(speed.cell) in cells]
-    curves = learning_curves(setting.effects)
+    place = {name: number for number, name in enumerate(setting.backbones)}
+    curves = sorted(
+        learning_curves(setting.effects), key=lambda curve: place.get(curve.points[0].cell.backbone, len(place))
+    )
     names = [name for effect in setting.places.values() for arm in ("finetune", "scratch")
              for name in effect.cell.pairs[f"run_{arm}"]]  # fmt: skip
     by_run = split_curves(study.curves[study.curves["run"].isin(names)])
@@ -164,7 +169,7 @@ def _section(
             improvement_by_size(setting, curves, metric),
             *curve_figures(setting, by_run, metric),
             learning_curve_figure(setting, curves, metric),
-            speed_list(setting, own),
+            speed_dots(setting, own),
         ]
         exhibits = [
             (exhibit, _write_figure(exhibit, folder / "figures", f"-{number + 1}" if number else ""))
@@ -205,7 +210,9 @@ def inline_svg(svg: str, prefix: str) -> Markup:
     body = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r'<g id="[^"]*">', "<g>", body)
     body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", body)
-    body = re.sub(r'^<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true">', body, flags=re.DOTALL)
+    body = re.sub(
+        r'^<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true">', body, flags=re.DOTALL
+    )
     return Markup(body.replace(INK, "currentColor"))
 
 
@@ -245,21 +252,29 @@ def _write_tables(
 def _answer(settings: Sequence[Setting]) -> str:
     """The study's question, answered in a sentence."""
     if not settings:
-        return "There is no pair of a finished fine-tuning and its training from scratch yet, so there is no answer yet."
+        return (
+            "There is no pair of a finished fine-tuning and its training from scratch yet, so there is no answer yet."
+        )
     setting = settings[0]
     shown = list(setting.places.values())
     effect, _ = pooled(shown)
     low, high = effect.low, effect.high
-    does = "helps" if low > 0 else "hurts" if high < 0 else "makes no difference that these runs can tell"
+    found = (
+        f"over {several(len(shown))} it changes the test {metric_name(effect_metric(shown))} by "
+        f"{with_interval(effect.estimate, low, high)} against training from scratch, each downstream corpus counting "
+        "the same."
+    )
+    kind = "On SIMULATED ECGs, " if setting.simulated else ""
+    if effect.num_seeds < MIN_SEEDS:
+        few = f"with {several(effect.num_seeds, 'seed')}, where a verdict needs {MIN_SEEDS}"
+        sentence = f"{kind}it is too early to tell whether fine-tuning helps: {few}, {found}"
+    else:
+        does = "helps" if low > 0 else "hurts" if high < 0 else "makes no difference that these runs can tell"
+        sentence = f"{kind}fine-tuning {does}: {found}"
     better = sum(result.effect.low > 0 for result in shown)
     worse = sum(result.effect.high < 0 for result in shown)
-    kind = "On SIMULATED ECGs, f" if setting.simulated else "F"
-    return (
-        f"{kind}ine-tuning {does}: over {_several(len(shown), 'comparison')} it changes the test "
-        f"{metric_name(effect_metric(shown))} by {with_interval(effect.estimate, low, high)} against training from "
-        f"scratch, each downstream corpus counting the same. It is surely better in {better} and surely worse in {worse} "
-        f"of them, by 95 % intervals one at a time."
-    )
+    singly = f"Taken one at a time, the 95 % interval lies above 0 in {better} of them and below 0 in {worse}."
+    return f"{sentence[0].upper()}{sentence[1:]} {singly * (len(shown) > 1)}".strip()
 
 
 def effect_metric(effects: Sequence[CellEffect]) -> str:
@@ -272,7 +287,7 @@ def _counts(runs: Sequence[Run], study: Study, effects: Sequence[CellEffect]) ->
     if not len(results):
         return [("runs", f"0 finished of {len(runs)}")]
     downstream = in_order(set(results[results["phase"] != "pretrain"]["downstream"]), DOWNSTREAMS)
-    upstream = in_order({effect.cell.upstream for effect in effects}, DOWNSTREAMS[::-1])
+    upstream = in_order({effect.cell.upstream for effect in effects}, UPSTREAMS)
     return [
         ("runs", f"{len(results):,} finished" + (f" of {len(runs):,}" if len(runs) > len(results) else "")),
         ("comparisons", f"{len(effects):,}"),
@@ -299,22 +314,24 @@ def _notes(runs: Sequence[Run], settings: Sequence[Setting]) -> list[str]:
     if unfinished:
         states = pd.Series([run.status for run in unfinished]).value_counts()
         notes.append(
-            "Not in this report: " + ", ".join(f"{count} {state} runs" for state, count in sorted(states.items())) + "."
+            "Not in this report: "
+            + ", ".join(several(count, f"{state} run") for state, count in sorted(states.items()))
+            + "."
         )
     hidden = settings[MAX_SETTINGS:]
     if hidden:
-        notes.append(f"{len(hidden)} more settings have no figures here; the tables of all comparisons and verdicts have them.")
+        notes.append(
+            f"{len(hidden)} more settings have no figures here; the tables of all comparisons and verdicts have them."
+        )
     return notes
 
 
 def _unpaired(study: Study, effects: Sequence[CellEffect], folder: Path) -> list[tuple[str, str]]:
     """Finished runs of no comparison, pre-trainings above all, with their links."""
-    paired = {str(name) for effect in effects for arm in ("finetune", "scratch") for name in effect.cell.pairs[f"run_{arm}"]}
+    paired = {
+        str(name) for effect in effects for arm in ("finetune", "scratch") for name in effect.cell.pairs[f"run_{arm}"]
+    }
     if not len(study.results):
         return []
     rows = study.results[~study.results["run"].isin(paired)]
     return [(str(run), run_link(path, folder)) for run, path in zip(rows["run"], rows["path"], strict=True)]
-
-
-def _several(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"

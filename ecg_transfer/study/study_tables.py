@@ -18,9 +18,6 @@ Manifest = Mapping[str, Any]
 PHASE_NAMES = {"pretrain": "pre-training", "finetune": "fine-tuning", "scratch": "from scratch"}
 """How phases are written."""
 
-EXCEPTIONAL = ("recipe", "downstream", "backbone", "phase")
-"""What cost and optimism are summed up by, beside real or simulated."""
-
 
 def corpora_table(manifests: Iterable[Manifest]) -> Table:
     """Table 1: the corpora, as the runs with the largest training set of each saw them."""
@@ -41,8 +38,8 @@ def corpora_table(manifests: Iterable[Manifest]) -> Table:
     return Table(
         id="table-1",
         title="Table 1",
-        caption="Corpora, as split for the runs with the largest training set of each. Records that were set aside have "
-        "a reason.",
+        caption="Corpora, as split for the runs with the largest training set of each. Records that were set aside "
+        "have a reason.",
         headers=["corpus", "version", "ECGs", "train", "validation", "test", "patients", "labels", "set aside",
                  "licence"],
         rows=rows,
@@ -71,7 +68,18 @@ def claims_table(claims: Sequence[ClaimResult]) -> Table:
         title="Verdicts",
         caption="Every claim under every setting. The verdict follows from the 95 % interval by a rule declared before "
         "any result; p is adjusted by Holm over the four claims of a setting.",
-        headers=["claim", "setting", "ECGs", "verdict", "estimate", "p (Holm)", "cells", "seeds", "downstream", "reason"],
+        headers=[
+            "claim",
+            "setting",
+            "ECGs",
+            "verdict",
+            "estimate",
+            "p (Holm)",
+            "cells",
+            "seeds",
+            "downstream",
+            "reason",
+        ],
         rows=rows,
         is_folded=True,
         file="claims.csv",
@@ -113,8 +121,8 @@ def optimism_table(summary: pd.DataFrame) -> Table:
     return Table(
         id="optimism-table",
         title="Optimism",
-        caption="Test score of the best epoch on the test set, as the paper reports it, minus that of the epoch chosen on "
-        "validation: mean over runs with its 95 % interval over runs, and the largest.",
+        caption="Test score of the best epoch on the test set, as the paper reports it, minus that of the epoch chosen "
+        "on validation: mean over runs with its 95 % interval over runs, and the largest.",
         headers=["corpus", "model", "start", "recipe", "ECGs", "runs", "optimism", "95 % interval", "largest"],
         rows=rows,
         num_heading_columns=3,
@@ -131,9 +139,9 @@ def cost_table(results: pd.DataFrame, hardware: Mapping[str, str]) -> Table:
         hardware: By run name.
     """
     columns = ["phase", "downstream", "backbone", "precision", "simulated"]
-    table = results.assign(hardware=results["run"].map(hardware))
     rows = []
-    for values, group in table.groupby([*columns, "hardware"], sort=True, dropna=False):
+    table = results if results.empty else results.assign(hardware=results["run"].map(hardware))
+    for values, group in () if results.empty else table.groupby([*columns, "hardware"], sort=True, dropna=False):
         phase, corpus, backbone, precision, simulated, machine = values
         rows.append(
             [
@@ -172,10 +180,11 @@ def provenance_table(manifests: Sequence[Manifest], results: pd.DataFrame) -> Ta
         counts["machine"][hardware_name(manifest)] += 1
         counts["attempts a run"][str(len(manifest.get("attempts") or [0]))] += 1
     for column, name in (("seed", "seed"), ("subset_seed", "subset seed"), ("monitor", "epoch chosen by")):
-        counts[name].update(map(str, results[column]))
+        counts[name].update(map(str, [] if results.empty else results[column]))
     rows = [
         [Entry(name), Entry(", ".join(f"{value} ({number_of:,})" for value, number_of in sorted(found.items())))]
         for name, found in counts.items()
+        if found
     ]
     return Table(
         id="provenance-table",
@@ -210,7 +219,9 @@ def _corpus_row(name: str, data: Mapping[str, Any]) -> list[Entry]:
         Entry("SIMULATED", kind="simulated") if simulated else Entry("real", detail=_incomplete(data)),
         *(number(data["parts"][part]["records"], 0) for part in ("train", "val", "test")),
         number(data.get("num_groups"), 0),
-        Entry(f"{len(data['label_names'])}: {', '.join(data['label_names'][:12])}{'…' * (len(data['label_names']) > 12)}"),
+        Entry(
+            f"{len(data['label_names'])}: {', '.join(data['label_names'][:12])}{'…' * (len(data['label_names']) > 12)}"
+        ),
         Entry(listed or "none"),
         Entry(str(data.get("licence") or MISSING)),
     ]

@@ -13,7 +13,7 @@ from ecg_transfer.drawing import ARM_COLOURS, ARM_NAMES, INK, new_figure
 from ecg_transfer.study.arrangement import Setting, backbone_name, corpus_name, metric_name
 from ecg_transfer.study.bootstrap import interval
 from ecg_transfer.study.effects import ARMS, CellEffect
-from ecg_transfer.study.figures.exhibit import Exhibit, error_bar, seeds_of
+from ecg_transfer.study.figures.exhibit import Exhibit, clipped, error_bar, seeds_of, several
 
 MARKERS = ("o", "s", "^", "v", "D", "P", "X", "*", "<", ">")
 """One a model, in their order; a study with more models repeats them."""
@@ -67,7 +67,6 @@ def bar_chart(setting: Setting, metric: str) -> Exhibit | None:
         f"95 % interval of the bar over test patients and seeds. {_counted(setting)}",
         alt=_alt(setting, placed),
         figure=figure,
-        is_wide=width > 5.5,
     )
 
 
@@ -78,7 +77,7 @@ def _draw_group(axis: Axes, x: float, effects: Sequence[CellEffect], markers: di
     for arm, place in zip(ARMS, (x - 0.5 * BAR - 0.01, x + 0.5 * BAR + 0.01), strict=True):
         mean = float(np.mean([effect.scores[arm] for effect in effects]))
         axis.bar(place, mean, BAR, color=ARM_COLOURS[arm], alpha=0.45, linewidth=0)
-        limits = interval(np.mean([effect.draws[arm] for effect in effects], axis=0))
+        limits = clipped(interval(np.mean([effect.draws[arm] for effect in effects], axis=0)))
         if any(np.isfinite(effect.effect.low) for effect in effects):
             error_bar(axis, (place, mean), limits, vertical=True, colour=INK)
         spread = np.linspace(-0.32, 0.32, len(effects)) * BAR if len(effects) > 1 else [-0.25 * BAR]
@@ -101,7 +100,7 @@ def _label_groups(axis: Axes, downstreams: Sequence[str], groups: Sequence[Seque
 
 def _counted(setting: Setting) -> str:
     shown = list(setting.places.values())
-    return f"{len(shown)} comparisons, {seeds_of(shown)} each; n is the number of training records."
+    return f"{several(len(shown))}, {seeds_of(shown)} each; n is the number of training records."
 
 
 def _alt(setting: Setting, placed: dict[tuple[str, str], list[CellEffect]]) -> str:

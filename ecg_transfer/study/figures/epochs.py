@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.lines import Line2D
@@ -11,10 +12,10 @@ from ecg_transfer.drawing import INK, draw_arm
 from ecg_transfer.study.arrangement import RESNETS, RNNS, Setting, backbone_name, metric_name
 from ecg_transfer.study.effects import ARMS, CellEffect
 from ecg_transfer.study.figures.dots import arm_handles
-from ecg_transfer.study.figures.exhibit import Exhibit, bottom_left, panel_grid, seeds_of
+from ecg_transfer.study.figures.exhibit import Exhibit, name_axes, panel_grid, seeds_of
 from ecg_transfer.study.speed import Curve
 
-LINES = ("-", "--", ":", "-.")
+LINES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 """Tell models of one figure apart."""
 
 MAX_OTHERS = 6
@@ -52,7 +53,6 @@ def _curve_figure(
     names = ", ".join(backbone_name(name) for name in backbones)
     figure, axes = panel_grid(
         placed.keys(), width=2.45, height=1.75, title=f"Test score over epochs: {names}", simulated=setting.simulated,
-        legend_rows=2 if len(backbones) > 1 else 1,
     )  # fmt: skip
     lines = dict(zip(backbones, LINES, strict=False))
     lows = []
@@ -63,17 +63,12 @@ def _curve_figure(
                 if found:
                     draw_arm(axis, found, arm, linestyle=lines[effect.cell.backbone])
                     lows += [float(np.nanmin(curve)) for curve in found]
-        axis.text(
-            0.97, 0.06, seeds_of(placed[panel]), transform=axis.transAxes, ha="right", fontsize=7.5, alpha=0.75
-        )
+        axis.text(0.97, 0.06, seeds_of(placed[panel]), transform=axis.transAxes, ha="right", fontsize=7.5, alpha=0.75)
     floor = max(0.0, np.floor(10 * min(lows, default=0.0)) / 10)
-    for axis, is_lowest, is_first in bottom_left(axes):
+    for axis in axes.values():
         axis.set_ylim(floor, 1)
         axis.set_xlim(left=0)
-        if is_lowest:
-            axis.set_xlabel("epoch")
-        if is_first:
-            axis.set_ylabel(f"test {metric_name(metric)}")
+    name_axes(axes, x="epoch", y=f"test {metric_name(metric)}")
     handles = arm_handles()
     if len(backbones) > 1:
         handles += [Line2D([], [], color=INK, linestyle=lines[name], label=backbone_name(name)) for name in backbones]
@@ -81,12 +76,11 @@ def _curve_figure(
     return Exhibit(
         slug=slug,
         title=title,
-        caption=f"Test {metric_name(metric)} over epochs, {names}: fine-tuning against training from scratch, mean over "
-        "seeds with its 95 % t interval. Rows are upstream corpora, columns downstream ones. These are scores on the "
-        "test set while training went on: nothing is selected by them.",
+        caption=f"Test {metric_name(metric)} over epochs, {names}: fine-tuning against training from scratch, mean "
+        "over seeds with its 95 % t interval. Rows are upstream corpora, columns downstream ones. These are scores on "
+        "the test set while training went on: nothing is selected by them.",
         alt=f"Curves of {names} for {len(placed)} pairs of corpora; final values stand in Table 2.",
         figure=figure,
-        is_wide=True,
     )
 
 

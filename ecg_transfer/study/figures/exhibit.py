@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,9 @@ from ecg_transfer.study.effects import CellEffect
 
 Panel = tuple[str, str]
 """Upstream and downstream."""
+
+PIXELS = 110
+"""CSS pixels an inch of a figure takes."""
 
 SPARSE = 0.5
 """Share of a grid's panels below which it is not drawn as a grid: a list of its panels is easier to read."""
@@ -31,12 +34,15 @@ class Exhibit:
     caption: str
     alt: str
     figure: Figure
-    is_wide: bool = False
-    """Whether it is wider than a phone can show: such a figure is scrolled, not shrunk."""
+
+    @property
+    def width(self) -> float:
+        """CSS pixels on a page, a little more than its inches: its text is then as large as the page's notes."""
+        return PIXELS * float(self.figure.get_figwidth())
 
 
 def panel_grid(
-    present: Collection[Panel], *, width: float, height: float, title: str, simulated: bool, legend_rows: int = 1
+    present: Collection[Panel], *, width: float, height: float, title: str, simulated: bool, share_columns: bool = False
 ) -> tuple[Figure, dict[Panel, Axes]]:
     """A figure with a panel for each pair of corpora: rows are upstreams, columns downstreams, as in the paper.
 
@@ -48,7 +54,7 @@ def panel_grid(
         height: Inches a panel.
         title: Of the figure.
         simulated: Whether any ECGs are.
-        legend_rows: Lines kept free at the bottom.
+        share_columns: Whether the panels of a column have one scale.
     """
     rows = in_order({upstream for upstream, _ in present}, UPSTREAMS)
     columns = in_order({downstream for _, downstream in present}, DOWNSTREAMS)
@@ -60,10 +66,15 @@ def panel_grid(
         num_columns = min(3, len(panels))
         panels += [None] * (-len(panels) % num_columns)
     num_rows = len(panels) // num_columns
-    extra = 0.75 + 0.25 * legend_rows + (0.3 if simulated else 0)
+    extra = 1.1 + 0.3 * simulated
+    is_grid = num_columns == len(columns)
     figure = new_figure(max(width * num_columns, 5.0), height * num_rows + extra, title=title, simulated=simulated)
-    axes = figure.subplots(num_rows, num_columns, squeeze=False)
-    named = {panel: axis for panel, axis in zip(panels, axes.flat, strict=True) if panel in present}
+    axes = figure.subplots(num_rows, num_columns, squeeze=False, sharex="col" if share_columns and is_grid else False)
+    for axis in axes.flat:
+        axis.xaxis.set_tick_params(labelbottom=True)
+    named = {
+        panel: axis for panel, axis in zip(panels, axes.flat, strict=True) if panel is not None and panel in present
+    }
     for panel, axis in zip(panels, axes.flat, strict=True):
         if panel is not None and panel in present:
             axis.set_title(f"{corpus_name(panel[0])} → {corpus_name(panel[1])}")
@@ -72,22 +83,37 @@ def panel_grid(
     return figure, named
 
 
-def bottom_left(axes: dict[Panel, Axes]) -> Iterator[tuple[Axes, bool, bool]]:
-    """Each panel, whether no panel lies below it, and whether it is the first of its row."""
-    used = list(axes.values())
-    spans = [axis.get_subplotspec() for axis in used]
-    cells = {(spec.rowspan.start, spec.colspan.start) for spec in spans if spec is not None}
-    for axis, spec in zip(used, spans, strict=True):
+def name_axes(axes: dict[Panel, Axes], *, x: str, y: str = "") -> list[Axes]:
+    """Name the x axes of the last row and the y axes of each row's first panel; give those first panels."""
+    places = {}
+    for axis in axes.values():
+        spec = axis.get_subplotspec()
         assert spec is not None
-        row, column = spec.rowspan.start, spec.colspan.start
-        yield axis, not any(r > row and c == column for r, c in cells), not any(
-            r == row and c < column for r, c in cells
-        )
+        places[spec.rowspan.start, spec.colspan.start] = axis
+    last = max(row for row, _ in places)
+    firsts = [places[row, min(c for r, c in places if r == row)] for row in sorted({row for row, _ in places})]
+    for (row, _), axis in places.items():
+        if row == last:
+            axis.set_xlabel(x)
+    for axis in firsts:
+        axis.set_ylabel(y)
+    return firsts
 
 
 def seeds_of(effects: Collection[CellEffect]) -> str:
     """`6 seeds`, over some comparisons."""
     return seeds_text([effect.effect.num_seeds for effect in effects])
+
+
+def several(count: int, noun: str = "comparison") -> str:
+    """`1 comparison`, `60 comparisons`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def clipped(limits: tuple[float, float]) -> tuple[float, float]:
+    """Limits of a score, which cannot leave 0 to 1 where its interval, wide with few seeds, does."""
+    low, high = np.clip(limits, 0.0, 1.0)
+    return float(low), float(high)
 
 
 def error_bar(axis: Axes, at: tuple[float, float], limits: tuple[float, float], *, vertical: bool, colour: str) -> None:
@@ -102,7 +128,8 @@ def error_bar(axis: Axes, at: tuple[float, float], limits: tuple[float, float], 
 
 
 def _leave_empty(axis: Axes, panel: Panel | None) -> None:
-    axis.set(xticks=[], yticks=[])
+    axis.tick_params(bottom=False, left=False, labelbottom=False, labelleft=False)
+    axis.grid(visible=False)
     for spine in axis.spines.values():
         spine.set_visible(False)
     if panel is None:

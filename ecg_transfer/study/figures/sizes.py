@@ -13,10 +13,10 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from ecg_transfer.drawing import ARM_COLOURS, INK, PALETTE, new_figure
 from ecg_transfer.study.arrangement import RESNETS, Setting, backbone_name, corpus_name, metric_name
-from ecg_transfer.study.effects import ARMS, CellEffect
+from ecg_transfer.study.effects import CellEffect
 from ecg_transfer.study.figures.bars import MARKERS
 from ecg_transfer.study.figures.dots import arm_handles
-from ecg_transfer.study.figures.exhibit import Exhibit, error_bar, seeds_of
+from ecg_transfer.study.figures.exhibit import Exhibit, clipped, error_bar, seeds_of
 from ecg_transfer.study.learning_curve import LearningCurve
 
 MAX_PANELS = 12
@@ -39,9 +39,12 @@ def improvement_by_size(setting: Setting, curves: Sequence[LearningCurve], metri
     is_sweep = bool(panels)
     if not is_sweep:
         panels = _across_corpora(setting)
-    if not panels:
+    sizes = {effect.cell.num_train for lines in panels.values() for line in lines for effect in line}
+    if len(sizes) < 2:
         return None
-    backbones = [name for name in setting.backbones if any(name == line[0].cell.backbone for p in panels.values() for line in p)]
+    backbones = [
+        name for name in setting.backbones if any(name == line[0].cell.backbone for p in panels.values() for line in p)
+    ]
     figure, axes = _row_of_panels(list(panels), "Improvement by downstream size", setting.simulated)
     for name, axis in axes.items():
         for points in panels[name]:
@@ -61,8 +64,8 @@ def improvement_by_size(setting: Setting, curves: Sequence[LearningCurve], metri
     return Exhibit(
         slug="figure-3-size",
         title="Figure 3",
-        caption=f"Gain of fine-tuning in test {metric_name(metric)} against the number of training records, over {what}; "
-        f"lines are 95 % intervals over test patients and seeds. {seeds_of(shown)} a point.",
+        caption=f"Gain of fine-tuning in test {metric_name(metric)} against the number of training records, over "
+        f"{what}; lines are 95 % intervals over test patients and seeds. {seeds_of(shown)} a point.",
         alt="; ".join(
             f"{backbone_name(line[0].cell.backbone)}, {name}: "
             + ", ".join(f"{effect.effect.estimate:+.3f} at {effect.cell.num_train}" for effect in line)
@@ -70,7 +73,6 @@ def improvement_by_size(setting: Setting, curves: Sequence[LearningCurve], metri
             for line in lines
         ),
         figure=figure,
-        is_wide=len(panels) > 1,
     )
 
 
@@ -101,11 +103,11 @@ def learning_curve_figure(setting: Setting, curves: Sequence[LearningCurve], met
         slug="figure-8-learning-curves",
         title="Learning curves",
         caption=f"Test {metric_name(metric)} against the number of training records: points with 95 % intervals over "
-        "test patients and seeds; dashed lines are power laws fitted to them, where there are at least four sizes. "
+        "test patients and seeds; dashed lines are power laws fitted to them, with their 95 % bands, "
+        "where there are at least four sizes. "
         f"{seeds_of([point for curve in shown for point in curve.points])} a point.{hidden}",
         alt=f"{len(shown)} learning curves; their values stand in the table of effects.",
         figure=figure,
-        is_wide=len(shown) > 1,
     )
 
 
@@ -134,15 +136,18 @@ def _draw_improvement(axis: Axes, points: Sequence[CellEffect], place: int, num_
 
 def _draw_learning_curve(axis: Axes, curve: LearningCurve) -> None:
     for arm, marker, shift in (("finetune", "o", 0.985), ("scratch", "s", 1.015)):
-        colour, fit = ARM_COLOURS[arm], curve.fit(arm)
+        colour = ARM_COLOURS[arm]
+        fit = curve.fit(arm) if (curve.scores(arm) < 1).all() else None  # no power law reaches an error of 0
         if fit is not None:
-            dense = np.geomspace(curve.sizes[0], curve.sizes[-1], 100)
+            dense = np.geomspace(curve.sizes[0], curve.sizes[-1], 40)
+            band = curve.fit_band(arm, dense)
             axis.plot(dense, fit.score(dense), color=colour, linestyle="--", linewidth=1, alpha=0.7)
+            axis.fill_between(dense, band[:, 0], band[:, 1], color=colour, alpha=0.12, linewidth=0)
         scores = curve.scores(arm)
         axis.plot(curve.sizes * shift, scores, color=colour, marker=marker, markersize=4, linestyle="" if fit else "-")
         if any(np.isfinite(point.effect.low) for point in curve.points):
             for size, score, limits in zip(curve.sizes * shift, scores, curve.bands(arm), strict=True):
-                error_bar(axis, (size, score), (limits[0], limits[1]), vertical=True, colour=colour)
+                error_bar(axis, (size, score), clipped((limits[0], limits[1])), vertical=True, colour=colour)
     _log_axis(axis)
 
 
