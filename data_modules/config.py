@@ -60,7 +60,8 @@ class DataConfig:
     """What is done with records that carry none of the labels; None is the corpus's own default."""
 
     split: Literal["patient", "paper"] = "patient"
-    """`patient`: patients and copies on one side, by official folds where there are some; `paper`: by record, 67/33."""
+    """`patient`: patients and copies on one side, by official folds where there are some; `paper`: by record, 67/33,
+    where there are no official folds."""
     split_seed: int = 1
     """Seed of the split, apart from the run's seed: all runs on a corpus share their test set."""
     val_fraction: float = 0.15

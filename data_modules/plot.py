@@ -134,9 +134,9 @@ def findings_line(findings: Mapping[str, float] | Sequence[str] | None) -> str:
 
 def paper_axes(width: float, height: float, *, heading_mm: float = 0.0) -> Axes:
     """Axes of a new figure in which one unit is one millimetre on paper."""
-    from matplotlib.figure import Figure
+    from data_modules.figure import ShownFigure
 
-    figure = Figure(figsize=(width / MM_PER_INCH, (height + heading_mm) / MM_PER_INCH), dpi=120)
+    figure = ShownFigure(figsize=(width / MM_PER_INCH, (height + heading_mm) / MM_PER_INCH), dpi=120)
     return figure.add_axes((0.0, 0.0, 1.0, height / (height + heading_mm)))
 
 

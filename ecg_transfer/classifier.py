@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -36,8 +37,8 @@ class ECGClassifier(pl.LightningModule):
     records are collected from all processes, one row a record, and scored; nothing is averaged over batches.
 
     Args:
-        backbone: A key of `BACKBONES`, `package.module:factory`, or a module with an int `num_features`; a checkpoint of that
-            gives it back if its class can be called without arguments of its own.
+        backbone: A key of `BACKBONES`, `package.module:factory`, or a module with an int `num_features`; a checkpoint
+            of that gives it back if its class can be called without arguments of its own.
         label_names: In column order.
         num_leads: Leads of the signal.
         num_samples: Samples of the signal.
@@ -80,7 +81,7 @@ class ECGClassifier(pl.LightningModule):
             }
         )
         self.backbone = backbone
-        self.head = nn.Linear(cast(int, backbone.num_features), len(self.label_names))
+        self.head = nn.Linear(backbone.num_features, len(self.label_names))
         self.train_f1: Metric = (
             BinaryF1Score() if len(label_names) == 1 else MultilabelF1Score(len(label_names), average="weighted")
         )
@@ -203,10 +204,15 @@ def load_classifier(path: Path) -> ECGClassifier:
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
+        ValueError: The file is no checkpoint, is torn, or holds more than plain values and tensors.
     """
     if not path.exists():
         raise FileNotFoundError(f"there is no checkpoint {path}")
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path} is no checkpoint of plain values and tensors, or it is torn: {reason}") from error
     state = checkpoint["state_dict"]
     classifier = ECGClassifier(**checkpoint["hyper_parameters"]).to(state["head.weight"].dtype)
     classifier.load_state_dict(state)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ecg_transfer.study_cli import study_app
+
 app = typer.Typer(
     name="ecg-transfer",
     help="Does transfer learning help on my ECGs? Pre-train, fine-tune, train from scratch, compare.",
@@ -16,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(study_app, name="study")
 
 Backbone = Annotated[
     str | None, typer.Option(help="resnet1d18, -50, -101, lstm, bilstm, gru, ..., or package.module:factory")
@@ -184,6 +187,8 @@ def main() -> None:
     """
     import click
 
+    from ecg_transfer.claim import RunClaimedError
+
     try:
         app(standalone_mode=False)
     except click.ClickException as error:
@@ -197,5 +202,5 @@ def main() -> None:
             typer.echo("terminated: the same command goes on after the last whole epoch", err=True)
             sys.exit(143)
         raise
-    except (ValueError, OSError, ArithmeticError) as error:
+    except (ValueError, OSError, ArithmeticError, RunClaimedError) as error:
         sys.exit(f"ecg-transfer: {error}")

@@ -142,11 +142,13 @@ def _by_place(config: RunConfig) -> dict[tuple[str, str], object]:
 
 PLACES = (
     ("data", "root"),
+    ("data", "source"),
     ("trainer", "accelerator"),
     ("trainer", "checkpoint_seconds"),
     ("transfer", "allow_simulated"),
 )
-"""Fields that say where and on what, not what: a run keeps its name when it moves."""
+"""Fields that say where and on what, not what: a run keeps its name when it moves. Real and simulated runs have homes
+of their own, so that `data.source` decides where a run lies, not its name."""
 
 RECIPES: dict[str, dict[str, object]] = {
     "paper": {},

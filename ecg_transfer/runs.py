@@ -80,7 +80,7 @@ class Run:
             ConfigError: It has fields or values that this version does not know.
         """
         from omegaconf import OmegaConf
-        from yaml import YAMLError  # type: ignore[import-untyped]
+        from yaml import YAMLError
 
         try:
             tree = OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml"))

@@ -13,16 +13,18 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from pytorch_lightning.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from data_modules.datamodule import ECGDataModule
 from ecg_transfer.callbacks.checkpoints import AtomicCheckpointIO, BestF1, LastEpoch
 from ecg_transfer.callbacks.convergence import Convergence
+from ecg_transfer.callbacks.early_stop import EarlyStop
 from ecg_transfer.callbacks.epoch_seed import EpochSeed
 from ecg_transfer.callbacks.finite_loss import FiniteLoss
 from ecg_transfer.callbacks.save_predictions import SavePredictions
+from ecg_transfer.claim import claimed
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.config import Overrides, RunConfig, make_config
 from ecg_transfer.evaluation import write_scores
@@ -151,6 +153,7 @@ def train(
 
     Raises:
         KeyboardInterrupt, SIGTERMException: It was interrupted; the same call resumes it at its last whole epoch.
+        RunClaimedError: Another process is at it.
     """
     try:
         resolved = resolve(config, Path(output))
@@ -163,14 +166,15 @@ def train(
     if run.is_done:
         return run
     _quiet_lightning()
-    try:
-        _fit_and_score(resolved, progress=progress)
-    except (KeyboardInterrupt, SIGTERMException):
-        raise
-    except Exception as error:
-        if run.path.exists():
-            run.fail(error)
-        raise
+    with claimed(run.path, distributed=config.trainer.devices * config.trainer.num_nodes > 1):
+        if run.is_done:  # by another process, a moment ago
+            return run
+        try:
+            _fit_and_score(resolved, progress=progress)
+        except Exception as error:
+            if run.path.exists():
+                run.fail(error)
+            raise
     return run
 
 
@@ -251,7 +255,7 @@ def _callbacks(config: RunConfig, run: Run, datamodule: ECGDataModule, show_bar:
         FiniteLoss(lambda row: datamodule.record_ids[row]),
         Convergence(run.path / "metrics.jsonl"),
         SavePredictions(run.path / "predictions.npz", config.monitor),
-        *([EarlyStopping(f"val/{config.monitor}", mode="max", patience=patience)] if patience else []),
+        *([EarlyStop(config.monitor, patience)] if patience else []),
         *([TQDMProgressBar(refresh_rate=1)] if show_bar else []),
         BestF1(run.path, config.monitor),
         LastEpoch(run.path, config.trainer.checkpoint_seconds),

@@ -125,9 +125,9 @@ def judge_small_sets(claim: Claim, evidence: Evidence) -> ClaimResult:
     always = all(result.effect.low > 0 for result in evidence.effects)
     second: Verdict = "supported" if exceptions else "not supported" if always else "inconclusive"
     middle = {
-        "supported": f"{len(exceptions)} of {num_cells} cells exclude a gain of {MARGIN}, so it does not always improve",
+        "supported": f"{len(exceptions)} of {num_cells} cells exclude a gain of {MARGIN}: it does not always improve",
         "not supported": f"but it improves every one of {num_cells} cells, so the exceptions are missing",
-        "inconclusive": f"but no cell of {num_cells} surely excludes a gain of {MARGIN}, nor do all improve",
+        "inconclusive": f"but no cell of {num_cells} excludes a gain of {MARGIN}, nor do all improve",
     }[second]
     reason = f"On small sets fine-tuning {says(found, 'gains')}; {middle}"
     return result_of(claim, evidence, small, found, all_of(found.verdict, second), reason, effect.p)

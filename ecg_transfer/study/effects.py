@@ -245,7 +245,7 @@ def _patient_draws(
     return {"finetune": scores[:, : len(keys)] @ member, "scratch": scores[:, len(keys) :] @ member}, patients
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=512)
 def _test_part(path: Path, score_name: str) -> Predictions:
     """Kept for a while, because several upstreams are compared with the same training from scratch."""
     return load_part(path / "predictions.npz", f"{score_name}/test")

@@ -29,8 +29,8 @@ GRID, NUM_GRIDS = 41, 5
 class PowerLaw:
     """error = a * n^-b + c, the usual form of a learning curve (Viering & Loog 2022, doi 10.1109/TPAMI.2022.3220744).
 
-    `a` is above 0, `b` between 0 and 2, `c` the error that no data removes. Curves need not have this form: look at the
-    points beside it, and do not extrapolate beyond twice the largest size.
+    `a` is not negative, `b` lies between 0 and 2, `c` is the error that no data removes. Curves need not have this
+    form: look at the points beside it, and do not extrapolate beyond twice the largest size.
     """
 
     a: float

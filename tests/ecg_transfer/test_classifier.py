@@ -3,6 +3,7 @@ from __future__ import annotations
 import pickle
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -81,6 +82,25 @@ def test_scores_come_from_all_logits_whatever_the_batches(corpus: FakeCorpus, tm
                 reference = f1_score(targets.numpy(), expected.numpy() > 0, average=average, zero_division=0)
                 assert getattr(scores, f"f1_{average}") == pytest.approx(reference)
             assert trainer.callback_metrics[f"{part}/f1_weighted"] == pytest.approx(scores.f1_weighted)
+
+
+def test_repeated_and_unordered_rows_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As several processes leave them: row r has the logits r, r, r."""
+    classifier = classifier_of()
+    monkeypatch.setattr(ECGClassifier, "trainer", SimpleNamespace(world_size=1, sanity_checking=False))
+    monkeypatch.setattr(classifier, "log", lambda *args, **kwargs: None)
+    batches = [torch.tensor([5, 2, 9]), torch.tensor([2, 7, 5])]
+    target = torch.tensor([0.0, 1, 1])
+    classifier._collected = {
+        "val": [(rows, rows[:, None].repeat(1, 3) - 6.0, target.repeat(3, 1)) for rows in batches],
+        "test": [],
+    }
+    classifier.on_validation_epoch_end()
+    rows, logits, targets = classifier.evaluated["val"]
+    assert rows.tolist() == [2, 5, 7, 9]
+    assert logits[:, 0].tolist() == [-4, -1, 1, 3]
+    assert targets.tolist() == [[0, 1, 1]] * 4
+    assert classifier.scores["val"].num_records == 4
 
 
 def test_one_label_trains_too(corpus: FakeCorpus, tmp_path: Path) -> None:

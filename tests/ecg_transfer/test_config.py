@@ -74,6 +74,8 @@ def test_every_field_survives_yaml(name: str, tmp_path: Path) -> None:
 def test_places_are_fields() -> None:
     assert {f"{section}.{field}" for section, field in PLACES} == {
         "data.root",
+        "data.source",
+        "trainer.checkpoint_seconds",
         "trainer.accelerator",
         "transfer.allow_simulated",
     }
@@ -182,7 +184,7 @@ def test_the_environment_does_not_leak(form: str, tmp_path: Path, monkeypatch: p
 
 
 def test_saved_configurations_are_plain_yaml(tmp_path: Path) -> None:
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     config = make_config("finetune", "ptb", upstream="cpsc2018", overrides=["trainer.precision=64"])
     save_config(tmp_path / "config.yaml", config)

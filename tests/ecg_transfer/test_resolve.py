@@ -78,6 +78,13 @@ def test_the_only_fitting_pretraining_is_taken(tmp_path: Path) -> None:
     assert resolve(finetuning(), tmp_path).upstream == only
 
 
+def test_of_several_the_one_with_the_same_seed_is_taken(tmp_path: Path) -> None:
+    runs = [pretraining(tmp_path, **{"optim.max_epochs": 3, "seed": seed}) for seed in (0, 1, 2)]
+    assert resolve(finetuning(seed=1), tmp_path).upstream == runs[1]
+    with pytest.raises(UpstreamError, match="several"):
+        resolve(finetuning(seed=3), tmp_path)
+
+
 def test_several_fitting_pretrainings_are_named(tmp_path: Path) -> None:
     runs = [pretraining(tmp_path, **{"optim.max_epochs": epochs}) for epochs in (3, 4)]
     with pytest.raises(UpstreamError, match="several pre-trainings on cpsc2018 fit") as error:

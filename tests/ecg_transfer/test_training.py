@@ -16,12 +16,15 @@ import torch
 from sklearn.metrics import f1_score
 
 import ecg_transfer as et
+from ecg_transfer.claim import RunClaimedError
+from ecg_transfer.config import make_config
 from ecg_transfer.curve import read_curve
 from ecg_transfer.evaluation import evaluate, predict
-from ecg_transfer.resolve import UpstreamError
+from ecg_transfer.resolve import UpstreamError, resolve
 from ecg_transfer.runs import Run, RunNotFoundError
+from tests.ecg_transfer.tiny_backbone import NAME
 
-TINY = "tests.ecg_transfer.tiny_backbone:TinyNet"
+TINY = NAME
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -154,6 +157,28 @@ def test_interrupted_after_any_epoch_it_resumes_as_if_nothing_had_been(
     assert same_predictions(resumed, finished)
 
 
+def test_a_run_killed_after_it_stopped_early_trains_no_further(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ecg_transfer import training
+
+    patient = {"optim.early_stop_patience": 1, "optim.max_epochs": 30, "optim.lr": 1e-6}
+    whole = scratch(data, tmp_path / "whole", **patient)
+    epochs = len(read_curve(whole.path / "metrics.jsonl"))
+    assert epochs < 30
+
+    def kill(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "write_scores", kill)
+        with pytest.raises(KeyboardInterrupt):
+            scratch(data, tmp_path / "killed", **patient)
+    resumed = scratch(data, tmp_path / "killed", **patient)
+    assert timeless(resumed) == timeless(whole)
+    assert same_predictions(resumed, whole)
+
+
 def test_scores_come_back_from_the_record_files(finished: Run) -> None:
     again = evaluate(finished, device="cpu")
     assert again.as_dict() == finished.scores["val_selected"].as_dict()
@@ -274,7 +299,7 @@ def test_a_full_disk_is_named_and_what_was_finished_stays(data: Path, tmp_path: 
         pytest.skip("no right to mount a small disk")
     try:
         finished = scratch(data, small_disk, **{"optim.max_epochs": 1})
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(OSError, match="No space left"):  # noqa: PT012 - some of them still fit
             for seed in range(9):
                 scratch(data, small_disk, **{"seed": 100 + seed, "optim.max_epochs": 1})
         assert finished.is_done
@@ -339,3 +364,22 @@ def test_real_recordings_from_files_to_scores(tmp_path: Path) -> None:
     assert run.manifest["data"]["simulated"] is False
     assert json.dumps(run.manifest["data"]["set_aside"]) == '{"short": 1}'
     assert sum(part["records"] for part in run.manifest["data"]["parts"].values()) == 309
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it(data: Path, tmp_path: Path) -> None:
+    config = make_config("scratch", "cpsc2018", backbone=TINY, recipe="modern", overrides=settings(data))
+    path = str(resolve(config, tmp_path).run.path)
+    holding = (
+        "import sys; from pathlib import Path; from ecg_transfer.claim import claimed\n"
+        f"with claimed(Path({path!r})): print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", holding], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(RunClaimedError, match=str(holder.pid)):
+            scratch(data, tmp_path)
+        assert holder.stdin is not None
+        holder.stdin.close()
+    assert scratch(data, tmp_path).is_done

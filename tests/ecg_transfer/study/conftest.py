@@ -1,8 +1,8 @@
 """Fake finished runs, and tables with a known truth.
 
-`fake_runs` writes whole run directories (no checkpoint, no TensorBoard), sealed, as a training leaves them: the test
-set of a corpus is the same for all of its runs, scores come from the stored logits, and `skill` says how well a run tells
-positives from negatives. `make_study` builds the tables of a study straight from numbers, without files:
+`fake_runs` writes whole run directories (an empty checkpoint, no TensorBoard), sealed, as a training leaves them: the
+test set of a corpus is the same for all of its runs, scores come from the stored logits, and `skill` says how well a
+run tells positives from negatives. `make_study` builds the tables of a study straight from numbers, without files:
 quick, and the truth is exactly what is put in.
 """
 

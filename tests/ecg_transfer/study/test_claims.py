@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from ecg_transfer.runs import find_runs
 from ecg_transfer.study.claims import CLAIMS, judge
+from ecg_transfer.study.effects import cell_effects
 from ecg_transfer.study.evidence import ClaimResult
-from ecg_transfer.study.results import Study
+from ecg_transfer.study.pairs import find_cells
+from ecg_transfer.study.results import Study, read_study
 from ecg_transfer.study.verdict import Finding, all_of
+
+if TYPE_CHECKING:
+    from conftest import FakeRuns
 
 SCRATCH = [0.60, 0.61, 0.62, 0.60, 0.61, 0.62, 0.61, 0.60]
 WOBBLE = np.array([0.004, -0.004, 0.002, -0.002, 0.003, -0.003, 0.001, -0.001])
@@ -208,3 +214,27 @@ def test_a_claim_of_parts_is_as_good_as_its_worst() -> None:
     assert all_of("supported", "supported") == "supported"
     assert all_of("supported", "inconclusive") == "inconclusive"
     assert all_of("inconclusive", "not supported") == "not supported"
+
+
+def test_runs_on_disk_are_judged_over_patients_and_seeds(fake_runs: FakeRuns) -> None:
+    upstream = fake_runs.run("pretrain", "ptbxl")
+    for seed in range(6):
+        fake_runs.run("finetune", upstream=upstream, seed=seed, skill=1.5, val_curve=(0.6, 0.6, 0.6, 0.6))
+        fake_runs.run("scratch", seed=seed, skill=0.5)
+    study = read_study(find_runs(fake_runs.output))
+    results = judge(study)
+    assert [result.id for result in results] == ["C1", "C2", "C3", "C4"]
+    assert [result.verdict for result in results] == ["not supported", "inconclusive", "supported", "inconclusive"]
+    assert results[2].estimate == pytest.approx(1 / 4)
+    assert all(result.setting == "paper, lr 0.01, batch 256" for result in results)
+    assert not any("exploratory" in note for note in results[0].notes)
+    macro = judge(study, effects=cell_effects(find_cells(study.results), "f1_macro", num_draws=100))
+    assert any("exploratory: val_selected/f1_macro" in note for note in macro[0].notes)
+
+
+def test_learning_rates_are_judged_apart(fake_runs: FakeRuns) -> None:
+    upstream = fake_runs.run("pretrain", "ptbxl")
+    for lr in ("1e-2", "1e-3"):
+        fake_runs.pair(upstream=upstream, overrides=[f"optim.lr={lr}"])
+    settings = {result.setting for result in judge(read_study(find_runs(fake_runs.output)), num_draws=50)}
+    assert settings == {"paper, lr 0.01, batch 256", "paper, lr 0.001, batch 256"}

@@ -1,0 +1,23 @@
+"""Stop when validation no longer gets better; and stay stopped."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import EarlyStopping
+
+
+class EarlyStop(EarlyStopping):
+    """Lightning's early stopping, which a resumed run remembers: it would train one epoch more than one never resumed.
+
+    Args:
+        monitor: `f1_weighted` or `f1_macro`, of the validation records.
+        patience: Epochs without a better score after which training ends.
+    """
+
+    def __init__(self, monitor: str, patience: int) -> None:
+        super().__init__(f"val/{monitor}", mode="max", patience=patience, check_on_train_epoch_end=True)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """End at once where the state that was loaded is that of a training which had ended."""
+        if self.stopped_epoch:
+            trainer.should_stop = True
