@@ -11,13 +11,14 @@ import numpy as np
 
 from data_modules.config import DataConfig
 from data_modules.corpora import CORPORA
-from data_modules.datamodule import ECGDataModule
 from ecg_transfer.files import write_atomically
 from ecg_transfer.model_folder import RECORDS, ModelFolder
 from ecg_transfer.runs import Run, sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from data_modules.datamodule import ECGDataModule
 
 UPSTREAM_RECORDS = f"upstream_{RECORDS}"
 """File of a run with the digests that came with its exported upstream."""
@@ -45,23 +46,18 @@ class Upstream:
     """Values of `INPUT_FIELDS`."""
     simulated: bool
     """Whether it was trained on simulated ECGs."""
-    data_digest: str
-    trained_on: tuple[Mapping[str, Any], ...]
-    """Facts about each corpus whose recordings it has seen, its own first: title, version, url, licence, ..."""
     origin: Run | ModelFolder
 
     @classmethod
     def from_run(cls, run: Run) -> Upstream:
         """A finished run."""
-        config, data = run.config, run.manifest["data"]
+        config = run.config
         return cls(
             name=run.name,
             corpus=config.data.corpus,
             backbone=config.model.backbone,
             inputs=input_fields(config.data),
-            simulated=data["simulated"],
-            data_digest=data["digest"],
-            trained_on=(_facts(data, config.data.corpus), *(run.manifest["upstream"] or {}).get("trained_on", ())),
+            simulated=run.manifest["data"]["simulated"],
             origin=run,
         )
 
@@ -74,11 +70,6 @@ class Upstream:
             backbone=folder.backbone,
             inputs={name: getattr(folder.preprocessing, name) for name in INPUT_FIELDS},
             simulated=folder.simulated,
-            data_digest=folder.data_digest,
-            trained_on=(
-                _facts(folder.config["data"], folder.corpus),
-                *(_facts(entry, str(entry.get("corpus"))) for entry in folder.config["pretrained_on"]),
-            ),
             origin=folder,
         )
 
@@ -95,6 +86,14 @@ class Upstream:
         """
         return self.origin.model().state_dict() if isinstance(self.origin, Run) else self.origin.state_dict()
 
+    def trained_on(self) -> list[dict[str, Any]]:
+        """Facts about each corpus whose recordings it has seen, its own first: title, version, url, licence, ..."""
+        if isinstance(self.origin, Run):
+            data, before = self.origin.manifest["data"], (self.origin.manifest["upstream"] or {}).get("trained_on", [])
+        else:
+            data, before = self.origin.config["data"], self.origin.config["pretrained_on"]
+        return [_facts(data, self.corpus), *(_facts(entry, str(entry.get("corpus"))) for entry in before)]
+
     def as_dict(self) -> dict[str, Any]:
         """What a manifest says of it."""
         return {
@@ -102,8 +101,10 @@ class Upstream:
             "corpus": self.corpus,
             "simulated": self.simulated,
             "weights_sha256": self.weights_sha256,
-            "data_digest": self.data_digest,
-            "trained_on": list(self.trained_on),
+            "data_digest": self.origin.manifest["data"]["digest"]
+            if isinstance(self.origin, Run)
+            else self.origin.data_digest,
+            "trained_on": self.trained_on(),
             "record_sets": [asdict(records) for records in self.origin.record_sets]
             if isinstance(self.origin, ModelFolder)
             else None,
