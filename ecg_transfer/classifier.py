@@ -177,7 +177,7 @@ class ECGClassifier(pl.LightningModule):
                 self.evaluated[part][1].double().numpy(), self.evaluated[part][2].byte().numpy(), self.label_names
             )
             for name in ("f1_weighted", "f1_macro"):
-                self.log(f"{part}/{name}", getattr(self.scores[part], name), rank_zero_only=False)
+                self.log(f"{part}/{name}", getattr(self.scores[part], name), logger=False)
         self._collected = {}
         if self.num_trained:
             self.train_scores = {

@@ -242,7 +242,7 @@ def _trainer(
         max_epochs=num_epochs,
         check_val_every_n_epoch=config.optim.evaluate_every,
         callbacks=_callbacks(config, run, datamodule, show_bar),
-        logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
+        logger=TensorBoardLogger(run.path, name="", version="tensorboard", default_hp_metric=False),
         plugins=[AtomicCheckpointIO(), *([LightningEnvironment()] if num_devices == 1 else [])],
         default_root_dir=run.path,
         num_sanity_val_steps=0,

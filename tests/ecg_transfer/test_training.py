@@ -14,6 +14,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from sklearn.metrics import f1_score
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import ecg_transfer as et
 from ecg_transfer.claim import RunClaimedError
@@ -77,7 +78,11 @@ def test_a_finished_run_holds_all_it_promises(finished: Run) -> None:
     assert finished.status == "done"
     assert finished.verify() == []
     assert not (finished.path / "last.ckpt").exists()
-    assert list((finished.path / "tensorboard").glob("events.*"))
+    events = EventAccumulator(str(finished.path / "tensorboard"))
+    events.Reload()
+    points = [(point.step, point.value) for point in events.Scalars("test/f1_weighted")]
+    curve = [record["test"]["f1_weighted"] for record in read_curve(finished.path / "metrics.jsonl")]
+    assert points == [(epoch, pytest.approx(value, abs=1e-6)) for epoch, value in enumerate(curve)]
     assert [record["epoch"] for record in read_curve(finished.path / "metrics.jsonl")] == [0, 1, 2]
     manifest = finished.manifest
     assert manifest["data"]["simulated"] is True
