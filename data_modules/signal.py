@@ -100,7 +100,7 @@ def _resample_polyphase(signal: NDArray[np.float32], up: int, down: int, start: 
     A run of `up` outputs needs the same filter taps at a shift of `down` inputs, so blocks of inputs times one small
     matrix give blocks of outputs.
     """
-    taps, margin = _polyphase_matrix(up, down)
+    taps, margin = polyphase_matrix(up, down)
     outputs_per_block = taps.shape[1]
     inputs_per_block = outputs_per_block * down // up
     first_block = start // outputs_per_block
@@ -117,7 +117,7 @@ def _resample_polyphase(signal: NDArray[np.float32], up: int, down: int, start: 
 
 
 @lru_cache(maxsize=16)
-def _polyphase_matrix(up: int, down: int) -> tuple[NDArray[np.float32], int]:
+def polyphase_matrix(up: int, down: int) -> tuple[NDArray[np.float32], int]:
     """The filter of `scipy.signal.resample_poly` as a matrix (inputs of a block, outputs of a block), and its margin.
 
     The margin is the number of inputs before a block that its first output needs.

@@ -128,8 +128,14 @@ class ECGClassifier(pl.LightningModule):
         """The optimizer and, where there is one, its schedule by updates."""
         return configure(self.parameters(), self.optim, int(self.trainer.estimated_stepping_batches))
 
+    @property
+    def was_evaluated(self) -> bool:
+        """Whether the epoch at hand has been evaluated."""
+        return bool(self.train_scores)
+
     def on_train_epoch_start(self) -> None:
         """Forget the last epoch's sums."""
+        self.train_scores = {}
         self._loss_sum = torch.zeros((), device=self.device)
         self.num_trained = 0
         self.train_f1.reset()
@@ -211,8 +217,7 @@ def load_classifier(path: Path) -> ECGClassifier:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path} is no checkpoint of plain values and tensors, or it is torn: {reason}") from error
+        raise ValueError(f"{path} is no checkpoint of plain values and tensors alone, or it is torn") from error
     state = checkpoint["state_dict"]
     classifier = ECGClassifier(**checkpoint["hyper_parameters"]).to(state["head.weight"].dtype)
     classifier.load_state_dict(state)

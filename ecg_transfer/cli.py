@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ecg_transfer.data_cli import app as data_app
+from ecg_transfer.export_cli import export
 from ecg_transfer.study_cli import study_app
 
 app = typer.Typer(
@@ -19,6 +21,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(study_app, name="study")
+app.add_typer(data_app, name="data")
+app.command()(export)
 
 Backbone = Annotated[
     str | None, typer.Option(help="resnet1d18, -50, -101, lstm, bilstm, gru, ..., or package.module:factory")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,9 @@ from shlex import quote
 from data_modules.corpora import CORPORA
 from data_modules.sources import will_simulate
 from ecg_transfer.config import RunConfig, make_config
+from ecg_transfer.model_folder import is_model_folder, read_model_folder
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, RunNotFoundError, find_runs, home, open_run, run_name
+from ecg_transfer.upstream import Upstream, input_fields
 
 
 class UpstreamError(ValueError):
@@ -23,7 +26,7 @@ class Resolved:
 
     config: RunConfig
     run: Run
-    upstream: Run | None
+    upstream: Upstream | None
     simulated: bool
 
 
@@ -51,7 +54,7 @@ def resolve(config: RunConfig, output: Path) -> Resolved:
     upstream = find_upstream(config, output, simulated=simulated)
     config = deepcopy(config)
     config.transfer.upstream = upstream.name
-    name = run_name(config, upstream.config.data.corpus)
+    name = run_name(config, upstream.corpus)
     return Resolved(
         config=config, run=Run(home(output, simulated=simulated) / name), upstream=upstream, simulated=simulated
     )
@@ -68,8 +71,8 @@ def pretrain_config(config: RunConfig) -> RunConfig:
     return upstream
 
 
-def find_upstream(config: RunConfig, output: Path, *, simulated: bool) -> Run:
-    """The finished pre-training that a fine-tuning starts from.
+def find_upstream(config: RunConfig, output: Path, *, simulated: bool) -> Upstream:
+    """The finished pre-training, or the exported model, that a fine-tuning starts from.
 
     A corpus name stands for its one finished pre-training with this backbone and preprocessing; where there are
     several, for the one with the same recipe and seed.
@@ -82,25 +85,34 @@ def find_upstream(config: RunConfig, output: Path, *, simulated: bool) -> Run:
     Raises:
         RunNotFoundError: There is none.
         UpstreamError: It does not fit, or several do.
+        ModelFolderError: An exported model that is damaged.
     """
     wanted = config.transfer.upstream
     if wanted is None:
         raise UpstreamError("a fine-tuning needs an upstream: --upstream CORPUS, or transfer.upstream=RUN")
-    if wanted in CORPORA:
-        upstream = _pretraining_on(wanted, config, output, simulated=simulated)
+    if wanted not in CORPORA and is_model_folder(wanted):
+        upstream = Upstream.from_folder(read_model_folder(wanted))
     else:
-        beside = Run(home(output, simulated=simulated) / wanted)
-        upstream = open_run(wanted, output) if beside.status == "absent" else beside
-    if not upstream.is_done:
-        raise UpstreamError(f"{upstream.path} is {upstream.status}: its command finishes it")
-    if (mismatch := _mismatch(upstream.config, config)) is not None:
+        upstream = Upstream.from_run(_finished_run(wanted, config, output, simulated=simulated))
+    if (mismatch := _mismatch(upstream.backbone, upstream.inputs, config)) is not None:
         raise UpstreamError(f"{upstream.name} does not fit: {mismatch}")
-    if upstream.manifest["data"]["simulated"] and not simulated and not config.transfer.allow_simulated:
+    if upstream.simulated and not simulated and not config.transfer.allow_simulated:
         raise UpstreamError(
             f"{upstream.name} was pre-trained on simulated ECGs and {config.data.corpus} is real; "
             "transfer.allow_simulated=true does it all the same"
         )
     return upstream
+
+
+def _finished_run(wanted: str, config: RunConfig, output: Path, *, simulated: bool) -> Run:
+    if wanted in CORPORA:
+        run = _pretraining_on(wanted, config, output, simulated=simulated)
+    else:
+        beside = Run(home(output, simulated=simulated) / wanted)
+        run = open_run(wanted, output) if beside.status == "absent" else beside
+    if not run.is_done:
+        raise UpstreamError(f"{run.path} is {run.status}: its command finishes it")
+    return run
 
 
 def _pretraining_on(corpus: str, config: RunConfig, output: Path, *, simulated: bool) -> Run:
@@ -112,7 +124,7 @@ def _pretraining_on(corpus: str, config: RunConfig, output: Path, *, simulated: 
         for run in find_runs(output)
         if run.name.startswith(f"pretrain-{corpus}-") and run.is_done and run.config.data.corpus == corpus
     ]
-    fitting = [run for run in trained if _mismatch(run.config, config) is None]
+    fitting = [run for run in trained if _run_mismatch(run, config) is None]
     fitting = [run for run in fitting if run.manifest["data"]["simulated"] == simulated] or fitting
     for name in ("recipe", "seed"):
         if len(fitting) > 1:
@@ -122,7 +134,7 @@ def _pretraining_on(corpus: str, config: RunConfig, output: Path, *, simulated: 
     if fitting:
         listed = ", ".join(run.name for run in fitting)
         raise UpstreamError(f"several pre-trainings on {corpus} fit; name one of them with --upstream: {listed}")
-    others = "".join(f"; {run.name} does not fit: {_mismatch(run.config, config)}" for run in trained[:3])
+    others = "".join(f"; {run.name} does not fit: {_run_mismatch(run, config)}" for run in trained[:3])
     raise RunNotFoundError(
         f"no finished pre-training of {config.model.backbone} on {corpus} in {output}{others}. Make it with: "
         f"{_command(config, output)} (or add --with-pretrain)"
@@ -162,12 +174,15 @@ def _dotted(config: RunConfig) -> dict[str, object]:
     return values
 
 
-def _mismatch(upstream: RunConfig, downstream: RunConfig) -> str | None:
+def _run_mismatch(run: Run, config: RunConfig) -> str | None:
+    return _mismatch(run.config.model.backbone, input_fields(run.config.data), config)
+
+
+def _mismatch(backbone: str, inputs: Mapping[str, object], downstream: RunConfig) -> str | None:
     """In what an upstream's inputs differ from a downstream's; None when its backbone can be taken over."""
-    if upstream.model.backbone != downstream.model.backbone:
-        return f"it is a {upstream.model.backbone}, a {downstream.model.backbone} is wanted"
-    for name in ("sampling_rate", "num_samples", "scale"):
-        theirs, ours = getattr(upstream.data, name), getattr(downstream.data, name)
-        if theirs != ours:
-            return f"it was trained with data.{name}={theirs}, this run has data.{name}={ours}"
+    if backbone != downstream.model.backbone:
+        return f"it is a {backbone}, a {downstream.model.backbone} is wanted"
+    for name, ours in input_fields(downstream.data).items():
+        if inputs[name] != ours:
+            return f"it was trained with data.{name}={inputs[name]}, this run has data.{name}={ours}"
     return None

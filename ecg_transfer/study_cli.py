@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ecg_transfer.study.schedule import Pool, Summary
 
 study_app = typer.Typer(
-    help="Plan, run and watch a whole study: a YAML file of grids.", no_args_is_help=True, rich_markup_mode=None
+    help="Plan, run, watch and judge a whole study: a YAML file of grids.", no_args_is_help=True, rich_markup_mode=None
 )
 
 StudyFile = Annotated[Path, typer.Argument(metavar="FILE", help="experiments/quick.yaml, ...")]
@@ -104,6 +104,32 @@ def status_command(
         Console(soft_wrap=True, highlight=False).print(render(plan, costs, workers))
     else:
         watch(plan, costs, num_workers=workers)
+
+
+@study_app.command("report")
+def report_command(
+    file: StudyFile,
+    output: Output = DEFAULT_OUTPUT,
+    grid: Grids = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", "-o", help="Folder of the report; else reports/NAME among the runs.")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="The test score it is about.")] = "f1_weighted",
+) -> None:
+    """Judge and draw what is done: one HTML page, its figures, its tables, a TensorBoard log."""
+    from ecg_transfer.study.report_command import report
+
+    plan = _plan(file, output, grid)
+    lines = report(
+        to or output / "reports" / plan.study.name,
+        output=output,
+        names=[planned.name for planned in plan.runs],
+        title=plan.study.title or plan.study.name,
+        notes=plan.notices,
+        metric=metric,
+    )
+    for line in lines:
+        typer.echo(line)
 
 
 def _plan(file: Path, output: Path, grids: list[str] | None) -> Plan:

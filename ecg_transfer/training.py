@@ -31,7 +31,8 @@ from ecg_transfer.evaluation import write_scores
 from ecg_transfer.files import write_json
 from ecg_transfer.provenance import provenance
 from ecg_transfer.resolve import Resolved, pretrain_config, resolve
-from ecg_transfer.runs import DEFAULT_OUTPUT, Run, RunNotFoundError, save_config, sha256
+from ecg_transfer.runs import DEFAULT_OUTPUT, Run, RunNotFoundError, save_config
+from ecg_transfer.upstream import RecordsOverlapWarning, Upstream
 
 PRECISION = {32: "32-true", "bf16": "bf16-mixed", 64: "64-true"}
 """Lightning's names of our precisions."""
@@ -95,7 +96,8 @@ def finetune(
 
     Args:
         corpus: Name of the downstream corpus.
-        upstream: A corpus name, whose pre-training is looked up; or a run's name or directory.
+        upstream: A corpus name, whose pre-training is looked up; a run's name or directory; or an exported model's
+            folder.
         backbone: As the upstream's.
         recipe: As for `pretrain`.
         seed: As for `pretrain`.
@@ -197,6 +199,8 @@ def _fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
         if not last.exists():
             _clear(run)
         save_config(run.path / "config.yaml", config)
+        if resolved.upstream is not None:
+            resolved.upstream.leave_records(run.path)
         manifest = _manifest(resolved, data, classifier, num_loaded, num_epochs)
         write_json(run.path / "manifest.json", manifest)
     started = time.perf_counter()
@@ -236,6 +240,7 @@ def _trainer(
         deterministic=config.trainer.deterministic,
         gradient_clip_val=config.optim.gradient_clip,
         max_epochs=num_epochs,
+        check_val_every_n_epoch=config.optim.evaluate_every,
         callbacks=_callbacks(config, run, datamodule, show_bar),
         logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
         plugins=[AtomicCheckpointIO(), *([LightningEnvironment()] if num_devices == 1 else [])],
@@ -262,10 +267,25 @@ def _callbacks(config: RunConfig, run: Run, datamodule: ECGDataModule, show_bar:
     ]
 
 
-def _load_upstream(classifier: ECGClassifier, upstream: Run | None) -> int:
+def _load_upstream(classifier: ECGClassifier, upstream: Upstream | None) -> int:
     if upstream is None:
         return 0
-    return classifier.load_backbone(upstream.model().state_dict())
+    return classifier.load_backbone(upstream.state_dict())
+
+
+def _overlap(resolved: Resolved, data: ECGDataModule) -> dict[str, int] | None:
+    """Evaluated recordings that the upstream was trained on, with a warning where there are some."""
+    upstream = resolved.upstream
+    overlap = upstream.overlap(data) if upstream is not None else None
+    if upstream is not None and overlap is not None and any(overlap.values()):
+        counts = " and ".join(f"{count} of {len(data.rows[part])} {part}" for part, count in overlap.items())
+        warnings.warn(
+            f"{counts} records of {data.corpus.spec.name} are exact copies of ones that {upstream.name} was trained "
+            "on: scores on them are no scores on new patients",
+            RecordsOverlapWarning,
+            stacklevel=2,
+        )
+    return overlap
 
 
 def _clear(run: Run) -> None:
@@ -292,13 +312,7 @@ def _manifest(
         },
         "upstream": None
         if upstream is None
-        else {
-            "run": upstream.name,
-            "corpus": upstream.config.data.corpus,
-            "simulated": upstream.manifest["data"]["simulated"],
-            "weights_sha256": sha256(upstream.path / "best.ckpt"),
-            "data_digest": upstream.manifest["data"]["digest"],
-        },
+        else upstream.as_dict() | {"evaluated_records_in_its_training": _overlap(resolved, datamodule)},
         "num_epochs": num_epochs,
         "updates_per_epoch": len(datamodule.train_dataloader()),
         "seeds": {

@@ -62,7 +62,9 @@ def cost(planned: PlannedRun, speed: Speed) -> Cost:
     weights = width * numbers
     evaluated = sizes.val + sizes.test
     labels = len(label_names(config.data.corpus, config.data.label_set))
-    an_epoch = sizes.train / speed.train + evaluated / speed.evaluate + EPOCH_SECONDS + 4 * weights / BYTES_PER_SECOND
+    an_epoch = sizes.train / speed.train + evaluated / speed.evaluate / config.optim.evaluate_every + EPOCH_SECONDS
+    saves = min(1.0, an_epoch / max(config.trainer.checkpoint_seconds, 1e-3))
+    an_epoch += saves * 4 * weights / BYTES_PER_SECOND
     return Cost(
         seconds=RUN_SECONDS + num_epochs(planned) * an_epoch + evaluated / speed.evaluate,
         kept_bytes=weights + PREDICTIONS // 2 * evaluated * (5 * labels + 40) + 5000 * num_epochs(planned) + 20_000,

@@ -70,7 +70,7 @@ def run_state(planned: PlannedRun) -> RunState:
     return RunState(
         planned=planned,
         state=state,
-        epochs_done=len(curve),
+        epochs_done=curve[-1]["epoch"] + 1 if curve else 0,
         num_epochs=num_epochs(planned),
         seconds=float(curve[-1]["seconds"]) if curve else 0.0,
         holder=holder,

@@ -1,0 +1,173 @@
+"""A trained model to be used: raw millivolts in, named probabilities out; from a run or from an exported folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from data_modules.config import DataConfig, Preprocessing
+from data_modules.corpora import CORPORA
+from data_modules.corpus import LEAD_NAMES
+from data_modules.signal import prepare, scale
+from ecg_transfer.classifier import ECGClassifier
+from ecg_transfer.model_folder import ModelFolder, ModelFolderError, is_model_folder, read_model_folder
+from ecg_transfer.models import BACKBONES, create_backbone
+from ecg_transfer.runs import DEFAULT_OUTPUT, Run, open_run
+
+BATCH_SIZE = 256
+"""Records that go through the network at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A classifier and everything that its input and output mean."""
+
+    classifier: ECGClassifier
+    """In evaluation mode, on the CPU."""
+    label_names: tuple[str, ...]
+    preprocessing: Preprocessing
+    thresholds: NDArray[np.float64]
+    """Probability above which a record is positive, tuned on validation, (L,)."""
+    source: str
+    """Name of the run, or of the exported model with the beginning of its weights' hash."""
+
+    def probabilities(
+        self, signals: NDArray[np.floating], sampling_rate: int, *, batch_size: int = BATCH_SIZE
+    ) -> NDArray[np.float32]:
+        """Probabilities of recordings.
+
+        Args:
+            signals: Millivolts, (B, 12, T), leads I, II, III, aVR, aVL, aVF, V1 to V6.
+            sampling_rate: Hz of `signals`.
+            batch_size: Records that go through the network at a time.
+
+        Returns:
+            (B, L), in the order of `label_names`.
+
+        Raises:
+            ValueError: Another shape, missing samples, or recordings that are shorter than the model's input where it
+                was not trained on padded ones.
+        """
+        self._check(signals, sampling_rate)
+        found = [
+            self._probabilities(signals[start : start + batch_size], sampling_rate)
+            for start in range(0, len(signals), batch_size)
+        ]
+        return np.concatenate(found) if found else np.zeros((0, len(self.label_names)), np.float32)
+
+    def _probabilities(self, signals: NDArray[np.floating], sampling_rate: int) -> NDArray[np.float32]:
+        prepared = [prepare(signal.astype(np.float32), sampling_rate, self.preprocessing).T for signal in signals]
+        dtype = next(self.classifier.parameters()).dtype
+        with torch.inference_mode():
+            batch = scale(torch.from_numpy(np.stack(prepared)), self.preprocessing.scale).transpose(1, 2)
+            found: NDArray[np.float32] = self.classifier(batch.to(dtype)).sigmoid().float().numpy()
+        return found
+
+    def _check(self, signals: NDArray[np.floating], sampling_rate: int) -> None:
+        if signals.ndim != 3 or signals.shape[1] != len(LEAD_NAMES):
+            raise ValueError(f"signals have shape {signals.shape}, expected (records, 12 leads, samples) in millivolts")
+        if sampling_rate < 1:
+            raise ValueError(f"sampling_rate is {sampling_rate}, expected Hz")
+        if not np.isfinite(signals).all():
+            raise ValueError("signals hold NaN or infinite values; interpolate the gaps, or leave those records out")
+        seconds = signals.shape[2] / sampling_rate
+        needed = self.preprocessing.num_samples / self.preprocessing.sampling_rate
+        if seconds < needed and (self.preprocessing.short == "set_aside" or signals.shape[2] == 0):
+            raise ValueError(
+                f"recordings of {seconds:g} s are shorter than the {needed:g} s that {self.source} was trained on"
+            )
+
+
+def load_model(source: str | Path | Run, *, output: Path = DEFAULT_OUTPUT, trust: bool = False) -> LoadedModel:
+    """A model by its exported folder, its run's directory or its run's name.
+
+    Args:
+        source: Which.
+        output: Where runs live, for a name.
+        trust: Allow that an exported folder names a backbone `package.module:factory`, whose code is then imported
+            from this environment and run. From the folder itself no code is ever run.
+
+    Raises:
+        ModelFolderError: The folder is damaged, or not what it says, or names code and is not trusted.
+        RunNotFoundError: There is no such run.
+    """
+    if not isinstance(source, Run) and is_model_folder(source):
+        return _from_folder(read_model_folder(source), trust=trust)
+    run = source if isinstance(source, Run) else open_run(source, output)
+    per_class = run.results["val_selected"]["test_tuned"]["per_class"]
+    classifier = run.model()
+    return LoadedModel(
+        classifier=classifier,
+        label_names=classifier.label_names,
+        preprocessing=run_preprocessing(run.config.data),
+        thresholds=np.array([per_class[name]["thresholds"] for name in classifier.label_names]),
+        source=run.name,
+    )
+
+
+def run_preprocessing(data: DataConfig) -> Preprocessing:
+    """How a run prepared its recordings; works without the corpus."""
+    if data.corpus in CORPORA:
+        return data.preprocessing(CORPORA[data.corpus].spec)
+    return Preprocessing(
+        sampling_rate=data.sampling_rate,
+        num_samples=data.num_samples,
+        resample=data.resample,
+        crop=data.crop,
+        short=data.short or "set_aside",
+        scale=data.scale,
+    )
+
+
+def _from_folder(folder: ModelFolder, *, trust: bool) -> LoadedModel:
+    if folder.backbone not in BACKBONES and not trust:
+        raise ModelFolderError(
+            f"{folder.path} names the backbone {folder.backbone!r}: that is code of its author's. If you have it and "
+            "trust it, load the model with trust=True (--trust)"
+        )
+    _require_shapes(folder)
+    state = folder.state_dict()
+    classifier = ECGClassifier(folder.backbone, folder.label_names, num_samples=folder.preprocessing.num_samples)
+    classifier.to(state["head.weight"].dtype).load_state_dict(state, strict=True)
+    if not all(torch.isfinite(value).all() for value in state.values()):
+        raise ModelFolderError(f"{folder.path}: the weights hold NaN or infinite values")
+    return LoadedModel(
+        classifier=classifier.eval(),
+        label_names=folder.label_names,
+        preprocessing=folder.preprocessing,
+        thresholds=np.array(folder.thresholds),
+        source=folder.full_name,
+    )
+
+
+def _require_shapes(folder: ModelFolder) -> None:
+    """Compare names and shapes of the file with the model's, before memory is taken for the one or the other."""
+    with torch.device("meta"):
+        backbone = create_backbone(folder.backbone, num_samples=folder.preprocessing.num_samples)
+        head = nn.Linear(backbone.num_features, len(folder.label_names))
+    wanted = {
+        name: tuple(value.shape)
+        for name, value in (*_named("backbone", backbone.state_dict()), *_named("head", head.state_dict()))
+    }
+    found = folder.shapes()
+    problems = [f"{name} is missing" for name in sorted(wanted.keys() - found.keys())]
+    problems += [f"{name} is none of its weights" for name in sorted(found.keys() - wanted.keys())]
+    problems += [
+        f"{name} is {found[name]}, expected {wanted[name]}"
+        for name in sorted(found.keys() & wanted.keys())
+        if found[name] != wanted[name]
+    ]
+    if problems:
+        shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
+        raise ModelFolderError(f"the weights in {folder.path} do not fit a {folder.backbone}: {shown}")
+
+
+def _named(prefix: str, state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    for name, value in state.items():
+        yield f"{prefix}.{name}", value

@@ -1,0 +1,148 @@
+"""What a fine-tuning starts from: a finished run, or an exported model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_modules.config import DataConfig
+from data_modules.corpora import CORPORA
+from data_modules.datamodule import ECGDataModule
+from ecg_transfer.files import write_atomically
+from ecg_transfer.model_folder import RECORDS, ModelFolder
+from ecg_transfer.runs import Run, sha256
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+UPSTREAM_RECORDS = f"upstream_{RECORDS}"
+"""File of a run with the digests that came with its exported upstream."""
+
+FACTS = ("title", "version", "url", "licence", "citation")
+"""What is passed on about a corpus."""
+
+INPUT_FIELDS = ("sampling_rate", "num_samples", "scale")
+"""Fields of the `data` section in which upstream and downstream must agree."""
+
+
+class RecordsOverlapWarning(UserWarning):
+    """Recordings that a downstream evaluates on were among those that its upstream was trained on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upstream:
+    """A pre-trained model, wherever it lies."""
+
+    name: str
+    """Of the run; or of the exported model, with the beginning of its weights' hash."""
+    corpus: str
+    backbone: str
+    inputs: Mapping[str, object]
+    """Values of `INPUT_FIELDS`."""
+    simulated: bool
+    """Whether it was trained on simulated ECGs."""
+    data_digest: str
+    trained_on: tuple[Mapping[str, Any], ...]
+    """Facts about each corpus whose recordings it has seen, its own first: title, version, url, licence, ..."""
+    origin: Run | ModelFolder
+
+    @classmethod
+    def from_run(cls, run: Run) -> Upstream:
+        """A finished run."""
+        config, data = run.config, run.manifest["data"]
+        return cls(
+            name=run.name,
+            corpus=config.data.corpus,
+            backbone=config.model.backbone,
+            inputs=input_fields(config.data),
+            simulated=data["simulated"],
+            data_digest=data["digest"],
+            trained_on=(_facts(data, config.data.corpus), *(run.manifest["upstream"] or {}).get("trained_on", ())),
+            origin=run,
+        )
+
+    @classmethod
+    def from_folder(cls, folder: ModelFolder) -> Upstream:
+        """An exported model."""
+        return cls(
+            name=folder.full_name,
+            corpus=folder.corpus,
+            backbone=folder.backbone,
+            inputs={name: getattr(folder.preprocessing, name) for name in INPUT_FIELDS},
+            simulated=folder.simulated,
+            data_digest=folder.data_digest,
+            trained_on=(
+                _facts(folder.config["data"], folder.corpus),
+                *(_facts(entry, str(entry.get("corpus"))) for entry in folder.config["pretrained_on"]),
+            ),
+            origin=folder,
+        )
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """SHA-256 of the file that holds the weights."""
+        return sha256(self.origin.path / "best.ckpt") if isinstance(self.origin, Run) else self.origin.weights_sha256
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """Its weights, on the CPU.
+
+        Raises:
+            ModelFolderError: An exported model whose weights are damaged.
+        """
+        return self.origin.model().state_dict() if isinstance(self.origin, Run) else self.origin.state_dict()
+
+    def as_dict(self) -> dict[str, Any]:
+        """What a manifest says of it."""
+        return {
+            "run": self.name,
+            "corpus": self.corpus,
+            "simulated": self.simulated,
+            "weights_sha256": self.weights_sha256,
+            "data_digest": self.data_digest,
+            "trained_on": list(self.trained_on),
+            "record_sets": [asdict(records) for records in self.origin.record_sets]
+            if isinstance(self.origin, ModelFolder)
+            else None,
+        }
+
+    def leave_records(self, folder: Path) -> None:
+        """Copy an exported model's digests into a run's directory: the run's own export passes them on."""
+        if isinstance(self.origin, ModelFolder) and self.origin.record_sets:
+            content = (self.origin.path / RECORDS).read_bytes()
+            with write_atomically(folder / UPSTREAM_RECORDS) as stream:
+                stream.write(content)
+
+    def overlap(self, data: ECGDataModule) -> dict[str, int] | None:
+        """How many validation and test recordings of a downstream are copies of ones that this was trained on.
+
+        Args:
+            data: The downstream's, set up.
+
+        Returns:
+            Counts by part; None where nothing can be compared: a run (its data module knows), an exported model
+            without digests, or recordings that were prepared in another way. Copies are found where they are equal
+            sample by sample after the preparation; the same recording published at another rate is not.
+        """
+        if isinstance(self.origin, Run):
+            return None
+        preprocessing = data.config.preprocessing(data.corpus.spec)
+        sets = [records for records in self.origin.record_sets if records.is_comparable(preprocessing)]
+        if not sets:
+            return None
+        known = np.concatenate([self.origin.digests(records) for records in sets])
+        return {part: int(np.isin(data.cache.digests[data.rows[part]], known).sum()) for part in ("val", "test")}
+
+
+def input_fields(data: DataConfig) -> dict[str, object]:
+    """Values of `INPUT_FIELDS` in a configuration."""
+    return {name: getattr(data, name) for name in INPUT_FIELDS}
+
+
+def _facts(data: Mapping[str, Any], corpus: str) -> dict[str, Any]:
+    known = asdict(CORPORA[corpus].spec) if corpus in CORPORA else {}
+    facts = {name: str(data.get(name) or known.get(name) or "unknown") for name in FACTS}
+    return {"corpus": corpus, "simulated": bool(data.get("simulated")), **facts}
