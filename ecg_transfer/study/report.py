@@ -60,7 +60,7 @@ from ecg_transfer.study.study_tables import (
     provenance_table,
 )
 
-MAX_SETTINGS = 4
+MAX_SETTINGS = 3
 """Settings that get figures; the CSV files have all."""
 
 MAX_ROWS = 1000

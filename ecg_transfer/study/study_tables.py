@@ -59,7 +59,7 @@ def claims_table(claims: Sequence[ClaimResult]) -> Table:
             number(claim.num_cells, 0),
             number(claim.num_seeds, 0),
             Entry(", ".join(map(corpus_name, claim.corpora)) or MISSING),
-            Entry(claim.reason),
+            Entry(claim.reason, kind="wide"),
         ]
         for claim in claims
     ]
@@ -212,17 +212,15 @@ def _num_train(data: Mapping[str, Any]) -> int:
 def _corpus_row(name: str, data: Mapping[str, Any]) -> list[Entry]:
     aside = data.get("set_aside") or {}
     listed = ", ".join(f"{reason} {plain(count, 0)}" for reason, count in sorted(aside.items()))
-    simulated = bool(data["simulated"])
+    simulated, labels = bool(data["simulated"]), data["label_names"]
     return [
         Entry(corpus_name(name), detail=str(data.get("title") or "")),
         Entry(str(data.get("version") or MISSING)),
         Entry("SIMULATED", kind="simulated") if simulated else Entry("real", detail=_incomplete(data)),
         *(number(data["parts"][part]["records"], 0) for part in ("train", "val", "test")),
         number(data.get("num_groups"), 0),
-        Entry(
-            f"{len(data['label_names'])}: {', '.join(data['label_names'][:12])}{'…' * (len(data['label_names']) > 12)}"
-        ),
-        Entry(listed or "none"),
+        Entry(f"{len(labels)}: {', '.join(labels[:12])}{'…' * (len(labels) > 12)}", kind="wide"),
+        Entry(listed or "none", kind="wide"),
         Entry(str(data.get("licence") or MISSING)),
     ]
 
