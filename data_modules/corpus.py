@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,6 +112,8 @@ class Record:
     """Hz."""
     notes: tuple[str, ...] = ()
     """Codes out of `data_modules.quality.NOTES` for what was mended on the way, `gain_replaced` say."""
+    absent_leads: tuple[str, ...] = ()
+    """Leads that were not recorded and that the user chose to have zeros for; they are not judged."""
 
 
 class Corpus(ABC):
@@ -127,7 +129,8 @@ class Corpus(ABC):
         ValueError: An unknown label set or rate.
     """
 
-    spec: ClassVar[CorpusSpec]
+    spec: CorpusSpec
+    """The datasheet: of the class where the corpus is published, of the instance where it is the user's own."""
 
     def __init__(self, root: Path, *, label_set: str | None = None, sampling_rate: int | None = None) -> None:
         self.root = Path(root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,7 @@ class ECGDataModule(pl.LightningDataModule):
             "label_names": list(self.label_names),
             "completeness": check_completeness(self.corpus).sentence(),
             "notices": list(table.notices),
+            "preprocessing": asdict(self.config.preprocessing(spec)),
             "set_aside": set_aside,
             "mended": counts["notes"],
             "num_groups": len(np.unique(self.groups[np.concatenate(list(self.rows.values()))])),

@@ -8,14 +8,14 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from data_modules.config import Preprocessing
-from data_modules.corpus import Corpus, RecordError
+from data_modules.corpus import Corpus, Record, RecordError
 from data_modules.quality import screen
 from data_modules.signal import prepare
 
@@ -78,33 +78,41 @@ def ingest(corpus: Corpus, preprocessing: Preprocessing, rows: SharedRows, *, pr
     return whole
 
 
+def screen_for(record: Record, preprocessing: Preprocessing) -> Record:
+    """Screen a record for a model's input: in training and in prediction alike.
+
+    Raises:
+        RecordError: As `data_modules.quality.screen`; `short` where short records are not padded.
+    """
+    seconds = preprocessing.num_samples / preprocessing.sampling_rate
+    screened = screen(record, None if preprocessing.short == "pad" else seconds)
+    if record.signal.shape[-1] / record.sampling_rate < seconds:
+        return replace(screened, notes=(*screened.notes, "padded"))
+    return screened
+
+
 class _ChunkDecoder:
     """Decodes the records from a given row on into the shared rows."""
 
     def __init__(self, corpus: Corpus, preprocessing: Preprocessing, rows: SharedRows) -> None:
         self._corpus, self._preprocessing, self._rows = corpus, preprocessing, rows
-        self._seconds = preprocessing.num_samples / preprocessing.sampling_rate
-        self._min_seconds = None if preprocessing.short == "pad" else self._seconds
 
     def __call__(self, start: int) -> Ingested:
         signals = self._rows.open()
         chunk = Ingested()
         for row, record_id in enumerate(self._corpus.table.record_ids[start : start + CHUNK], start):
             try:
-                record = screen(self._corpus.read(record_id), self._min_seconds)
+                record = screen_for(self._corpus.read(record_id), self._preprocessing)
             except RecordError as error:
                 chunk.set_aside[record_id] = (error.reason, error.detail)
                 chunk.digests.append(0)
                 continue
             prepared = prepare(record.signal, record.sampling_rate, self._preprocessing)
-            notes = record.notes
-            if record.signal.shape[-1] / record.sampling_rate < self._seconds:
-                notes = (*notes, "padded")
             signals[row] = prepared.T
             content = hashlib.blake2b(prepared.tobytes(), digest_size=8).digest()
             chunk.digests.append(int.from_bytes(content, "little", signed=True))
-            if notes:
-                chunk.notes[record_id] = notes
+            if record.notes:
+                chunk.notes[record_id] = record.notes
         return chunk
 
 

@@ -16,6 +16,8 @@ REASONS = {
     "gain": "the gain is wrong, and the amplitudes do not tell the right one",
     "amplitude": "the amplitudes are not those of an ECG in millivolts",
     "missing_leads": "one of the twelve leads is not there",
+    "unit": "the unit of the numbers is not known",
+    "sampling_rate": "the sampling rate is not known, or no whole number",
     "missing_samples": "more samples in a row are missing than can be interpolated",
     "non_finite": "the signal holds infinite values",
     "flat": "too many leads are flat",
@@ -34,6 +36,7 @@ NOTES = {
     "gap_filled": "missing samples were interpolated",
     "lead_identity": "the limb leads do not satisfy Einthoven's and Goldberger's identities",
     "flat_lead": "some leads are flat",
+    "absent_lead": "some leads were not recorded; zeros stand in their place, as the user chose",
     "saturated": "a lead stays at its extreme value for long",
     "padded": "the recording was shorter than the model's input; zeros were appended",
 }
@@ -128,7 +131,9 @@ def screen(record: Record, min_seconds: float | None = None) -> Record:
     if num_samples == 0 or (min_seconds is not None and seconds < min_seconds):
         raise RecordError("short", f"{record.record_id} is {seconds:g} s long, {min_seconds or 0:g} s are needed")
     signal, notes = _fill_gaps(record)
-    height = heights(signal, record.sampling_rate)
+    recorded = [name not in record.absent_leads for name in LEAD_NAMES]
+    judged = signal[recorded] if record.absent_leads else signal
+    height = heights(judged, record.sampling_rate)
     is_flat = np.median(height, axis=1) <= FLAT_MILLIVOLTS
     num_flat = int(is_flat.sum())
     if num_flat > MAX_FLAT_LEADS:
@@ -141,9 +146,9 @@ def screen(record: Record, min_seconds: float | None = None) -> Record:
         )
     if num_flat:
         notes.append("flat_lead")
-    if identity_residual(signal) > MAX_IDENTITY_RESIDUAL:
+    if all(recorded[:6]) and identity_residual(signal) > MAX_IDENTITY_RESIDUAL:
         notes.append("lead_identity")
-    if _is_saturated(signal[~is_flat] if num_flat else signal, round(SATURATED_SECONDS * record.sampling_rate)):
+    if _is_saturated(judged[~is_flat] if num_flat else judged, round(SATURATED_SECONDS * record.sampling_rate)):
         notes.append("saturated")
     return replace(record, signal=signal, notes=record.notes + tuple(notes))
 

@@ -1,4 +1,7 @@
-"""Where a corpus comes from: the user's disk, or a simulation in its place. The two never mix."""
+"""Where a corpus comes from: the user's disk, or a simulation in its place. The two never mix.
+
+A published corpus lies in a folder of its name below the data root; an own one is described there by `<name>.yaml`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from data_modules.corpora import CORPORA
-from data_modules.corpus import SIMULATION_MARKER, Corpus, CorpusNotFoundError
+from data_modules.corpus import SIMULATION_MARKER, Corpus, CorpusNotFoundError, CorpusSpec
+from data_modules.own.definition import definition_path, is_own_name, load_definition, own_names, resolve_path
 from data_modules.simulation import SIMULATED_SIZES, simulate_corpus
 
 
@@ -18,8 +22,47 @@ def data_root(root: str | Path | None = None) -> Path:
 
 
 def will_simulate(name: str, root: str | Path | None, source: Literal["auto", "real", "simulated"]) -> bool:
-    """Whether `open_corpus` would give a simulated corpus; costs no more than a look at the disk."""
+    """Whether `open_corpus` would give a simulated corpus; costs no more than a look at the disk.
+
+    An own corpus is never simulated in its place; it is a simulated one where its folder carries the marker.
+    """
+    if is_own(name, root):
+        return source != "real" and _own_is_simulated(name, root, source)
     return source == "simulated" or (source == "auto" and not has_real_copy(name, root))
+
+
+def is_own(name: str, root: str | Path | None = None) -> bool:
+    """Whether the user has added a corpus of this name. Published names always mean the published corpus."""
+    return name not in CORPORA and is_own_name(name) and definition_path(data_root(root), name).is_file()
+
+
+def is_corpus(name: str, root: str | Path | None = None) -> bool:
+    """Whether a name is that of a corpus, published or own."""
+    return name in CORPORA or is_own(name, root)
+
+
+def own_corpora(root: str | Path | None = None) -> list[str]:
+    """Names of the own corpora, sorted."""
+    return [name for name in own_names(data_root(root)) if name not in CORPORA]
+
+
+def spec_named(name: str, root: str | Path | None = None) -> CorpusSpec:
+    """The datasheet of a corpus, published or own.
+
+    Raises:
+        ValueError: No corpus has this name.
+        CorpusNotFoundError: An own corpus's records are gone.
+    """
+    return open_corpus(name, root=root).spec if is_own(name, root) else corpus_named(name).spec
+
+
+def _own_is_simulated(name: str, root: str | Path | None, source: str) -> bool:
+    home = data_root(root)
+    path = resolve_path(load_definition(definition_path(home, name)).path, home)
+    simulated = ((path if path.is_dir() else path.parent) / SIMULATION_MARKER).exists()
+    if source == "simulated" and not simulated:
+        raise ValueError(f"{name} is your own corpus: it is never simulated; leave out data.source=simulated")
+    return simulated
 
 
 def has_real_copy(name: str, root: str | Path | None) -> bool:
@@ -41,7 +84,7 @@ def open_corpus(
     """Open a corpus by name; simulate it where it is not there and that is allowed.
 
     Args:
-        name: A key of `CORPORA`.
+        name: A key of `CORPORA`, or an own corpus.
         root: Folder of all corpora; see `data_root`. A real copy lies in `root/name`.
         source: `auto`: the copy on disk, or a simulated one; `real`: the copy on disk; `simulated`: never the disk.
         num_simulated: Records of a simulated corpus; None is its default size.
@@ -53,6 +96,8 @@ def open_corpus(
         ValueError: No corpus has this name.
         CorpusNotFoundError: `source` is `real` and there is no copy.
     """
+    if is_own(name, root):
+        return _open_own(name, root, source, label_set, sampling_rate)
     corpus_class = corpus_named(name)
     folder = data_root(root) / name
     if source != "simulated" and has_real_copy(name, root):
@@ -72,8 +117,19 @@ def open_corpus(
     return corpus_class(folder, label_set=label_set, sampling_rate=sampling_rate)
 
 
+def _open_own(
+    name: str, root: str | Path | None, source: str, label_set: str | None, sampling_rate: int | None
+) -> Corpus:
+    from data_modules.own.own_corpus import open_own
+
+    path = definition_path(data_root(root), name)
+    if _own_is_simulated(name, root, source) and source == "real":
+        raise CorpusNotFoundError(f"{name} ({path}) holds simulated ECGs; data.source=real asks for others")
+    return open_own(path, label_set=label_set, sampling_rate=sampling_rate)
+
+
 def corpus_named(name: str) -> type[Corpus]:
-    """The class of a corpus.
+    """The class of a published corpus.
 
     Raises:
         ValueError: No corpus has this name; the message says what was probably meant.
@@ -84,4 +140,7 @@ def corpus_named(name: str) -> type[Corpus]:
 
     close = get_close_matches(name.lower(), CORPORA, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"there is no corpus {name!r}: there are {', '.join(CORPORA)}{hint}")
+    raise ValueError(
+        f"there is no corpus {name!r}: there are {', '.join(CORPORA)}{hint}. "
+        "`ecg-transfer corpora add` makes one of your own files"
+    )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from data_modules.corpora import CORPORA
     from data_modules.corpus import Corpus, CorpusSpec, Record
     from data_modules.datamodule import ECGDataModule
+    from data_modules.own.arrays import corpus_from_arrays
     from data_modules.plot import plot_ecg
     from data_modules.simulation import simulate_ecg
     from data_modules.sources import open_corpus
@@ -37,6 +38,7 @@ _HOMES = {
     "data_modules.corpora": ("CORPORA",),
     "data_modules.corpus": ("Corpus", "CorpusSpec", "Record"),
     "data_modules.datamodule": ("ECGDataModule",),
+    "data_modules.own.arrays": ("corpus_from_arrays",),
     "data_modules.plot": ("plot_ecg",),
     "data_modules.simulation": ("simulate_ecg",),
     "data_modules.sources": ("open_corpus",),

@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from ecg_transfer import corpora_cli
 from ecg_transfer.data_cli import app as data_app
 from ecg_transfer.export_cli import export
+from ecg_transfer.prediction_cli import predict
 from ecg_transfer.study_cli import study_app
 
 app = typer.Typer(
@@ -99,6 +101,9 @@ def evaluate(
     print_scores({part: evaluate_run(found, part, overrides=overrides or ())}, title=f"{found.name}: {part}")
 
 
+app.command()(predict)
+
+
 @app.command()
 def runs(output: Output = DEFAULT_OUTPUT) -> None:
     """List the runs and their scores."""
@@ -108,14 +113,7 @@ def runs(output: Output = DEFAULT_OUTPUT) -> None:
     print_runs(list(find_runs(output)), output)
 
 
-@app.command()
-def corpora(
-    root: Annotated[Path | None, typer.Option(help="Folder of the corpora; else ECG_DATA_ROOT, else data.")] = None,
-) -> None:
-    """List the corpora: on disk? complete? simulated?"""
-    from ecg_transfer.tables import print_corpora
-
-    print_corpora(root)
+app.add_typer(corpora_cli.app, name="corpora")
 
 
 @app.command()
@@ -147,6 +145,7 @@ def _train(
     with_pretrain: bool = False,
 ) -> None:
     from ecg_transfer.config import make_config
+    from ecg_transfer.data_identity import require_same_data
     from ecg_transfer.resolve import resolve
     from ecg_transfer.runs import RunNotFoundError
     from ecg_transfer.tables import print_run
@@ -163,6 +162,7 @@ def _train(
     try:
         resolved = resolve(config, output)
         if resolved.run.is_done:
+            require_same_data(resolved.run, resolved.config)
             print_run(resolved.run, note="was finished before: nothing to do")
             return
     except RunNotFoundError:
@@ -187,7 +187,8 @@ def _is_helper_process() -> bool:
 def main() -> None:
     """Run the command line.
 
-    Exit codes: 0 done; 1 an error that a sentence explains; 2 wrong usage; 130 Ctrl-C; 143 SIGTERM.
+    Exit codes: 0 done; 1 an error that a sentence explains; 2 wrong usage; 3 some files could not be used;
+        130 Ctrl-C; 143 SIGTERM.
     """
     import click
 

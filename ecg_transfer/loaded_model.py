@@ -105,14 +105,20 @@ def load_model(source: str | Path | Run, *, output: Path = DEFAULT_OUTPUT, trust
     return LoadedModel(
         classifier=classifier,
         label_names=classifier.label_names,
-        preprocessing=run_preprocessing(run.config.data),
+        preprocessing=preprocessing_of(run),
         thresholds=np.array([per_class[name]["thresholds"] for name in classifier.label_names]),
         source=run.name,
     )
 
 
+def preprocessing_of(run: Run) -> Preprocessing:
+    """How a run prepared its recordings, as its manifest has it; works without the corpus."""
+    stored = run.manifest["data"].get("preprocessing")
+    return run_preprocessing(run.config.data) if stored is None else Preprocessing(**stored)
+
+
 def run_preprocessing(data: DataConfig) -> Preprocessing:
-    """How a run prepared its recordings; works without the corpus."""
+    """How a run prepared its recordings, for runs whose manifest does not say it."""
     if data.corpus in CORPORA:
         return data.preprocessing(CORPORA[data.corpus].spec)
     return Preprocessing(

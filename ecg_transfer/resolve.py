@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from data_modules.corpora import CORPORA
-from data_modules.sources import will_simulate
+from data_modules.sources import is_corpus, will_simulate
 from ecg_transfer.config import RunConfig, make_config
 from ecg_transfer.model_folder import is_model_folder, read_model_folder
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, RunNotFoundError, find_runs, home, open_run, run_name
@@ -90,7 +89,7 @@ def find_upstream(config: RunConfig, output: Path, *, simulated: bool) -> Upstre
     wanted = config.transfer.upstream
     if wanted is None:
         raise UpstreamError("a fine-tuning needs an upstream: --upstream CORPUS, or transfer.upstream=RUN")
-    if wanted not in CORPORA and is_model_folder(wanted):
+    if not is_corpus(wanted, config.data.root) and is_model_folder(wanted):
         upstream = Upstream.from_folder(read_model_folder(wanted))
     else:
         upstream = Upstream.from_run(_finished_run(wanted, config, output, simulated=simulated))
@@ -105,7 +104,7 @@ def find_upstream(config: RunConfig, output: Path, *, simulated: bool) -> Upstre
 
 
 def _finished_run(wanted: str, config: RunConfig, output: Path, *, simulated: bool) -> Run:
-    if wanted in CORPORA:
+    if is_corpus(wanted, config.data.root):
         run = _pretraining_on(wanted, config, output, simulated=simulated)
     else:
         beside = Run(home(output, simulated=simulated) / wanted)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from data_modules.completeness import check_completeness
 from data_modules.corpora import CORPORA
-from data_modules.sources import data_root
+from data_modules.sources import data_root, open_corpus, own_corpora
 from ecg_transfer.comparison import Pair
 from ecg_transfer.metrics import Scores
 from ecg_transfer.runs import Run
@@ -130,6 +130,13 @@ def print_corpora(root: Path | None) -> None:
             simulated = sorted(path.name for path in (folder / "simulated").glob(f"{name}-*"))
             state = f"no; simulated ECGs take its place {' '.join(simulated)}".rstrip()
         table.add_row(name, spec.title, labels, str(spec.num_records), state)
+    for name in own_corpora(root):
+        try:
+            corpus = open_corpus(name, root=root)
+            state = check_completeness(corpus).sentence()
+            table.add_row(name, corpus.spec.title, f"labels {len(corpus.label_names)}", "", state)
+        except (ValueError, OSError) as error:
+            table.add_row(name, f"{name} (own corpus)", "", "", f"cannot be used: {error}")
     console.print(table)
     console.print(f"looked for in {folder.resolve()}", markup=False)
 

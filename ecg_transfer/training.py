@@ -27,6 +27,7 @@ from ecg_transfer.callbacks.save_predictions import SavePredictions
 from ecg_transfer.claim import claimed
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.config import Overrides, RunConfig, make_config
+from ecg_transfer.data_identity import refuse_other_data, require_same_data
 from ecg_transfer.evaluation import write_scores
 from ecg_transfer.files import write_json
 from ecg_transfer.provenance import provenance
@@ -166,6 +167,7 @@ def train(
         resolved = resolve(config, Path(output))
     run = resolved.run
     if run.is_done:
+        require_same_data(run, resolved.config)
         return run
     _quiet_lightning()
     with claimed(run.path, distributed=config.trainer.devices * config.trainer.num_nodes > 1):
@@ -194,6 +196,8 @@ def _fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
     num_loaded = _load_upstream(classifier, resolved.upstream)
     trainer = _trainer(config, run, data, num_epochs, progress)
     last = run.path / "last.ckpt"
+    if last.exists():
+        refuse_other_data(run, data.digest())
     if trainer.is_global_zero:
         run.path.mkdir(parents=True, exist_ok=True)
         if not last.exists():

@@ -28,7 +28,7 @@ class CPSC2018(Challenge2020Corpus):
         "164931005": "STE",
     }
     record_pattern: ClassVar[re.Pattern[str]] = re.compile(r"A\d{4}")
-    spec: ClassVar[CorpusSpec] = CorpusSpec(
+    spec = CorpusSpec(
         name="cpsc2018",
         title="China Physiological Signal Challenge 2018 (CPSC2018)",
         version="1.0.2",

@@ -29,7 +29,7 @@ class Georgia(Challenge2020Corpus):
         "284470004": "PAC",
     }
     record_pattern: ClassVar[re.Pattern[str]] = re.compile(r"E\d{5}")
-    spec: ClassVar[CorpusSpec] = CorpusSpec(
+    spec = CorpusSpec(
         name="georgia",
         title="Georgia 12-lead ECG Challenge Database",
         version="1.0.2",

@@ -6,7 +6,6 @@ import os
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
@@ -27,7 +26,7 @@ class PTB(Corpus):
     without a diagnosis is set aside. Only the twelve standard leads are read, all in the `.dat`.
     """
 
-    spec: ClassVar[CorpusSpec] = CorpusSpec(
+    spec = CorpusSpec(
         name="ptb",
         title="PTB Diagnostic ECG Database",
         version="1.0.0",

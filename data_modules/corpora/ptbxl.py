@@ -6,7 +6,7 @@ import csv
 import re
 from collections import Counter
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,7 @@ class PTBXL(Corpus):
     benchmark's tasks. The official folds keep each patient in one fold.
     """
 
-    spec: ClassVar[CorpusSpec] = CorpusSpec(
+    spec = CorpusSpec(
         name="ptbxl",
         title="PTB-XL",
         version="1.0.3",

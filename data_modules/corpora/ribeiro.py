@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from functools import cached_property
 from itertools import permutations
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.corpus import LEAD_NAMES, Corpus, CorpusFormatError, CorpusSpec, Record, RecordError, RecordTable
+from data_modules.hdf5_dataset import own_dataset
 from data_modules.quality import MAX_IDENTITY_RESIDUAL, identity_residual, typical_amplitude
 
 Unit = Literal["mV", "1e-4V", "uV", "V"]
@@ -49,7 +50,7 @@ class Ribeiro(Corpus):
         unit: Of the numbers in the file, where a copy has another one.
     """
 
-    spec: ClassVar[CorpusSpec] = CorpusSpec(
+    spec = CorpusSpec(
         name="ribeiro",
         title="CODE-test (Ribeiro et al.)",
         version="1.0.2",
@@ -167,8 +168,6 @@ def _read_annotations(path: Path, label_names: tuple[str, ...]) -> NDArray[np.bo
 def _open_tracings(path: Path, num_records: int) -> Iterator[h5py.Dataset]:
     """Open the dataset of tracings, after checking that it is what it should be and lies in this very file.
 
-    A small HDF5 file can declare terabytes, or name other files whose contents it would show.
-
     Raises:
         CorpusFormatError: It is no plain (records, 4096, 12) array of floats, or its number of records is another.
     """
@@ -177,26 +176,20 @@ def _open_tracings(path: Path, num_records: int) -> Iterator[h5py.Dataset]:
     except OSError as error:
         raise CorpusFormatError(f"{path} is no HDF5 file that can be read ({error}); fetch it again") from error
     with file:
-        wrong = _what_is_wrong(file, (num_records, _NUM_SAMPLES, 12))
-        if wrong:
-            raise CorpusFormatError(f"{path}: {wrong}; fetch it again")
-        yield file["tracings"]
+        try:
+            tracings = _checked_tracings(file, (num_records, _NUM_SAMPLES, 12))
+        except ValueError as error:
+            raise CorpusFormatError(f"{path}: {error}; fetch it again") from error
+        yield tracings
 
 
-def _what_is_wrong(file: h5py.File, shape: tuple[int, int, int]) -> str | None:
-    if not isinstance(file.get("tracings", getlink=True), h5py.HardLink):
-        return "there is no dataset `tracings` in the file itself"
-    tracings = file["tracings"]
-    if not isinstance(tracings, h5py.Dataset) or tracings.is_virtual or tracings.external:
-        return "`tracings` is no dataset that lies in the file itself"
+def _checked_tracings(file: h5py.File, shape: tuple[int, int, int]) -> h5py.Dataset:
+    tracings = own_dataset(file, "tracings")
     if tracings.shape != shape:
-        return f"`tracings` has shape {tracings.shape}, expected {shape} (records as in {_ANNOTATIONS})"
+        raise ValueError(f"`tracings` has shape {tracings.shape}, expected {shape} (records as in {_ANNOTATIONS})")
     if tracings.dtype.kind != "f" or tracings.dtype.itemsize not in (2, 4, 8):
-        return f"`tracings` has type {tracings.dtype}, expected floating point numbers"
-    stored, needed = tracings.id.get_storage_size(), tracings.size * tracings.dtype.itemsize
-    if stored < (needed if tracings.compression is None else 1):
-        return f"`tracings` holds {stored} of {needed} bytes"
-    return None
+        raise ValueError(f"`tracings` has type {tracings.dtype}, expected floating point numbers")
+    return tracings
 
 
 def _recorded(tracings: h5py.Dataset, row: int, millivolts: float) -> NDArray[np.float32]:

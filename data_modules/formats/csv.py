@@ -1,0 +1,87 @@
+"""Delimited text, one record a file: a column a lead with its name on top, or numbers alone."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_modules.corpus import RecordError
+from data_modules.formats.raw_record import Format, RawRecord, leads_first, refuse_large, unit_in_names
+from data_modules.leads import canonical_lead
+from data_modules.wfdb_header import MAX_SIGNALS, MAX_VALUES
+
+DELIMITERS = ",;\t "
+MAX_LINE = 2**20
+"""Characters of a first line: records that lie a lead a row have long ones."""
+
+
+def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
+    """Read one record. Columns whose name is no lead's (a time, an index) are left out; an empty cell is "no sample".
+
+    A rate is not taken from a column of times: it may count seconds, milliseconds or samples.
+
+    Raises:
+        RecordError: `unreadable` or `header`.
+    """
+    refuse_large(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError("unreadable", f"{path.name}: {error}") from error
+    first = text[:MAX_LINE].split("\n", 1)[0].strip()
+    delimiter = max(DELIMITERS, key=first.count)
+    cells = tuple(cell.strip().strip('"') for cell in first.split(delimiter))
+    if all(_is_number(cell) for cell in cells):
+        return RawRecord(signal=leads_first(_numbers(text, delimiter, path)).astype(np.float32))
+    columns = [index for index, name in enumerate(cells) if canonical_lead(name) is not None]
+    named = bool(columns)
+    if not columns:
+        columns = list(range(len(cells)))
+    if len(columns) > MAX_SIGNALS:
+        raise RecordError("header", f"{path.name} has {len(cells)} columns and no lead's name in its first line")
+    values = _numbers(text, delimiter, path, skip=1, columns=columns)
+    names = tuple(cells[index] for index in columns)
+    return RawRecord(
+        signal=np.ascontiguousarray(values.T, dtype=np.float32),
+        lead_names=names,
+        unit=unit_in_names(names) if named else None,
+    )
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell or "nan")
+    except ValueError:
+        return False
+    return True
+
+
+def _numbers(
+    text: str, delimiter: str, path: Path, *, skip: int = 0, columns: list[int] | None = None
+) -> NDArray[np.float64]:
+    """Parse the numbers, (lines, columns), after the first lines."""
+    num_cells = text.count(delimiter) + text.count("\n") + 1
+    if num_cells > MAX_VALUES:
+        raise RecordError("unreadable", f"{path.name} has some {num_cells} cells, at most {MAX_VALUES} are read")
+    # an empty cell needs a converter, which takes ten times as long
+    for converter in (None, lambda cell: float(cell) if cell.strip() else math.nan):
+        try:
+            return np.loadtxt(
+                io.StringIO(text),
+                delimiter=None if delimiter == " " else delimiter,
+                skiprows=skip,
+                usecols=columns,
+                converters=converter,
+                ndmin=2,
+                comments=None,
+            )
+        except ValueError as error:
+            problem = error
+    raise RecordError("unreadable", f"{path.name} is no table of numbers: {problem}")
+
+
+FORMAT = Format(name="csv", suffixes=(".csv", ".tsv", ".txt"), read=read)

@@ -1,0 +1,76 @@
+"""DICOM waveforms (12-lead, general and ambulatory ECG), through pydicom (MIT)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_modules.corpus import CorpusFormatError, RecordError
+from data_modules.formats.raw_record import Format, RawRecord, check_shape, leads_first, refuse_large, unit_named
+
+
+def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
+    """Read the longest multiplex group: the rhythm, where a median beat stands beside it.
+
+    Raises:
+        RecordError: `unreadable` or `header`.
+        CorpusFormatError: pydicom is not installed.
+    """
+    try:
+        import pydicom
+    except ImportError as error:
+        raise CorpusFormatError("DICOM is read with pydicom: pip install 'ecg-transfer[dicom]'") from error
+    refuse_large(path)
+    try:
+        content = pydicom.dcmread(path)
+        groups = list(content.WaveformSequence)
+        index = max(range(len(groups)), key=lambda number: int(groups[number].NumberOfWaveformSamples))
+        group = groups[index]
+        shape = (int(group.NumberOfWaveformSamples), int(group.NumberOfWaveformChannels))
+        check_shape(shape)
+        needed = shape[0] * shape[1] * int(group.WaveformBitsAllocated) // 8
+        if len(group.WaveformData) < needed:
+            found = f"{path.name} has {len(group.WaveformData)} bytes of waveform, its header promises {needed}"
+            raise RecordError("truncated", found)
+        signal = _samples(content, index)
+        channels = list(group.ChannelDefinitionSequence)
+        return RawRecord(
+            signal=np.ascontiguousarray(leads_first(signal), dtype=np.float32),
+            lead_names=tuple(_lead(channel) for channel in channels),
+            sampling_rate=float(group.SamplingFrequency),
+            unit=unit_named(units.pop()) if len(units := {_unit(channel) for channel in channels}) == 1 else None,
+        )
+    except RecordError:
+        raise
+    except Exception as error:  # pydicom raises whatever a broken file makes it stumble over
+        raise RecordError("unreadable", f"{path.name} is no DICOM waveform that can be read: {error}") from error
+
+
+def _samples(content: Any, index: int) -> NDArray[np.floating[Any]]:  # noqa: ANN401 - pydicom's Dataset
+    """Give a group's samples times their sensitivity, (samples, channels); padding becomes NaN."""
+    from pydicom.waveforms.numpy_handler import multiplex_array
+
+    signal: NDArray[np.floating[Any]] = multiplex_array(content, index, as_raw=False).astype(np.float64)
+    padding = content.WaveformSequence[index].get("WaveformPaddingValue")
+    if padding is not None:
+        raw = multiplex_array(content, index, as_raw=True)
+        value = padding if isinstance(padding, int) else int(np.frombuffer(padding, raw.dtype)[0])
+        signal[raw == value] = np.nan
+    return signal
+
+
+def _lead(channel: Any) -> str:  # noqa: ANN401 - pydicom's Dataset
+    """Name a channel by its source's meaning, `Lead I (Einthoven)` or `MDC_ECG_LEAD_I`, or else its own label."""
+    source = channel.get("ChannelSourceSequence")
+    return str(source[0].get("CodeMeaning", "")) if source else str(channel.get("ChannelLabel", ""))
+
+
+def _unit(channel: Any) -> str:  # noqa: ANN401 - pydicom's Dataset
+    units = channel.get("ChannelSensitivityUnitsSequence")
+    return str(units[0].get("CodeValue", "")) if units else ""
+
+
+FORMAT = Format(name="dicom", suffixes=(".dcm", ".dicom"), read=read)

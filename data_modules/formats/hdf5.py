@@ -1,0 +1,100 @@
+"""HDF5: one array of many records, or of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from data_modules.corpus import RecordError
+from data_modules.formats.numpy import row_names
+from data_modules.formats.raw_record import (
+    Format,
+    RawRecord,
+    check_numbers,
+    check_shape,
+    leads_first,
+    without_padding,
+)
+from data_modules.hdf5_dataset import own_dataset
+
+ID_DATASETS = ("record_ids", "record_id", "exam_id", "ids", "id")
+"""Datasets that name the records, where there is one of as many entries as records; `exam_id` is CODE-15's."""
+
+
+def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
+    """Read one record of (records, samples, leads) or (records, leads, samples), without padding; or a single 2-d one.
+
+    Raises:
+        RecordError: `unreadable` or `header`.
+    """
+    # opened for each record: an HDF5 handle survives neither pickling nor a fork, and opening takes under 1 ms
+    with _open(path, dataset) as array:
+        check_shape(array.shape[-2:])
+        signal = np.asarray(leads_first(array[row] if array.ndim == 3 else array[()]), dtype=np.float32)
+        return RawRecord(signal=without_padding(signal) if array.ndim == 3 else signal)
+
+
+def record_names(path: Path, dataset: str | None = None) -> tuple[str, ...] | None:
+    """The ids that the file gives, or else row numbers; None for a single record.
+
+    Raises:
+        RecordError: `unreadable` or `header`.
+    """
+    with _open(path, dataset) as array:
+        if array.ndim == 2:
+            return None
+        return _given_ids(array.file, len(array)) or row_names(len(array))
+
+
+def _given_ids(file: h5py.File, num_records: int) -> tuple[str, ...] | None:
+    for name in ID_DATASETS:
+        if name in file:
+            try:
+                ids = own_dataset(file, name)
+            except ValueError as error:
+                raise RecordError("unreadable", f"{Path(file.filename).name}: {error}") from error
+            if ids.shape == (num_records,) and ids.dtype.kind in "iuSO":
+                values = ids.asstr()[()] if ids.dtype.kind in "SO" else ids[()]
+                found = tuple(map(str, values.tolist()))
+                return found if len(set(found)) == num_records else None
+    return None
+
+
+@contextmanager
+def _open(path: Path, wanted: str | None) -> Iterator[h5py.Dataset]:
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise RecordError("unreadable", f"{path.name} is no HDF5 file that can be read: {error}") from error
+    with file:
+        try:
+            array = own_dataset(file, wanted or _only_array(file))
+        except ValueError as error:
+            raise RecordError("unreadable", f"{path.name}: {error}") from error
+        if array.ndim not in (2, 3):
+            raise RecordError("header", f"{path.name}: `{array.name}` has shape {array.shape}, expected 3 dimensions")
+        check_numbers(array.dtype)
+        yield array
+
+
+def _only_array(file: h5py.File) -> str:
+    """The one 3-d dataset at the top of the file, or else the one 2-d; links are not followed.
+
+    Raises:
+        ValueError: There is none, or there are several.
+    """
+    hard = [str(name) for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
+    shapes = {name: file[name].shape for name in hard if isinstance(file[name], h5py.Dataset)}
+    for num_dimensions in (3, 2):
+        found = [name for name, shape in shapes.items() if shape is not None and len(shape) == num_dimensions]
+        if len(found) == 1:
+            return found[0]
+    listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "no dataset"
+    raise ValueError(f"it holds {listed}; name the array of the signals with --dataset")
+
+
+FORMAT = Format(name="hdf5", suffixes=(".h5", ".hdf5"), read=read, record_names=record_names)

@@ -1,0 +1,135 @@
+"""NumPy's files: `.npy` with one record or many, `.npz` with one and what describes it. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from data_modules.corpus import RecordError
+from data_modules.formats.raw_record import (
+    Format,
+    RawRecord,
+    check_numbers,
+    check_shape,
+    leads_first,
+    unit_named,
+    without_padding,
+)
+
+SIGNAL_KEYS = ("signal", "signals", "ecg", "data", "x")
+LEADS_KEYS = ("leads", "lead_names", "sig_name")
+RATE_KEYS = ("sampling_rate", "fs", "frequency")
+UNIT_KEYS = ("unit", "units")
+MAX_ROWS = 10_000_000
+MAX_DESCRIPTION = 2**16
+"""Bytes of an array that is read because it may say what the signal is."""
+
+Array = NDArray[Any]
+
+
+def read_npy(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
+    """Read a record: the whole of a 2-d array, or one of a 3-d stack whose first axis is the records.
+
+    Raises:
+        RecordError: `unreadable` or `header`.
+    """
+    array = _open_npy(path)
+    if array.ndim == 3:
+        check_shape(array.shape[1:])
+        return RawRecord(signal=without_padding(np.asarray(leads_first(array[row]), dtype=np.float32)))
+    return RawRecord(signal=np.asarray(leads_first(array), dtype=np.float32))
+
+
+def npy_record_names(path: Path, dataset: str | None = None) -> tuple[str, ...] | None:
+    """Row numbers of a stack; None for a single record.
+
+    Raises:
+        RecordError: `unreadable`.
+    """
+    array = _open_npy(path)
+    return row_names(array.shape[0]) if array.ndim == 3 else None
+
+
+def row_names(num_records: int) -> tuple[str, ...]:
+    """Names for the records of a stack that has none: their row numbers from 0, of one length so that they sort."""
+    if num_records > MAX_ROWS:
+        raise RecordError("header", f"a stack of {num_records} records, at most {MAX_ROWS} are read")
+    width = len(str(max(num_records - 1, 0)))
+    return tuple(f"{row:0{width}d}" for row in range(num_records))
+
+
+def _open_npy(path: Path) -> Array:
+    try:
+        # mapped, so that a shape which the file does not hold is refused and nothing else is read
+        array = cast(Array, np.load(path, mmap_mode="r", allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise RecordError("unreadable", f"{path.name}: {error}") from error
+    check_numbers(array.dtype)
+    return array
+
+
+def read_npz(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
+    """Read the one 2-d array of an `.npz`, with its leads, sampling rate and unit where it holds them too.
+
+    Raises:
+        RecordError: `unreadable` or `header`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            shapes = {name.removesuffix(".npy"): _header(archive, name) for name in archive.namelist()}
+            key = _signal_key(path, shapes, dataset)
+            check_shape(shapes[key][0])
+            check_numbers(shapes[key][1])
+            small = {
+                name for name, (shape, kind) in shapes.items() if kind.itemsize * np.prod(shape) <= MAX_DESCRIPTION
+            }
+            described = {name: _read_member(archive, name) for name in sorted(small - {key})}
+            signal = _read_member(archive, key)
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        if isinstance(error, RecordError):
+            raise
+        raise RecordError("unreadable", f"{path.name} is no .npz that can be read: {error}") from error
+    rate = _first(described, RATE_KEYS)
+    return RawRecord(
+        signal=np.asarray(leads_first(signal), dtype=np.float32),
+        lead_names=tuple(map(str, leads.ravel())) if (leads := _first(described, LEADS_KEYS)) is not None else None,
+        sampling_rate=float(rate) if rate is not None and rate.size == 1 and rate.dtype.kind in "fiu" else None,
+        unit=unit_named(str(unit)) if (unit := _first(described, UNIT_KEYS)) is not None else None,
+    )
+
+
+def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type that a member declares; none of its contents is unpacked."""
+    with archive.open(name) as stream:
+        version = npy.read_magic(stream)
+        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = read_header(stream)
+    return shape, dtype
+
+
+def _signal_key(path: Path, shapes: dict[str, tuple[tuple[int, ...], np.dtype[Any]]], wanted: str | None) -> str:
+    flat = [name for name, (shape, _) in shapes.items() if len(shape) == 2]
+    named = [name for name in flat if name.casefold() in SIGNAL_KEYS]
+    for candidates in ([wanted] if wanted else [], flat, named):
+        if len(candidates) == 1 and candidates[0] in shapes:
+            return candidates[0]
+    found = ", ".join(f"{name} {shape}" for name, (shape, _) in sorted(shapes.items())) or "nothing"
+    raise RecordError("unreadable", f"{path.name} holds {found}; name the array of the signal with --dataset")
+
+
+def _read_member(archive: zipfile.ZipFile, name: str) -> Array:
+    with archive.open(f"{name}.npy") as stream:
+        return npy.read_array(stream, allow_pickle=False)
+
+
+def _first(arrays: dict[str, Array], keys: tuple[str, ...]) -> Array | None:
+    return next((arrays[key] for key in keys if key in arrays), None)
+
+
+NPY = Format(name="npy", suffixes=(".npy",), read=read_npy, record_names=npy_record_names)
+NPZ = Format(name="npz", suffixes=(".npz",), read=read_npz)

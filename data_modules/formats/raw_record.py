@@ -1,0 +1,130 @@
+"""What the reader of a format gives, whatever the format, and the bounds that all of them keep."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_modules.corpus import RecordError
+from data_modules.wfdb_header import MAX_SIGNALS, MAX_VALUES
+
+Unit = Literal["mV", "uV", "V"]
+
+MILLIVOLTS: dict[Unit, float] = {"mV": 1.0, "uV": 1e-3, "V": 1e3}
+"""Millivolts of one unit."""
+
+MAX_FILE_BYTES = 2**28
+"""Of a file that a library reads whole."""
+
+_UNITS: dict[str, Unit] = {"mv": "mV", "uv": "uV", "µv": "uV", "μv": "uV", "v": "V"}
+_UNIT_IN_NAME = re.compile(r".*[\[(]\s*(?P<unit>[mµμu]?v)\s*[\])]\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawRecord:
+    """One record as its file has it: in the file's own unit and order. What the file does not say is None."""
+
+    signal: NDArray[np.float32]
+    """(signals, samples); NaN where the file says "no sample"."""
+    lead_names: tuple[str, ...] | None = None
+    """Name of each signal, as it is written."""
+    sampling_rate: float | None = None
+    """Hz."""
+    unit: Unit | None = None
+    label_codes: tuple[str, ...] | None = None
+    """Diagnosis codes out of the header."""
+    notes: tuple[str, ...] = ()
+    """Codes out of `data_modules.quality.NOTES`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """A file format: how its records are counted and read."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    """In lower case; files are found by them in any case."""
+    read: Callable[[Path, int, str | None], RawRecord]
+    """`read(path, row, dataset)`: the record in a row of a file; row 0 of a file of one record. Raises RecordError."""
+    record_names: Callable[[Path, str | None], tuple[str, ...] | None] = lambda path, dataset: None
+    """Names of the records of a file that holds many; None for a file of one record. Raises RecordError."""
+
+
+def unit_named(text: str) -> Unit | None:
+    """The unit that a file writes in its own way (`µV`, `uv`); None where it is no voltage."""
+    return _UNITS.get(text.strip().casefold())
+
+
+def unit_in_names(names: tuple[str, ...]) -> Unit | None:
+    """The unit that all names of leads carry in brackets, as in `II (uV)`; None unless they agree."""
+    found = {match["unit"] if (match := _UNIT_IN_NAME.fullmatch(name)) else "" for name in names}
+    return unit_named(found.pop()) if len(found) == 1 else None
+
+
+def leads_first(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Turn one record so that its signals are rows: the shorter axis, since no ECG has more leads than samples.
+
+    Args:
+        array: (signals, samples) or (samples, signals).
+
+    Raises:
+        RecordError: `header`, if it is not clear which axis is which, or there are too many values.
+    """
+    check_shape(array.shape)
+    return array if array.shape[0] < array.shape[1] else array.T
+
+
+def check_shape(shape: tuple[int, ...]) -> None:
+    """Refuse shapes that are no record of signals and samples, before anything is allocated.
+
+    Raises:
+        RecordError: `header`.
+    """
+    if len(shape) != 2 or not 1 <= min(shape) <= MAX_SIGNALS or max(shape) < 4 * min(shape):
+        raise RecordError(
+            "header", f"an array of shape {shape} is no record of 1 to {MAX_SIGNALS} signals and many more samples"
+        )
+    if shape[0] * shape[1] > MAX_VALUES:
+        raise RecordError("header", f"an array of shape {shape} has more than {MAX_VALUES} values")
+
+
+def check_numbers(dtype: np.dtype[np.generic]) -> None:
+    """Refuse what is no plain number.
+
+    Raises:
+        RecordError: `unreadable`.
+    """
+    if dtype.kind not in "fiu" or dtype.itemsize > 8:
+        raise RecordError("unreadable", f"it holds {dtype}, expected integers or floating point numbers")
+
+
+def without_padding(signal: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Take off the samples at both ends in which no lead has a value other than zero.
+
+    Records of different lengths are padded to stand in one array (CODE-15 and CODE-test are, on both sides).
+
+    Args:
+        signal: (signals, samples).
+    """
+    (present,) = np.nonzero(((signal != 0) & ~np.isnan(signal)).any(axis=0))
+    return signal[:, present[0] : present[-1] + 1] if present.size else signal[:, :0]
+
+
+def refuse_large(path: Path) -> None:
+    """Refuse a file that would be read whole and is larger than any record.
+
+    Raises:
+        RecordError: `unreadable`.
+    """
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise RecordError("unreadable", f"{path.name}: {error.strerror or error}") from error
+    if size > MAX_FILE_BYTES:
+        raise RecordError("unreadable", f"{path.name} has {size} bytes, at most {MAX_FILE_BYTES} are read")

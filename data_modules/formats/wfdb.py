@@ -1,0 +1,47 @@
+"""WFDB: a header `.hea` with its `.dat` or `.mat`, in any format that the package wfdb reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from data_modules.formats.raw_record import Format, RawRecord
+from data_modules.leads import canonical_lead
+from data_modules.wfdb_header import Header, read_header
+from data_modules.wfdb_record import read_signal
+
+DIAGNOSES = "Dx"
+"""Comment in which the PhysioNet challenges write SNOMED CT codes."""
+
+
+def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
+    """Read the leads of one record in millivolts; signals that are no leads are left unread.
+
+    Raises:
+        RecordError: As `data_modules.wfdb_record.read_signal`.
+    """
+    header = read_header(path)
+    names = _signal_names(header)
+    leads = [name for name in names if canonical_lead(name) is not None]
+    return RawRecord(
+        signal=read_signal(header, leads or None),
+        lead_names=tuple(leads or names) if any(names) else None,
+        sampling_rate=header.sampling_rate,
+        unit="mV",
+        label_codes=diagnoses(header),
+    )
+
+
+def diagnoses(header: Header) -> tuple[str, ...] | None:
+    """The codes of a header's `Dx` comment; None where it has none."""
+    text = header.comment(DIAGNOSES)
+    return None if text is None else tuple(code for code in map(str.strip, text.split(",")) if code)
+
+
+def _signal_names(header: Header) -> list[str]:
+    """Names of the signals; those of a multi-segment record stand in its first segment's header."""
+    first = next((name for name, _ in header.segments if name != "~"), None)
+    described = header if first is None else read_header(header.path.with_name(f"{first}.hea"))
+    return [line.name for line in described.signals]
+
+
+FORMAT = Format(name="wfdb", suffixes=(".hea",), read=read)

@@ -1,0 +1,175 @@
+"""What a table of labels seems to hold: which column is which, said to the user, settled by an option where unclear."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from data_modules.own.definition import LabelRules
+from data_modules.own.labels import FALSE, MAX_LABELS, SEPARATOR, TRUE, Table, record_names_of
+
+PATIENT_COLUMNS = ("patient", "patient_id", "patientid", "subject", "subject_id")
+FOLD_COLUMNS = ("fold", "strat_fold", "split", "part")
+LIST_COLUMNS = ("label", "labels", "diagnosis", "diagnoses", "class", "classes", "target", "dx")
+NOT_LABELS = ("age", "sex", "gender", "male", "female", "is_male", "height", "weight", "date", "device", "site")
+"""Names, in lower case, by which columns are recognised."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelOptions:
+    """What the user says of the labels; everything else is seen."""
+
+    names: tuple[str, ...] = ()
+    """Labels to keep, in this order, `TEXT=NAME` to rename one: all by default."""
+    record_column: str | None = None
+    in_order: bool = False
+    """The table's rows are the records in their order; no column names them."""
+    label_column: str | None = None
+    patient_column: str | None = None
+    fold_column: str | None = None
+
+
+@dataclass(kw_only=True)
+class Findings:
+    """What was seen, and what the user has to say."""
+
+    lines: list[str] = field(default_factory=list)
+    questions: list[str] = field(default_factory=list)
+    """Each names the option that settles it; none means that all is clear."""
+
+
+def survey_table(
+    table: Table, file: str, record_ids: Sequence[str], options: LabelOptions
+) -> tuple[LabelRules, Findings]:
+    """Find out which columns hold records, labels, patients and folds.
+
+    Args:
+        table: The CSV file.
+        file: Its path, as the YAML is to have it.
+        record_ids: All records.
+        options: What the user says.
+
+    Raises:
+        CorpusFormatError: An option names a column that is not there.
+    """
+    findings = Findings()
+    record_column = None if options.in_order else _record_column(table, record_ids, options.record_column, findings)
+    patient_column = options.patient_column or _named(table, PATIENT_COLUMNS)
+    fold_column = options.fold_column or _named(table, FOLD_COLUMNS)
+    taken = {record_column, patient_column, fold_column}
+    style, label_column, names, ignored = _labels(
+        table, [c for c in table.columns if c not in taken], options, findings
+    )
+    wanted, codes = chosen_names(names, options.names, findings)
+    if ignored:
+        findings.lines.append(f"columns left out: {', '.join(ignored)} (--label-names takes one as a label)")
+    rules = LabelRules(
+        style="list" if style == "list" else "columns",
+        table=file,
+        names=wanted,
+        codes=codes,
+        record_column=record_column,
+        label_column=label_column,
+        patient_column=patient_column,
+        fold_column=fold_column,
+    )
+    return rules, findings
+
+
+def survey_headers(codes: Mapping[str, tuple[str, ...] | None], options: LabelOptions) -> tuple[LabelRules, Findings]:
+    """Take the diagnosis codes in the records' headers as labels.
+
+    Args:
+        codes: Of each record; None where its header has none.
+        options: What the user says.
+    """
+    findings = Findings()
+    counts = Counter(code for found in codes.values() for code in found or ())
+    names, renamed = chosen_names(sorted(counts), options.names, findings)
+    return LabelRules(style="header", names=names, codes=renamed), findings
+
+
+def chosen_names(
+    found: Sequence[str], wanted: Sequence[str], findings: Findings
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The labels to keep, and what they are called in the file where that differs."""
+    pairs = [item.split("=", 1) if "=" in item else [item, item] for item in wanted] or [[name, name] for name in found]
+    if missing := [text for text, _ in pairs if text not in found]:
+        findings.questions.append(
+            f"there is no label {', '.join(missing)}; there are {_some(found)}: see --label-names"
+        )
+    if len(pairs) > MAX_LABELS:
+        findings.questions.append(
+            f"{len(pairs)} different labels, at most {MAX_LABELS}; choose with --label-names A,B,C"
+        )
+    names = tuple(dict.fromkeys(name for _, name in pairs))
+    return names, {text: name for text, name in pairs if text != name}
+
+
+def _record_column(table: Table, record_ids: Sequence[str], wanted: str | None, findings: Findings) -> str | None:
+    """The column whose cells name the most records."""
+    columns = [wanted] if wanted else list(table.columns)
+    matched = {name: len(set(record_names_of(table.column(name), record_ids)) - {None}) for name in columns}
+    best = max(columns, key=lambda name: matched[name])
+    if matched[best] == 0 or (not wanted and 2 * matched[best] < min(len(table.rows), len(record_ids))):
+        findings.questions.append(
+            f"no column of {table.path.name} names the records ({_some(record_ids)}); say which with --record-column, "
+            "or --in-order if its rows are the records in their order"
+        )
+        return None
+    findings.lines.append(f"records are named by {best!r}: {matched[best]} of {len(record_ids)} have a row")
+    return best
+
+
+def _named(table: Table, names: Sequence[str]) -> str | None:
+    return next((column for column in table.columns if column.casefold() in names), None)
+
+
+def _labels(
+    table: Table, columns: Sequence[str], options: LabelOptions, findings: Findings
+) -> tuple[str, str | None, list[str], list[str]]:
+    """Style, column of lists, labels that there are, and columns that are none."""
+    texts = {item.split("=", 1)[0] for item in options.names}
+    if options.label_column is None:
+        binary = [name for name in columns if _is_binary(table.column(name))]
+        if texts and texts <= set(columns):
+            return "columns", None, sorted(texts), []
+        plain = [name for name in binary if name.casefold() not in NOT_LABELS]
+        if plain and not texts - set(plain):
+            findings.lines.append(f"labels: {len(plain)} columns of 0 and 1")
+            return "columns", None, plain, [name for name in columns if name not in plain]
+    column = options.label_column or _list_column(table, columns)
+    if column is None:
+        found = ", ".join(columns) or "no other column"
+        findings.questions.append(
+            f"{table.path.name} has {found}: no columns of 0 and 1, and not one of names; say which it is with "
+            "--label-column (names with ; between them) or --label-names (columns of 0 and 1)"
+        )
+        return "columns", None, sorted(texts), []
+    names = sorted({part.strip() for cell in table.column(column) for part in cell.split(SEPARATOR) if part.strip()})
+    findings.lines.append(f"labels: names in the column {column!r}, {SEPARATOR} between them")
+    return "list", column, names, [name for name in columns if name != column]
+
+
+def _list_column(table: Table, columns: Sequence[str]) -> str | None:
+    """A column called like one of labels, or else the only one of words."""
+    called = [name for name in columns if name.casefold() in LIST_COLUMNS]
+    words = [name for name in columns if name.casefold() not in NOT_LABELS and not _is_numeric(table.column(name))]
+    for candidates in (called, words):
+        if len(candidates) == 1:
+            return candidates[0]
+    return None
+
+
+def _is_binary(cells: Sequence[str]) -> bool:
+    found = {cell.casefold() for cell in cells} - {""}
+    return bool(found) and found <= TRUE | FALSE
+
+
+def _is_numeric(cells: Sequence[str]) -> bool:
+    return all(cell.replace(".", "", 1).lstrip("+-").isdecimal() for cell in cells if cell)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f", ... ({len(names)})" if len(names) > 5 else "")

@@ -1,0 +1,229 @@
+"""Labels, patients and folds of an own corpus: from a CSV table, or from codes in the records' headers."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_modules.corpus import CorpusFormatError
+from data_modules.own.definition import LabelRules
+from data_modules.splits import OFFICIAL_TEST_FOLD, OFFICIAL_VAL_FOLD
+
+MAX_TABLE_BYTES = 2**28
+MAX_COLUMNS = 1000
+MAX_LABELS = 500
+SEPARATOR = ";"
+"""Between the labels of one cell."""
+
+TRUE, FALSE = frozenset({"1", "1.0", "true", "yes"}), frozenset({"0", "0.0", "false", "no"})
+"""What a cell of a label's column may hold, in lower case."""
+
+FOLD_WORDS = {"train": 1, "val": OFFICIAL_VAL_FOLD, "valid": OFFICIAL_VAL_FOLD, "validation": OFFICIAL_VAL_FOLD}
+FOLD_WORDS |= {"dev": OFFICIAL_VAL_FOLD, "test": OFFICIAL_TEST_FOLD}
+"""Words for a record's part, in lower case, as PTB-XL's folds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A CSV file as text."""
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+    def column(self, name: str) -> list[str]:
+        """One column's cells.
+
+        Raises:
+            CorpusFormatError: There is no such column.
+        """
+        if name not in self.columns:
+            raise CorpusFormatError(f"{self.path} has no column {name!r}; it has: {', '.join(self.columns)}")
+        position = self.columns.index(name)
+        return [row[position] for row in self.rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """What is known of the records that have labels. A record that is in neither mapping has none."""
+
+    multi_hot: Mapping[str, NDArray[np.uint8]]
+    """Record id -> (labels,)."""
+    problems: Mapping[str, str] = field(default_factory=dict)
+    """Record id -> reason code, where the labels cannot be used."""
+    patients: Mapping[str, str] | None = None
+    folds: Mapping[str, int] | None = None
+    unmatched: tuple[str, ...] = ()
+    """Names in the table that no record has."""
+
+
+def read_table(path: Path) -> Table:
+    """Read a CSV file with a header line; the delimiter is the most frequent of `,`, `;` and tab in that line.
+
+    Raises:
+        CorpusFormatError: It is too large, no text, or a line is longer than the first.
+    """
+    try:
+        if path.stat().st_size > MAX_TABLE_BYTES:
+            raise CorpusFormatError(f"{path} is larger than {MAX_TABLE_BYTES} bytes")
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorpusFormatError(f"{path} cannot be read ({error}); it should be a CSV file in UTF-8") from error
+    lines = text.splitlines()
+    if len(lines) < 2:
+        raise CorpusFormatError(f"{path} has no rows; expected a line of column names, then a line a record")
+    delimiter = max(",;\t", key=lines[0].count)
+    try:
+        header, *rows = [tuple(map(str.strip, row)) for row in csv.reader(lines, delimiter=delimiter) if any(row)]
+    except csv.Error as error:
+        raise CorpusFormatError(f"{path} is no CSV file: {error}") from error
+    if len(header) > MAX_COLUMNS or len(set(header)) < len(header):
+        raise CorpusFormatError(f"{path} has {len(header)} columns: at most {MAX_COLUMNS}, and no two of one name")
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(header):
+            raise CorpusFormatError(f"{path}, row {number} has {len(row)} cells, its first line {len(header)}")
+    return Table(path=path, columns=header, rows=rows)
+
+
+def record_names_of(cells: Sequence[str], record_ids: Sequence[str]) -> list[str | None]:
+    """For each cell the record it means: by id, by file name with or without ending or folder, or by row number.
+
+    Only names that one record alone could have are taken. No path is ever made of a cell.
+    """
+    known = {record_id: record_id for record_id in record_ids}
+    stems = Counter(record_id.rsplit("/", 1)[-1] for record_id in record_ids)
+    for record_id in record_ids:
+        stem = record_id.rsplit("/", 1)[-1]
+        if stems[stem] == 1:
+            known.setdefault(stem, record_id)
+    if all(map(str.isdecimal, record_ids)):
+        known |= {str(int(record_id)): record_id for record_id in record_ids}
+    found: list[str | None] = []
+    for cell in cells:
+        plain = cell.replace("\\", "/").removeprefix("./")
+        without = plain.rsplit(".", 1)[0]
+        candidates = (plain, without, plain.rsplit("/", 1)[-1], without.rsplit("/", 1)[-1])
+        found.append(next((known[name] for name in candidates if name in known), None))
+    return found
+
+
+def apply_rules(
+    rules: LabelRules,
+    table: Table | None,
+    record_ids: Sequence[str],
+    header_codes: Mapping[str, tuple[str, ...] | None],
+) -> Labels:
+    """Give each record its labels.
+
+    Args:
+        rules: Where they stand.
+        table: The CSV file, if there is one.
+        record_ids: All records, sorted.
+        header_codes: Of the style `header`: the codes of each record, None where it has none.
+
+    Raises:
+        CorpusFormatError: A column is missing, a record has two rows, or a fold is none.
+    """
+    rows = {} if table is None else _rows_of(rules, table, record_ids)
+    problems: dict[str, str] = {}
+    if rules.style == "header":
+        multi_hot = _from_lists({key: codes for key, codes in header_codes.items() if codes is not None}, rules)
+    elif table is None:
+        raise CorpusFormatError("labels of this style need a table")
+    elif rules.style == "list":
+        column = table.column(rules.label_column or "")
+        lists = {key: [part.strip() for part in column[row].split(SEPARATOR)] for key, row in rows.items()}
+        multi_hot = _from_lists(lists, rules)
+    else:
+        multi_hot, problems = _from_columns(rows, rules, table)
+    return Labels(
+        multi_hot=multi_hot,
+        problems=problems,
+        patients=_patients(rules, table, rows, record_ids),
+        folds=_folds(rules, table, rows),
+        unmatched=_unmatched(rules, table, record_ids),
+    )
+
+
+def _rows_of(rules: LabelRules, table: Table, record_ids: Sequence[str]) -> dict[str, int]:
+    """The row of each record that has one."""
+    if rules.record_column is None:
+        if len(table.rows) != len(record_ids):
+            raise CorpusFormatError(
+                f"{table.path} has {len(table.rows)} rows for {len(record_ids)} records; rows in the records' order "
+                "must be as many, or name the column with the records' names (--record-column)"
+            )
+        return {record_id: row for row, record_id in enumerate(record_ids)}
+    rows: dict[str, int] = {}
+    for row, record_id in enumerate(record_names_of(table.column(rules.record_column), record_ids)):
+        if record_id is not None and rows.setdefault(record_id, row) != row:
+            raise CorpusFormatError(f"{table.path} has two rows for {record_id}; join them into one")
+    return rows
+
+
+def _unmatched(rules: LabelRules, table: Table | None, record_ids: Sequence[str]) -> tuple[str, ...]:
+    if table is None or rules.record_column is None:
+        return ()
+    cells = table.column(rules.record_column)
+    return tuple(sorted(c for c, found in zip(cells, record_names_of(cells, record_ids), strict=True) if found is None))
+
+
+def _from_lists(lists: Mapping[str, Sequence[str]], rules: LabelRules) -> dict[str, NDArray[np.uint8]]:
+    """Multi-hot from names or codes; those that `rules.names` does not have are left out."""
+    position = {name: index for index, name in enumerate(rules.names)}
+    result = {}
+    for record_id, texts in lists.items():
+        vector = np.zeros(len(rules.names), np.uint8)
+        vector[[position[name] for text in texts if (name := rules.codes.get(text, text)) in position]] = 1
+        result[record_id] = vector
+    return result
+
+
+def _from_columns(
+    rows: Mapping[str, int], rules: LabelRules, table: Table
+) -> tuple[dict[str, NDArray[np.uint8]], dict[str, str]]:
+    """Multi-hot from columns of 0 and 1; a record with any other cell, an empty one say, is not guessed at."""
+    by_label = {rules.codes.get(column, column): column for column in table.columns}
+    columns = [[cell.casefold() for cell in table.column(by_label.get(name, name))] for name in rules.names]
+    multi_hot: dict[str, NDArray[np.uint8]] = {}
+    problems: dict[str, str] = {}
+    for record_id, row in rows.items():
+        cells = [column[row] for column in columns]
+        if all(cell in TRUE or cell in FALSE for cell in cells):
+            multi_hot[record_id] = np.array([cell in TRUE for cell in cells], np.uint8)
+        else:
+            problems[record_id] = "label_unknown"
+    return multi_hot, problems
+
+
+def _patients(
+    rules: LabelRules, table: Table | None, rows: Mapping[str, int], record_ids: Sequence[str]
+) -> dict[str, str] | None:
+    if rules.patient_column is None or table is None:
+        return None
+    column = table.column(rules.patient_column)
+    # a record without a patient is a patient of its own, whose name no cell can have
+    return {key: (column[rows[key]] if key in rows else "") or f"\0{key}" for key in record_ids}
+
+
+def _folds(rules: LabelRules, table: Table | None, rows: Mapping[str, int]) -> dict[str, int] | None:
+    if rules.fold_column is None or table is None:
+        return None
+    column = table.column(rules.fold_column)
+    folds = {}
+    for record_id, row in rows.items():
+        cell = column[row].casefold()
+        number = FOLD_WORDS.get(cell, int(cell) if cell.isdecimal() else 0 if cell == "" else -1)
+        if not 0 <= number <= OFFICIAL_TEST_FOLD:
+            raise CorpusFormatError(
+                f"{table.path}: {record_id} has the fold {column[row]!r}; expected 1 to 10 (9 validates, 10 tests), or "
+                "train, val, test"
+            )
+        folds[record_id] = number
+    return folds

@@ -1,0 +1,125 @@
+"""Which records a folder or a file holds: found by looking, never by what a table says."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_modules.corpus import CorpusFormatError, CorpusNotFoundError, RecordError
+from data_modules.formats import FORMATS
+from data_modules.formats.raw_record import Format, RawRecord
+
+MAX_FILES = 5_000_000
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one record lies."""
+
+    file: Path
+    row: int = 0
+    """In a file of many records."""
+
+
+def record_files(path: Path, formats: Collection[Format], ignored: Collection[Path] = ()) -> list[Path]:
+    """The files of these formats in a folder and its subfolders, sorted; or the one file.
+
+    Links to folders and hidden files are left out.
+
+    Raises:
+        CorpusNotFoundError: Nothing is there.
+    """
+    suffixes = tuple(suffix for entry in formats for suffix in entry.suffixes)
+    if path.is_file():
+        return [path] if path.name.casefold().endswith(suffixes) else []
+    if not path.is_dir():
+        raise CorpusNotFoundError(f"there is no file or folder {path}")
+    skipped = {os.path.normpath(other.absolute()) for other in ignored}
+    found = [
+        file
+        for file in _walk(path)
+        if file.name.casefold().endswith(suffixes) and os.path.normpath(file.absolute()) not in skipped
+    ]
+    return sorted(found)
+
+
+def _walk(path: Path) -> Iterator[Path]:
+    seen = 0
+    for folder, folders, names in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        seen += len(names)
+        if seen > MAX_FILES:
+            raise CorpusFormatError(f"{path} holds more than {MAX_FILES} files; name the folder of the records alone")
+        yield from (Path(folder) / name for name in sorted(names) if not name.startswith("."))
+
+
+def detect_format(path: Path, ignored: Collection[Path] = ()) -> Format:
+    """The one format whose files are there.
+
+    Raises:
+        CorpusFormatError: There is none, or several.
+    """
+    counts = Counter(format_of(file).name for file in record_files(path, FORMATS.values(), ignored))
+    if len(counts) == 1:
+        return FORMATS[next(iter(counts))]
+    known = ", ".join(f"{name} ({' '.join(entry.suffixes)})" for name, entry in FORMATS.items())
+    if not counts:
+        raise CorpusFormatError(f"{path} holds no file of a known format; known are {known}")
+    found = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+    raise CorpusFormatError(f"{path} holds files of several formats ({found}); say which with --format")
+
+
+def format_of(file: Path) -> Format:
+    """The format of a file, by its name.
+
+    Raises:
+        RecordError: `unreadable`, if no format has such names.
+    """
+    for entry in FORMATS.values():
+        if file.name.casefold().endswith(entry.suffixes):
+            return entry
+    known = " ".join(suffix for entry in FORMATS.values() for suffix in entry.suffixes)
+    raise RecordError("unreadable", f"{file.name} has no ending of a known format: {known}")
+
+
+def list_records(
+    path: Path, chosen: Format, dataset: str | None = None, ignored: Collection[Path] = ()
+) -> tuple[dict[str, Place], dict[str, str]]:
+    """All records by id, sorted; and the files that cannot be listed, by name, with the reason code.
+
+    A record is called after its file, relative to the folder and without its ending; in a file of many, after its row
+    or the id that the file gives (with the file's name in front where there are several such files).
+
+    Raises:
+        CorpusFormatError: Two files give the same id.
+    """
+    files = record_files(path, [chosen], ignored)
+    root = path if path.is_dir() else path.parent
+    found: dict[str, Place] = {}
+    broken: dict[str, str] = {}
+    for file in files:
+        name = file.relative_to(root).as_posix()
+        stem = name[: -len(file.suffix)]
+        try:
+            rows = chosen.record_names(file, dataset)
+        except RecordError as error:
+            broken[stem] = error.reason
+            continue
+        ids = [stem] if rows is None else [row if len(files) == 1 else f"{stem}/{row}" for row in rows]
+        for row, record_id in enumerate(ids):
+            if record_id in found:
+                raise CorpusFormatError(f"{found[record_id].file} and {file} both hold {record_id}; rename one")
+            found[record_id] = Place(file, row)
+    return dict(sorted(found.items())), broken
+
+
+def read_place(place: Place, chosen: Format, dataset: str | None) -> RawRecord:
+    """Read the record that lies there.
+
+    Raises:
+        RecordError: It cannot be read.
+    """
+    return chosen.read(place.file, place.row, dataset)

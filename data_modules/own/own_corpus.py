@@ -1,0 +1,133 @@
+"""An own corpus, read through its definition as the published ones are through their layouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from data_modules.corpus import Corpus, CorpusFormatError, CorpusSpec, Record, RecordError, RecordTable
+from data_modules.formats import FORMATS
+from data_modules.own.definition import Definition, load_definition, resolve_path
+from data_modules.own.labels import Labels, apply_rules, read_table
+from data_modules.own.listing import Place, list_records, read_place
+from data_modules.reading import to_record
+
+
+class OwnCorpus(Corpus):
+    """Reads what a `Definition` describes.
+
+    Args:
+        definition: From `load_definition`.
+        home: Folder of the YAML, which relative paths in it start from.
+        label_set: Own corpora have one, `labels`.
+        sampling_rate: Own corpora are read at the rates their records have.
+
+    Raises:
+        CorpusNotFoundError: Nothing lies where the definition says.
+        CorpusFormatError: What lies there cannot be listed.
+    """
+
+    def __init__(
+        self, definition: Definition, home: Path, *, label_set: str | None = None, sampling_rate: int | None = None
+    ) -> None:
+        if definition.format not in FORMATS:
+            raise CorpusFormatError(f"there is no format {definition.format!r}: there are {', '.join(FORMATS)}")
+        if sampling_rate is not None:
+            raise ValueError(
+                f"{definition.name} is your own: its records are read at their own rates, leave out the rate"
+            )
+        self.definition = definition
+        self.format = FORMATS[definition.format]
+        self.path = resolve_path(definition.path, home)
+        table = definition.labels.table
+        self.label_file = None if table is None else resolve_path(table, home)
+        ignored = [self.label_file] if self.label_file else []
+        self.places, self._broken = list_records(self.path, self.format, definition.reading.dataset, ignored)
+        self.spec = _spec(definition, len(self.places))
+        super().__init__(self.path if self.path.is_dir() else self.path.parent, label_set=label_set)
+
+    @classmethod
+    def is_present(cls, root: Path) -> bool:
+        """Whether there is such a folder."""
+        return root.is_dir()
+
+    @classmethod
+    def expected_layout(cls) -> str:
+        """Say what was looked for."""
+        return "looked for the folder or file that its YAML names"
+
+    def reading_options(self) -> dict[str, int | float | str]:
+        """What the user says of the files."""
+        return {"format": self.format.name, **self.definition.reading.as_dict()}
+
+    def _read_table(self) -> RecordTable:
+        labels = self.read_labels()
+        ids = tuple(record_id for record_id in self.places if record_id in labels.multi_hot)
+        if not ids:
+            raise CorpusFormatError(f"none of the {len(self.places)} records in {self.path} has labels")
+        without = {record_id: "no_labels" for record_id in self.places if record_id not in labels.multi_hot}
+        missing = dict.fromkeys(labels.unmatched, "no_signal")
+        folds = labels.folds
+        return RecordTable(
+            record_ids=ids,
+            labels=np.stack([labels.multi_hot[record_id] for record_id in ids]),
+            label_names=self.label_names,
+            files=tuple(self.places[record_id].file.relative_to(self.root).as_posix() for record_id in ids),
+            patient_ids=None if labels.patients is None else tuple(labels.patients[record_id] for record_id in ids),
+            folds=None if folds is None else np.array([folds.get(record_id, 0) for record_id in ids], np.int64),
+            set_aside=dict(sorted((missing | self._broken | without | dict(labels.problems)).items())),
+            notices=self._notices(),
+        )
+
+    def read_labels(self) -> Labels:
+        """Labels, patients and folds of the records."""
+        rules = self.definition.labels
+        table = None if self.label_file is None else read_table(self.label_file)
+        codes = {} if rules.style != "header" else {key: self._header_codes(self.places[key]) for key in self.places}
+        return apply_rules(rules, table, tuple(self.places), codes)
+
+    def _header_codes(self, place: Place) -> tuple[str, ...] | None:
+        from data_modules.formats.wfdb import diagnoses
+        from data_modules.wfdb_record import read_header
+
+        try:
+            return diagnoses(read_header(place.file))
+        except RecordError:
+            return None
+
+    def _notices(self) -> tuple[str, ...]:
+        added = self.definition.num_records
+        if len(self.places) <= added:
+            return ()
+        return (f"{len(self.places)} records are there, {added} were when it was added",)
+
+    def read(self, record_id: str) -> Record:
+        """Read one record of `table`; see `Corpus.read`."""
+        options = self.definition.reading
+        return to_record(read_place(self.places[record_id], self.format, options.dataset), options, record_id)
+
+
+def _spec(definition: Definition, num_found: int) -> CorpusSpec:
+    return CorpusSpec(
+        name=definition.name,
+        title=f"{definition.name} (own corpus)",
+        version=definition.digest()[:8],
+        url="",
+        licence="",
+        citation="",
+        label_sets={"labels": definition.labels.names},
+        sampling_rates=definition.sampling_rates or (1,),
+        num_records=max(definition.num_records, num_found),
+        short=definition.short,
+    )
+
+
+def open_own(path: Path, *, label_set: str | None = None, sampling_rate: int | None = None) -> OwnCorpus:
+    """Open the corpus of a YAML file.
+
+    Raises:
+        CorpusNotFoundError: Its records are not where the file says.
+        CorpusFormatError: The file or the listing cannot be used.
+    """
+    return OwnCorpus(load_definition(path), path.parent, label_set=label_set, sampling_rate=sampling_rate)

@@ -1,0 +1,113 @@
+"""From what a file of any format holds to a record: millivolts, twelve leads, a rate; nothing of it guessed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+
+from data_modules.corpus import Record, RecordError
+from data_modules.formats.raw_record import MILLIVOLTS, RawRecord, Unit
+from data_modules.leads import canonical_lead, twelve_leads
+
+MAX_RATE = 10_000
+"""Hz; no ECG is sampled faster."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions:
+    """What the user says of files that do not say it themselves. What a file does say must agree with it."""
+
+    unit: Unit | None = None
+    """Of the numbers in files that name none."""
+    gain: float | None = None
+    """A/D units per millivolt, in place of `unit`, for files of raw counts."""
+    leads: tuple[str, ...] | None = None
+    """Names of the signals in the order of the file; `-` for one that is no lead. Goes before the file's names."""
+    sampling_rate: int | None = None
+    """Hz, for files that give none."""
+    missing_leads: Literal["refuse", "zero"] = "refuse"
+    """What is done with records that lack leads which cannot be derived: set aside, or zeros in their place."""
+    dataset: str | None = None
+    """Which array of an HDF5 or NPZ file holds the signals, where there are several."""
+
+    def as_dict(self) -> dict[str, int | float | str]:
+        """The options that are given, as plain values."""
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: ",".join(value) if isinstance(value, tuple) else value for name, value in given.items()}
+
+
+def to_record(raw: RawRecord, options: ReadingOptions, record_id: str) -> Record:
+    """Make a record of what a file holds.
+
+    Args:
+        raw: From a format's reader.
+        options: What the file leaves open.
+        record_id: What it is to be called.
+
+    Raises:
+        RecordError: `unit`, `sampling_rate` or `missing_leads` where neither the file nor the user says it or the two
+            differ; the message names the option that settles it.
+    """
+    names = lead_names(raw, options)
+    signal, absent = twelve_leads(raw.signal * np.float32(_millivolts(raw, options)), names)
+    if absent and options.missing_leads == "refuse":
+        raise RecordError(
+            "missing_leads",
+            f"{record_id} has no {', '.join(absent)}; --missing-leads zero takes it with zeros in their place",
+        )
+    return Record(
+        record_id=record_id,
+        signal=np.ascontiguousarray(signal, dtype=np.float32),
+        sampling_rate=_rate(raw, options),
+        notes=(*raw.notes, *(("absent_lead",) if absent else ())),
+        absent_leads=tuple(absent),
+    )
+
+
+def lead_names(raw: RawRecord, options: ReadingOptions) -> list[str | None]:
+    """The canonical name of each signal, None for one that is no lead.
+
+    Raises:
+        RecordError: `missing_leads`, if nobody names them or the names are not as many as the signals.
+    """
+    num_signals = len(raw.signal)
+    if options.leads is not None:
+        if len(options.leads) != num_signals:
+            raise RecordError(
+                "missing_leads", f"{num_signals} signals, but --leads names {len(options.leads)}: give one for each"
+            )
+        return [canonical_lead(name) for name in options.leads]
+    if raw.lead_names is None:
+        raise RecordError(
+            "missing_leads",
+            f"nothing says which of the {num_signals} signals is which lead; say it with --leads I,II,III,...",
+        )
+    return [canonical_lead(name) for name in raw.lead_names]
+
+
+def _millivolts(raw: RawRecord, options: ReadingOptions) -> float:
+    """Millivolts of one unit of the numbers in the file."""
+    if raw.unit is not None:
+        if options.gain is not None or options.unit not in (None, raw.unit):
+            wanted = options.unit or f"{options.gain:g} A/D units per mV"
+            raise RecordError("unit", f"the file says that it is in {raw.unit}, you say {wanted}; leave the option out")
+        return MILLIVOLTS[raw.unit]
+    if options.gain is not None:
+        return 1.0 / options.gain
+    if options.unit is None:
+        raise RecordError("unit", "nothing says in which unit the numbers are; say it with --unit mV, uV or V")
+    return MILLIVOLTS[options.unit]
+
+
+def _rate(raw: RawRecord, options: ReadingOptions) -> int:
+    rate = raw.sampling_rate if raw.sampling_rate is not None else options.sampling_rate
+    if rate is None:
+        raise RecordError("sampling_rate", "nothing says how fast it was sampled; say it with --rate, in Hz")
+    if not 1 <= rate <= MAX_RATE or round(rate) != rate:
+        raise RecordError("sampling_rate", f"a rate of {rate:g} Hz; whole numbers from 1 to {MAX_RATE} can be read")
+    if options.sampling_rate not in (None, round(rate)):
+        found = f"the file says that it was sampled at {rate:g} Hz, you say {options.sampling_rate} Hz"
+        raise RecordError("sampling_rate", f"{found}; leave the option out")
+    return round(rate)

@@ -1,0 +1,143 @@
+"""`ecg-transfer predict`: a model's findings for files, as a table and as drawn ECGs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+
+from ecg_transfer.corpora_cli import Dataset, FormatName, Gain, Leads, MissingLeads, Rate, Unit
+
+if TYPE_CHECKING:
+    from ecg_transfer.loaded_model import LoadedModel
+    from ecg_transfer.prediction import FilePrediction
+
+BAD_FILES = 3
+"""Exit code where some files could not be used."""
+
+
+def predict(
+    model: Annotated[str, typer.Argument(help="A run's name or directory, or an exported model's folder.")],
+    files: Annotated[list[Path], typer.Argument(help="Files, or folders of them.")],
+    table: Annotated[str, typer.Option("--table", "-o", help="CSV to write; - is the terminal.")] = "-",
+    plot: Annotated[Path | None, typer.Option(help="Also draw each ECG with its findings into this folder.")] = None,
+    windows: Annotated[
+        bool, typer.Option("--windows", help="Average over the whole of longer recordings, window by window.")
+    ] = False,
+    unit: Unit = None,
+    gain: Gain = None,
+    leads: Leads = None,
+    rate: Rate = None,
+    missing_leads: MissingLeads = "refuse",
+    dataset: Dataset = None,
+    format_name: FormatName = None,
+    like: Annotated[str | None, typer.Option(help="Read the files as those of this corpus of your own.")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Run the code of an exported model's own backbone.")] = False,
+    output: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("checkpoints"),
+) -> None:
+    """Probabilities and findings of a model for your files. Not a medical device.
+
+    Bad files are reported, skipped, and make the exit code 3.
+    """
+    from data_modules.formats import FORMATS
+    from ecg_transfer.corpora_cli import one_of, reading_options
+    from ecg_transfer.loaded_model import load_model
+    from ecg_transfer.prediction import predict_files
+
+    if format_name is not None:
+        one_of("--format", format_name, tuple(FORMATS))
+    reading = reading_options(unit, gain, leads, rate, missing_leads, dataset)
+    if like is not None:
+        from data_modules.own.definition import definition_path, load_definition
+        from data_modules.sources import data_root
+
+        reading = load_definition(definition_path(data_root(), like)).reading
+    loaded = load_model(model, output=output, trust=trust)
+    results = predict_files(
+        loaded,
+        files,
+        reading=reading,
+        format_name=format_name,
+        windows=windows,
+        keep_records=plot is not None,
+    )
+    with _stream(table) as stream:
+        num_done, num_bad = write_table(stream, loaded, results, plot)
+    typer.echo(f"{num_done} records predicted by {loaded.source}, {num_bad} skipped", err=True)
+    if num_bad:
+        raise SystemExit(BAD_FILES)
+
+
+def write_table(
+    stream: TextIO, model: LoadedModel, results: Iterable[FilePrediction], plot: Path | None = None
+) -> tuple[int, int]:
+    """Write one row a record as the results come: probabilities, findings, notes; report bad ones.
+
+    Args:
+        stream: Where the CSV goes.
+        model: Whose results they are.
+        results: From `predict_files`.
+        plot: Folder for a PNG a record, if wanted.
+
+    Returns:
+        How many records were predicted, how many skipped.
+    """
+    from tqdm import tqdm
+
+    names = model.label_names
+    writer = csv.writer(stream)
+    writer.writerow(["record", *names, "findings", "findings_at_0.5", "notes"])
+    num_done = num_bad = 0
+    bar = tqdm(results, unit=" records", disable=None, desc="predicting")
+    for result in bar:
+        if result.error is not None:
+            num_bad += 1
+            bar.write(f"skipped {result.name}: {result.error}", file=sys.stderr)
+            continue
+        probabilities = result.probabilities
+        tuned = [name for name, p, t in zip(names, probabilities, model.thresholds, strict=True) if p > t]
+        plain = [name for name, p in zip(names, probabilities, strict=True) if p > 0.5]
+        values = [f"{value:.6g}" for value in probabilities]
+        writer.writerow([result.name, *values, ";".join(tuned), ";".join(plain), ";".join(result.notes)])
+        num_done += 1
+        if plot is not None:
+            _draw(plot, result, {name: float(p) for name, p in zip(names, probabilities, strict=True) if name in tuned})
+    return num_done, num_bad
+
+
+def _draw(folder: Path, result: FilePrediction, findings: dict[str, float]) -> None:
+    from data_modules.plot import plot_ecg
+
+    assert result.record is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    shown = findings or ["no finding above its threshold"]
+    figure = plot_ecg(result.record.signal, result.record.sampling_rate, title=Path(result.name).name, findings=shown)
+    figure.savefig(_free(folder, Path(result.name).name.replace(":", "-")))
+
+
+def _free(folder: Path, stem: str) -> Path:
+    """A name that no other picture of this folder has: records of two folders may be called the same."""
+    path, number = folder / f"{stem}.png", 1
+    while path.exists():
+        number += 1
+        path = folder / f"{stem}-{number}.png"
+    return path
+
+
+@contextmanager
+def _stream(table: str) -> Iterator[TextIO]:
+    if table == "-":
+        yield sys.stdout
+        return
+    from ecg_transfer.files import write_atomically
+
+    with write_atomically(Path(table)) as raw:
+        stream = io.TextIOWrapper(raw, encoding="utf-8", newline="")
+        yield stream
+        stream.detach()  # flushes, and leaves closing to the one who opened
