@@ -22,8 +22,6 @@ RESERVED = ("cache", "simulated")
 
 MAX_BYTES = 2**20
 HEADER = "# Written by `ecg-transfer corpora add`; edit it, or write it anew with --replace.\n"
-    "# Written by `ecg-transfer corpora add`. Change it there (with --replace) or here; no path in it is a secret.\n"
-)
 
 Style = Literal["columns", "list", "header"]
 
