@@ -7,6 +7,7 @@ RECIPE ?= paper
 SEED ?= 0
 DEVICES ?= 1
 OVERRIDES ?=
+STUDY ?= quick
 PYTHON ?= python3
 PORT ?= 6006
 
@@ -17,12 +18,12 @@ RUN := $(BIN)/ecg-transfer
 OPTIONS = --backbone $(BACKBONE) --recipe $(RECIPE) --seed $(SEED) trainer.devices=$(DEVICES) $(OVERRIDES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo pretrain finetune scratch compare runs corpora tensorboard test lint format clean
+.PHONY: help setup demo pretrain finetune scratch compare study report runs corpora tensorboard test lint format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  variables: UPSTREAM=$(UPSTREAM) DOWNSTREAM=$(DOWNSTREAM) BACKBONE=$(BACKBONE) RECIPE=$(RECIPE) SEED=$(SEED) DEVICES=$(DEVICES)"
+	@echo "  variables: UPSTREAM=$(UPSTREAM) DOWNSTREAM=$(DOWNSTREAM) BACKBONE=$(BACKBONE) RECIPE=$(RECIPE) SEED=$(SEED) DEVICES=$(DEVICES) STUDY=$(STUDY)"
 	@echo '             OVERRIDES="optim.max_epochs=10 data.subset=200"'
 
 setup: $(READY)  ## Create the environment in .venv and install everything
@@ -48,6 +49,12 @@ scratch: $(READY)  ## Train on DOWNSTREAM from random weights
 
 compare: $(READY)  ## Fine-tuning beside scratch, for all finished runs
 	$(RUN) compare
+
+study: $(READY)  ## Do the runs of experiments/STUDY.yaml that are not done
+	$(RUN) study run experiments/$(STUDY).yaml
+
+report: $(READY)  ## Judge and draw experiments/STUDY.yaml: one HTML page
+	$(RUN) study report experiments/$(STUDY).yaml
 
 runs: $(READY)  ## List the runs and their scores
 	$(RUN) runs

@@ -23,19 +23,22 @@ class CompletenessReport:
     """Label -> (found, published), where they differ; empty unless the copy is the release that the counts describe."""
 
     def sentence(self) -> str:
+        """Say it to a person, with the corpus's title."""
+        return f"{self.title}: {self.state()}."
+
+    def state(self) -> str:
         """Say it to a person."""
         if self.simulated:
-            return f"{self.title}: SIMULATED, {self.num_found:,} records."
+            return f"SIMULATED, {self.num_found:,} records"
         if not self.complete:
-            return f"{self.title}: an incomplete copy, {self.num_found:,} of {self.num_expected:,} records."
+            return f"an incomplete copy, {self.num_found:,} of {self.num_expected:,} records"
         if not self.label_differences:
-            return f"{self.title}: complete, {self.num_found:,} records."
+            return f"complete, {self.num_found:,} records"
         differences = ", ".join(
             f"{label} {found:,} instead of {published:,}"
             for label, (found, published) in self.label_differences.items()
         )
-        found = f"{self.title}: complete, {self.num_found:,} records"
-        return f"{found}, but its labels are not those published: {differences}."
+        return f"complete, {self.num_found:,} records, but its labels are not those published: {differences}"
 
 
 def check_completeness(corpus: Corpus) -> CompletenessReport:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from data_modules.checksums import Checksum, ChecksumListError, checked_name
+from data_modules.checksums import Checksum, checked_name
 
 SOURCE_FILE = "SOURCE.json"
 
@@ -63,7 +63,7 @@ def read_source(folder: Path) -> Source | None:
         for name, digest in source.files.items():
             if len(bytes.fromhex(digest)) != 32 or checked_name(name) != name:
                 return None
-    except (OSError, ValueError, TypeError, AttributeError, ChecksumListError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
     return source
 

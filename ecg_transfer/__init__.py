@@ -14,19 +14,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from data_modules.plot import plot_ecg
-
     from data_modules.config import DataConfig
     from data_modules.corpora import CORPORA
     from data_modules.corpus import Corpus, CorpusSpec, Record
     from data_modules.datamodule import ECGDataModule
     from data_modules.own.arrays import corpus_from_arrays
+    from data_modules.plot import plot_ecg
     from data_modules.simulation import simulate_ecg
     from data_modules.sources import open_corpus
     from ecg_transfer.classifier import ECGClassifier
     from ecg_transfer.comparison import find_pairs, plot_curves
     from ecg_transfer.config import RunConfig, make_config
     from ecg_transfer.evaluation import evaluate
+    from ecg_transfer.export import export_run
+    from ecg_transfer.loaded_model import LoadedModel, load_model
     from ecg_transfer.metrics import Scores, score
     from ecg_transfer.models import BACKBONES, Backbone, create_backbone
     from ecg_transfer.runs import Run, find_runs, open_run
@@ -45,6 +46,8 @@ _HOMES = {
     "ecg_transfer.comparison": ("find_pairs", "plot_curves"),
     "ecg_transfer.config": ("RunConfig", "make_config"),
     "ecg_transfer.evaluation": ("evaluate",),
+    "ecg_transfer.export": ("export_run",),
+    "ecg_transfer.loaded_model": ("LoadedModel", "load_model"),
     "ecg_transfer.metrics": ("Scores", "score"),
     "ecg_transfer.models": ("BACKBONES", "Backbone", "create_backbone"),
     "ecg_transfer.runs": ("Run", "find_runs", "open_run"),

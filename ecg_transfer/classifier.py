@@ -128,8 +128,14 @@ class ECGClassifier(pl.LightningModule):
         """The optimizer and, where there is one, its schedule by updates."""
         return configure(self.parameters(), self.optim, int(self.trainer.estimated_stepping_batches))
 
+    @property
+    def was_evaluated(self) -> bool:
+        """Whether the epoch at hand has been evaluated."""
+        return bool(self.train_scores)
+
     def on_train_epoch_start(self) -> None:
         """Forget the last epoch's sums."""
+        self.train_scores = {}
         self._loss_sum = torch.zeros((), device=self.device)
         self.num_trained = 0
         self.train_f1.reset()
@@ -171,7 +177,7 @@ class ECGClassifier(pl.LightningModule):
                 self.evaluated[part][1].double().numpy(), self.evaluated[part][2].byte().numpy(), self.label_names
             )
             for name in ("f1_weighted", "f1_macro"):
-                self.log(f"{part}/{name}", getattr(self.scores[part], name), rank_zero_only=False)
+                self.log(f"{part}/{name}", getattr(self.scores[part], name), logger=False)
         self._collected = {}
         if self.num_trained:
             self.train_scores = {
@@ -211,8 +217,7 @@ def load_classifier(path: Path) -> ECGClassifier:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path} is no checkpoint of plain values and tensors, or it is torn: {reason}") from error
+        raise ValueError(f"{path} is no checkpoint of plain values and tensors alone, or it is torn") from error
     state = checkpoint["state_dict"]
     classifier = ECGClassifier(**checkpoint["hyper_parameters"]).to(state["head.weight"].dtype)
     classifier.load_state_dict(state)

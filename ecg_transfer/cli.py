@@ -9,7 +9,10 @@ from typing import Annotated
 import typer
 
 from ecg_transfer import corpora_cli
+from ecg_transfer.data_cli import app as data_app
+from ecg_transfer.export_cli import export
 from ecg_transfer.prediction_cli import predict
+from ecg_transfer.study_cli import study_app
 
 app = typer.Typer(
     name="ecg-transfer",
@@ -19,6 +22,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(study_app, name="study")
+app.add_typer(data_app, name="data")
+app.command()(export)
 
 Backbone = Annotated[
     str | None, typer.Option(help="resnet1d18, -50, -101, lstm, bilstm, gru, ..., or package.module:factory")
@@ -186,6 +192,8 @@ def main() -> None:
     """
     import click
 
+    from ecg_transfer.claim import RunClaimedError
+
     try:
         app(standalone_mode=False)
     except click.ClickException as error:
@@ -199,5 +207,5 @@ def main() -> None:
             typer.echo("terminated: the same command goes on after the last whole epoch", err=True)
             sys.exit(143)
         raise
-    except (ValueError, OSError, ArithmeticError) as error:
+    except (ValueError, OSError, ArithmeticError, RunClaimedError) as error:
         sys.exit(f"ecg-transfer: {error}")

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ecg_transfer.config import RunConfig, TransferConfig
-from ecg_transfer.files import write_atomically
 from ecg_transfer.runs import Run, find_runs
 
 
@@ -72,7 +71,7 @@ def pair_key(config: RunConfig, data_digest: str) -> str:
 def plot_curves(pairs: Iterable[Pair], path: Path, *, metric: str = "f1_weighted") -> None:
     """Draw test-score curves over epochs, fine-tuning against scratch, one panel a (downstream, upstream, backbone).
 
-    Several seeds are drawn as thin lines under their mean.
+    Several seeds are drawn as their mean in its 95 % band.
 
     Args:
         pairs: What to draw.
@@ -82,33 +81,28 @@ def plot_curves(pairs: Iterable[Pair], path: Path, *, metric: str = "f1_weighted
     Raises:
         ValueError: There are no pairs.
     """
-    import numpy as np
-    from matplotlib.figure import Figure
+    from ecg_transfer.drawing import draw_arm, new_figure, seeds_text, style, write_picture
 
-    panels: dict[tuple[str, str, str], list[Pair]] = defaultdict(list)
+    panels: dict[tuple[str, str, str, bool], list[Pair]] = defaultdict(list)
     for pair in pairs:
-        panels[pair.downstream, pair.upstream, pair.scratch.config.model.backbone].append(pair)
+        panels[pair.downstream, pair.upstream, pair.scratch.config.model.backbone, pair.simulated].append(pair)
     if not panels:
         raise ValueError("there is no pair of runs to draw; see find_pairs")
     num_columns = min(len(panels), 3)
     num_rows = -(-len(panels) // num_columns)
-    figure = Figure(figsize=(4.6 * num_columns, 3.4 * num_rows), layout="constrained")
-    axes = figure.subplots(num_rows, num_columns, squeeze=False)
-    for axis in axes.flat[len(panels) :]:
-        axis.set_visible(False)
-    for axis, ((downstream, upstream, backbone), members) in zip(axes.flat, panels.items(), strict=False):
-        for arm, colour in (("finetune", "#c0392b"), ("scratch", "#2c3e50")):
-            curves = [getattr(pair, arm).curve[f"test/{metric}"].to_numpy() for pair in members]
-            shared = np.array([curve[: min(map(len, curves))] for curve in curves])
-            epochs = np.arange(1, shared.shape[1] + 1)
-            if len(shared) > 1:
-                axis.plot(epochs, shared.T, color=colour, alpha=0.3, linewidth=0.8)
-            label = f"fine-tuned from {upstream}" if arm == "finetune" else "from scratch"
-            axis.plot(epochs, shared.mean(axis=0), color=colour, label=label)
-        note = "  SIMULATED ECGs" if any(pair.simulated for pair in members) else ""
-        axis.set_title(f"{downstream}, {backbone}, n={len(members)} seed{'s' * (len(members) > 1)}{note}", fontsize=9)
-        axis.set(xlabel="epoch", ylabel=f"test {metric.replace('_', ' ')}", ylim=(0, 1))
-        axis.grid(alpha=0.3)
-        axis.legend(fontsize=8, loc="lower right")
-    with write_atomically(path) as stream:
-        figure.savefig(stream, format=path.suffix.lstrip(".") or "png", dpi=150)
+    is_simulated = [simulated for *_, simulated in panels]
+    with style():
+        figure = new_figure(4.6 * num_columns, 3.4 * num_rows, simulated=any(is_simulated))
+        axes = figure.subplots(num_rows, num_columns, squeeze=False)
+        for axis in axes.flat[len(panels) :]:
+            axis.set_visible(False)
+        for axis, ((downstream, upstream, backbone, simulated), members) in zip(
+            axes.flat, panels.items(), strict=False
+        ):
+            for arm, label in (("finetune", f"fine-tuned from {upstream}"), ("scratch", "from scratch")):
+                curves = [getattr(pair, arm).curve[f"test/{metric}"].to_numpy() for pair in members]
+                draw_arm(axis, curves, arm, label=label)
+            axis.set_title(f"{downstream}, {backbone}, {seeds_text([len(members)])}{', SIMULATED' * simulated}")
+            axis.set(xlabel="epoch", ylabel=f"test {metric.replace('_', ' ')}", ylim=(0, 1))
+            axis.legend(loc="lower right")
+        write_picture(figure, path)

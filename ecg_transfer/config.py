@@ -53,13 +53,18 @@ class OptimConfig:
     gradient_clip: float | None = None
     """Largest norm of the gradient; None does not clip."""
     early_stop_patience: int | None = None
-    """Stop after so many epochs without a better validation score; None never stops early."""
+    """Stop after so many evaluations without a better validation score; None never stops early."""
+
+    evaluate_every: int = 1
+    """Epochs between two evaluations. A small subset of a large corpus is evaluated longer than it is trained on."""
 
     def num_epochs(self, updates_per_epoch: int) -> int:
-        """Epochs that a corpus with so many updates an epoch is trained for."""
+        """Epochs that a corpus with so many updates an epoch is trained for; the last one is always evaluated."""
         if self.max_updates is not None:
-            return max(1, -(-self.max_updates // updates_per_epoch))
-        return max(self.max_epochs, -(-self.min_updates // updates_per_epoch))
+            epochs = max(1, -(-self.max_updates // updates_per_epoch))
+        else:
+            epochs = max(self.max_epochs, -(-self.min_updates // updates_per_epoch))
+        return -(-epochs // self.evaluate_every) * self.evaluate_every
 
 
 @dataclass(kw_only=True)

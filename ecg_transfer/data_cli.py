@@ -51,7 +51,7 @@ def download(
         )
     except KeyboardInterrupt:
         typer.echo("\ninterrupted: the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
+        raise SystemExit(130) from None
     typer.echo(f"{len(source.files):,} files, each with its published checksum, in {data_root(root) / name}")
     typer.echo(f"If you use them, cite: {spec.citation}")
 
@@ -64,4 +64,4 @@ def verify(name: Name, rate: Rate = None, root: Root = None) -> None:
     found = compare(name, root=root, rate=rate)
     typer.echo(f"{name}: {found.sentence()}")
     if not found.is_whole:
-        raise typer.Exit(1)
+        raise SystemExit(1)

@@ -50,6 +50,8 @@ class ModelFolderError(ValueError):
 class RecordSet:
     """Recordings that a model was trained on, known by 64-bit digests of their prepared millivolts."""
 
+    array: str
+    """Name of the digests in the file."""
     corpus: str
     role: str
     """`training`, or `pre-training` of an upstream."""
@@ -58,11 +60,6 @@ class RecordSet:
     num_samples: int
     resample: str
     crop: str
-
-    @property
-    def key(self) -> str:
-        """Name of the digests in the file."""
-        return f"{self.role}:{self.corpus}"
 
     def is_comparable(self, preprocessing: Preprocessing) -> bool:
         """Whether a recording that is prepared so would have the same digest."""
@@ -126,22 +123,28 @@ class ModelFolder:
             raise ModelFolderError(f"{path} cannot be read: {error}") from error
 
     def digests(self, records: RecordSet) -> NDArray[np.int64]:
-        """Digests of training recordings, sorted, (count,).
+        """Digests of training recordings, sorted, (count,); see `read_digests`."""
+        return read_digests(_file(self.path, RECORDS, MAX_RECORD_BYTES), records)
 
-        Raises:
-            ModelFolderError: The file is missing, or does not hold them.
-        """
-        from safetensors import SafetensorError, safe_open
 
-        path = _file(self.path, RECORDS, MAX_RECORD_BYTES)
-        try:
-            with safe_open(path, framework="numpy") as file:
-                digests: NDArray[np.int64] = file.get_tensor(records.key)
-        except (SafetensorError, OSError) as error:
-            raise ModelFolderError(f"{path} cannot be read: {error}") from error
-        if digests.dtype != np.int64 or digests.shape != (records.count,):
-            raise ModelFolderError(f"{path}: {records.key} is {digests.dtype} {digests.shape}, expected {records.count}")
-        return digests
+def read_digests(path: Path, records: RecordSet) -> NDArray[np.int64]:
+    """Digests of training recordings, sorted, (count,).
+
+    Raises:
+        ModelFolderError: The file does not hold them.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            digests: NDArray[np.int64] = file.get_tensor(records.array)
+    except (SafetensorError, OSError) as error:
+        raise ModelFolderError(f"{path} cannot be read: {error}") from error
+    if digests.dtype != np.int64 or digests.shape != (records.count,):
+        raise ModelFolderError(
+            f"{path}: {records.array} is {digests.dtype} {digests.shape}, expected int64 ({records.count},)"
+        )
+    return digests
 
 
 def is_model_folder(path: str | Path) -> bool:
@@ -159,7 +162,7 @@ def read_model_folder(path: str | Path) -> ModelFolder:
     place = _file(folder, CONFIG, MAX_CONFIG_BYTES)
     try:
         config = json.loads(place.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelFolderError(f"{place} is no JSON: {error}") from error
     check = _Checked(place, config)
     if check.field("schema_version", int) != SCHEMA_VERSION:
@@ -178,6 +181,8 @@ def read_model_folder(path: str | Path) -> ModelFolder:
     if not re.fullmatch(r"[0-9a-f]{64}", digest := weights.field("sha256", str)):
         raise ModelFolderError(f"{place}: `weights.sha256` is {digest[:80]!r}, expected a SHA-256")
     sets = check.field("training_records", list)
+    for entry in check.field("pretrained_on", list):
+        _Checked(place, entry)
     return ModelFolder(
         path=folder,
         name=check.field("name", str),

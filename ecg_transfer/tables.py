@@ -125,10 +125,10 @@ def print_corpora(root: Path | None) -> None:
         spec = corpus_class.spec
         labels = ", ".join(f"{task} {len(names)}" for task, names in spec.label_sets.items())
         if corpus_class.is_present(folder / name):
-            state = check_completeness(corpus_class(folder / name)).sentence()
+            state = check_completeness(corpus_class(folder / name)).state()
         else:
             simulated = sorted(path.name for path in (folder / "simulated").glob(f"{name}-*"))
-            state = f"no: simulated ECGs take its place {' '.join(simulated)}".rstrip()
+            state = f"no; simulated ECGs take its place {' '.join(simulated)}".rstrip()
         table.add_row(name, spec.title, labels, str(spec.num_records), state)
     for name in own_corpora(root):
         try:

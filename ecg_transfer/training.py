@@ -24,6 +24,7 @@ from ecg_transfer.callbacks.early_stop import EarlyStop
 from ecg_transfer.callbacks.epoch_seed import EpochSeed
 from ecg_transfer.callbacks.finite_loss import FiniteLoss
 from ecg_transfer.callbacks.save_predictions import SavePredictions
+from ecg_transfer.claim import claimed
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.config import Overrides, RunConfig, make_config
 from ecg_transfer.data_identity import refuse_other_data, require_same_data
@@ -155,6 +156,7 @@ def train(
 
     Raises:
         KeyboardInterrupt, SIGTERMException: It was interrupted; the same call resumes it at its last whole epoch.
+        RunClaimedError: Another process is at it.
     """
     try:
         resolved = resolve(config, Path(output))
@@ -168,14 +170,15 @@ def train(
         require_same_data(run, resolved.config)
         return run
     _quiet_lightning()
-    try:
-        _fit_and_score(resolved, progress=progress)
-    except (KeyboardInterrupt, SIGTERMException):
-        raise
-    except Exception as error:
-        if run.path.exists():
-            run.fail(error)
-        raise
+    with claimed(run.path, distributed=config.trainer.devices * config.trainer.num_nodes > 1):
+        if run.is_done:  # by another process, a moment ago
+            return run
+        try:
+            _fit_and_score(resolved, progress=progress)
+        except Exception as error:
+            if run.path.exists():
+                run.fail(error)
+            raise
     return run
 
 
@@ -200,6 +203,8 @@ def _fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
         if not last.exists():
             _clear(run)
         save_config(run.path / "config.yaml", config)
+        if resolved.upstream is not None:
+            resolved.upstream.leave_records(run.path)
         manifest = _manifest(resolved, data, classifier, num_loaded, num_epochs)
         write_json(run.path / "manifest.json", manifest)
     started = time.perf_counter()
@@ -239,8 +244,9 @@ def _trainer(
         deterministic=config.trainer.deterministic,
         gradient_clip_val=config.optim.gradient_clip,
         max_epochs=num_epochs,
+        check_val_every_n_epoch=config.optim.evaluate_every,
         callbacks=_callbacks(config, run, datamodule, show_bar),
-        logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
+        logger=TensorBoardLogger(run.path, name="", version="tensorboard", default_hp_metric=False),
         plugins=[AtomicCheckpointIO(), *([LightningEnvironment()] if num_devices == 1 else [])],
         default_root_dir=run.path,
         num_sanity_val_steps=0,

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from data_modules.config import DataConfig
-from data_modules.datamodule import ECGDataModule
-from ecg_transfer.model_folder import ModelFolder
+from data_modules.corpora import CORPORA
+from ecg_transfer.files import write_atomically
+from ecg_transfer.model_folder import RECORDS, ModelFolder
 from ecg_transfer.runs import Run, sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from data_modules.datamodule import ECGDataModule
+
+UPSTREAM_RECORDS = f"upstream_{RECORDS}"
+"""File of a run with the digests that came with its exported upstream."""
+
+FACTS = ("title", "version", "url", "licence", "citation")
+"""What is passed on about a corpus."""
 
 INPUT_FIELDS = ("sampling_rate", "num_samples", "scale")
 """Fields of the `data` section in which upstream and downstream must agree."""
@@ -36,20 +46,18 @@ class Upstream:
     """Values of `INPUT_FIELDS`."""
     simulated: bool
     """Whether it was trained on simulated ECGs."""
-    data_digest: str
     origin: Run | ModelFolder
 
     @classmethod
     def from_run(cls, run: Run) -> Upstream:
         """A finished run."""
-        config, data = run.config, run.manifest["data"]
+        config = run.config
         return cls(
             name=run.name,
             corpus=config.data.corpus,
             backbone=config.model.backbone,
             inputs=input_fields(config.data),
-            simulated=data["simulated"],
-            data_digest=data["digest"],
+            simulated=run.manifest["data"]["simulated"],
             origin=run,
         )
 
@@ -62,7 +70,6 @@ class Upstream:
             backbone=folder.backbone,
             inputs={name: getattr(folder.preprocessing, name) for name in INPUT_FIELDS},
             simulated=folder.simulated,
-            data_digest=folder.data_digest,
             origin=folder,
         )
 
@@ -79,6 +86,14 @@ class Upstream:
         """
         return self.origin.model().state_dict() if isinstance(self.origin, Run) else self.origin.state_dict()
 
+    def trained_on(self) -> list[dict[str, Any]]:
+        """Facts about each corpus whose recordings it has seen, its own first: title, version, url, licence, ..."""
+        if isinstance(self.origin, Run):
+            data, before = self.origin.manifest["data"], (self.origin.manifest["upstream"] or {}).get("trained_on", [])
+        else:
+            data, before = self.origin.config["data"], self.origin.config["pretrained_on"]
+        return [_facts(data, self.corpus), *(_facts(entry, str(entry.get("corpus"))) for entry in before)]
+
     def as_dict(self) -> dict[str, Any]:
         """What a manifest says of it."""
         return {
@@ -86,8 +101,21 @@ class Upstream:
             "corpus": self.corpus,
             "simulated": self.simulated,
             "weights_sha256": self.weights_sha256,
-            "data_digest": self.data_digest,
+            "data_digest": self.origin.manifest["data"]["digest"]
+            if isinstance(self.origin, Run)
+            else self.origin.data_digest,
+            "trained_on": self.trained_on(),
+            "record_sets": [asdict(records) for records in self.origin.record_sets]
+            if isinstance(self.origin, ModelFolder)
+            else None,
         }
+
+    def leave_records(self, folder: Path) -> None:
+        """Copy an exported model's digests into a run's directory: the run's own export passes them on."""
+        if isinstance(self.origin, ModelFolder) and self.origin.record_sets:
+            content = (self.origin.path / RECORDS).read_bytes()
+            with write_atomically(folder / UPSTREAM_RECORDS) as stream:
+                stream.write(content)
 
     def overlap(self, data: ECGDataModule) -> dict[str, int] | None:
         """How many validation and test recordings of a downstream are copies of ones that this was trained on.
@@ -113,3 +141,9 @@ class Upstream:
 def input_fields(data: DataConfig) -> dict[str, object]:
     """Values of `INPUT_FIELDS` in a configuration."""
     return {name: getattr(data, name) for name in INPUT_FIELDS}
+
+
+def _facts(data: Mapping[str, Any], corpus: str) -> dict[str, Any]:
+    known = asdict(CORPORA[corpus].spec) if corpus in CORPORA else {}
+    facts = {name: str(data.get(name) or known.get(name) or "unknown") for name in FACTS}
+    return {"corpus": corpus, "simulated": bool(data.get("simulated")), **facts}

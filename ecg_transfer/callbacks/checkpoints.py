@@ -66,6 +66,11 @@ class BestF1(_MovableCheckpoint):
             enable_version_counter=False,
         )
 
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Compare, in an epoch that was evaluated."""
+        if getattr(pl_module, "was_evaluated", True):
+            super().on_train_epoch_end(trainer, pl_module)
+
 
 class LastEpoch(_MovableCheckpoint):
     """Keep the state after an epoch, optimizer and all, as `last.ckpt`: what a run resumes from.
@@ -76,7 +81,7 @@ class LastEpoch(_MovableCheckpoint):
             them after an interruption costs less than saving each.
     """
 
-    def __init__(self, folder: Path, seconds: float) -> None:
+    def __init__(self, folder: Path, seconds: float = 0.0) -> None:
         super().__init__(
             dirpath=folder,
             filename="last",

@@ -52,7 +52,7 @@ class Convergence(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Append the epoch's record."""
-        if not trainer.is_global_zero or not isinstance(pl_module, ECGClassifier):
+        if not (trainer.is_global_zero and isinstance(pl_module, ECGClassifier) and pl_module.was_evaluated):
             return
         record = self._record(trainer, pl_module)
         _append(self._path, record)

@@ -11,11 +11,11 @@ class EarlyStop(EarlyStopping):
 
     Args:
         monitor: `f1_weighted` or `f1_macro`, of the validation records.
-        patience: Epochs without a better score after which training ends.
+        patience: Evaluations without a better score after which training ends.
     """
 
     def __init__(self, monitor: str, patience: int) -> None:
-        super().__init__(f"val/{monitor}", mode="max", patience=patience, check_on_train_epoch_end=True)
+        super().__init__(f"val/{monitor}", mode="max", patience=patience, check_on_train_epoch_end=False)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """End at once where the state that was loaded is that of a training which had ended."""

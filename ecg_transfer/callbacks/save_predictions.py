@@ -42,7 +42,7 @@ class SavePredictions(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep this epoch's logits where it is a chosen one."""
-        if not trainer.is_global_zero or not isinstance(pl_module, ECGClassifier):
+        if not (trainer.is_global_zero and isinstance(pl_module, ECGClassifier) and pl_module.was_evaluated):
             return
         chosen = ["last_epoch"]
         for name, part in CHOSEN_BY.items():

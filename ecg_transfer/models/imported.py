@@ -24,7 +24,7 @@ class ImportedBackbone(Backbone):
     def forward_features(self, signal: Tensor) -> Tensor:
         """Run the module: `(B, num_leads, T)` to `(B, num_features, 1)`."""
         embedding = self.module(signal)
-        if not isinstance(embedding, Tensor) or embedding.shape != (len(signal), self.num_features):
+        if not isinstance(embedding, Tensor) or embedding.shape != (signal.shape[0], self.num_features):
             raise ValueError(
                 f"{type(self.module).__name__} returned {getattr(embedding, 'shape', embedding)}, expected "
                 f"(batch, {self.num_features}) as its num_features says; correct the one or the other."

@@ -1,11 +1,7 @@
-"""The study of finished runs: from run directories to tables, effects, learning curves, speed and verdicts.
+"""A study: from a YAML file to its runs, and from the runs to a judgement and a report.
 
-It reads run directories and never a signal. The way of a study:
-
-1. `results.read_study` makes tidy tables of runs: one row a run, one a label, one an epoch.
-2. `pairs.find_cells` joins each fine-tuning with the training from scratch that differs from it in the start alone, and
-   gathers the pairs that differ in their seeds alone into cells.
-3. `effects.cell_effects` gives each cell's difference with an interval over test patients and seeds.
-4. `learning_curve`, `equivalence`, `speed` and `optimism` say how much data, how soon, and how honest.
-5. `claims.judge` holds the paper's four claims against all that.
+Its parts, in the order of their use: `definition` reads the file, `plan` names every run, `estimate` says what they
+will cost, `local` and `ray_engine` do them, `status` says how far they are; `results` makes tidy tables, `effects`,
+`learning_curve`, `equivalence`, `speed`, `optimism` and `claims` judge them. Only run directories are read here, never
+signals.
 """

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from data_modules import download as module
 from data_modules.checksums import ChecksumListError
@@ -28,6 +29,7 @@ from data_modules.download import download, verify
 from data_modules.download_source import read_source
 from data_modules.http_fetch import DownloadError, Fetcher
 from data_modules.publishers import PUBLICATIONS, Publication
+from ecg_transfer.data_cli import app
 from tests.data_modules.bad_server import BadServer, serve
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -279,6 +281,21 @@ def test_ptbxl_comes_at_one_rate_or_both() -> None:
     for name, rate in (("ptbxl", 250), ("georgia", 100)):
         with pytest.raises(ValueError, match="there is no rate"):
             PUBLICATIONS[name].select(rate)
+
+
+def test_the_commands_say_what_was_found(server: BadServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PUBLICATIONS, "ptb", published(server))
+    run = CliRunner().invoke
+    done = run(app, ["download", "ptb", "--root", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "12 files, each with its published checksum" in done.output
+    assert "Bousseljot" in done.output
+    assert run(app, ["verify", "ptb", "--root", str(tmp_path)]).exit_code == 0
+    (tmp_path / "ptb" / NAMES[0]).write_bytes(b"")
+    found = run(app, ["verify", "ptb", "--root", str(tmp_path)])
+    assert (found.exit_code, "1 are not the published ones" in found.output) == (1, True)
+    assert "no corpus 'ptbx'" in str(run(app, ["download", "ptbx"]).exception)
+    assert "no rate of 100" in str(run(app, ["download", "ptb", "--rate", "100"]).exception)
 
 
 SCRIPT = """

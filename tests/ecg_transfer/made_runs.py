@@ -65,7 +65,7 @@ def make_finetuning(output: Path, config: RunConfig, *, data_digest: str = "same
         output,
         resolved.config,
         simulated=resolved.simulated,
-        upstream=resolved.upstream,
+        upstream=resolved.upstream.origin if resolved.upstream else None,
         curve=(0.5, 0.75, 0.75),
         data_digest=data_digest,
     )

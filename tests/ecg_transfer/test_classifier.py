@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import pickle
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -188,7 +187,7 @@ class Anything:
 
 def test_a_checkpoint_with_a_pickled_object_is_refused(tmp_path: Path) -> None:
     save(classifier_of(), tmp_path / "bad.ckpt", callbacks={"x": Anything()})
-    with pytest.raises(pickle.UnpicklingError, match="weights_only"):
+    with pytest.raises(ValueError, match="plain values and tensors alone"):
         load_classifier(tmp_path / "bad.ckpt")
 
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from ecg_transfer.comparison import find_pairs, plot_curves
 from ecg_transfer.config import make_config
+from ecg_transfer.drawing import ARM_COLOURS
 from tests.ecg_transfer.made_runs import make_finetuning, make_run
 
 
@@ -71,8 +73,8 @@ def test_a_renamed_pretraining_is_still_none(output: Path) -> None:
 def test_curves_are_drawn(output: Path, tmp_path: Path) -> None:
     plot_curves(find_pairs(output), tmp_path / "curves.png")
     picture = imread(tmp_path / "curves.png")[..., :3]
-    for colour in ((0xC0, 0x39, 0x2B), (0x2C, 0x3E, 0x50)):
-        close = np.abs(picture - np.array(colour) / 255).max(axis=-1) < 0.02
+    for colour in (to_rgb(name) for name in ARM_COLOURS.values()):
+        close = np.abs(picture - np.array(colour)).max(axis=-1) < 0.02
         left, right = close[:, : close.shape[1] // 2], close[:, close.shape[1] // 2 :]
         assert left.sum() > 50
         assert right.sum() > 50  # a panel for each upstream

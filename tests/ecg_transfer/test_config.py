@@ -74,6 +74,8 @@ def test_every_field_survives_yaml(name: str, tmp_path: Path) -> None:
 def test_places_are_fields() -> None:
     assert {f"{section}.{field}" for section, field in PLACES} == {
         "data.root",
+        "data.source",
+        "trainer.checkpoint_seconds",
         "trainer.accelerator",
         "transfer.allow_simulated",
     }

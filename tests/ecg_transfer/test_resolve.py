@@ -55,7 +55,7 @@ def test_the_pretraining_of_the_same_recipe_and_seed_is_taken(tmp_path: Path) ->
         pretraining(tmp_path, seed=seed)
     resolved = resolve(finetuning(seed=1), tmp_path)
     assert resolved.upstream is not None
-    assert resolved.upstream.config.seed == 1
+    assert resolved.upstream.origin.config.seed == 1
     assert resolved.config.transfer.upstream == resolved.upstream.name
     assert resolved.run.name.startswith("finetune-ptb-from-cpsc2018-resnet1d18-s1-")
     assert resolved.run.name.endswith(resolved.config.digest()[:8])
@@ -75,12 +75,12 @@ def test_the_only_fitting_pretraining_is_taken(tmp_path: Path) -> None:
     pretraining(tmp_path, **{"data.scale": "zscore"})
     pretraining(tmp_path, done=False)
     make_run(tmp_path, make_config("pretrain", "georgia"), simulated=True)
-    assert resolve(finetuning(), tmp_path).upstream == only
+    assert resolve(finetuning(), tmp_path).upstream.origin == only
 
 
 def test_of_several_the_one_with_the_same_seed_is_taken(tmp_path: Path) -> None:
     runs = [pretraining(tmp_path, **{"optim.max_epochs": 3, "seed": seed}) for seed in (0, 1, 2)]
-    assert resolve(finetuning(seed=1), tmp_path).upstream == runs[1]
+    assert resolve(finetuning(seed=1), tmp_path).upstream.origin == runs[1]
     with pytest.raises(UpstreamError, match="several"):
         resolve(finetuning(seed=3), tmp_path)
 
@@ -90,8 +90,8 @@ def test_several_fitting_pretrainings_are_named(tmp_path: Path) -> None:
     with pytest.raises(UpstreamError, match="several pre-trainings on cpsc2018 fit") as error:
         resolve(finetuning(), tmp_path)
     assert all(run.name in str(error.value) for run in runs)
-    assert resolve(finetuning(upstream=runs[1].name), tmp_path).upstream == runs[1]
-    assert resolve(finetuning(upstream=str(runs[0].path)), tmp_path).upstream == runs[0]
+    assert resolve(finetuning(upstream=runs[1].name), tmp_path).upstream.origin == runs[1]
+    assert resolve(finetuning(upstream=str(runs[0].path)), tmp_path).upstream.origin == runs[0]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_the_command_makes_the_missing_pretraining(tmp_path: Path, fields: dict[
     assert options == {}
     assert made == pretrain_config(config)
     upstream = make_run(output, made, simulated=True)
-    assert resolve(config, output).upstream == upstream
+    assert resolve(config, output).upstream.origin == upstream
 
 
 def test_what_does_not_fit_is_told_in_the_search(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_real_ecgs_do_not_start_from_simulated_ones_unless_told(tmp_path: Path) 
         allowed = finetuning("fake", upstream=upstream, **{"transfer.allow_simulated": True})
         resolved = resolve(allowed, tmp_path)
         assert resolved.upstream is not None
-        assert resolved.upstream.manifest["data"]["simulated"]
+        assert resolved.upstream.simulated
         assert resolved.run.path.parent == tmp_path / "real"
 
 
@@ -182,13 +182,13 @@ def test_each_kind_prefers_its_own(tmp_path: Path) -> None:
     simulated, real = (pretraining(tmp_path, simulated=kind) for kind in (True, False))
     assert simulated.name == real.name
     for upstream in ("cpsc2018", real.name):
-        assert resolve(finetuning("fake", upstream=upstream), tmp_path).upstream == real
-        assert resolve(finetuning("ptb", upstream=upstream), tmp_path).upstream == simulated
+        assert resolve(finetuning("fake", upstream=upstream), tmp_path).upstream.origin == real
+        assert resolve(finetuning("ptb", upstream=upstream), tmp_path).upstream.origin == simulated
 
 
 def test_simulated_ecgs_may_start_from_real_ones(tmp_path: Path) -> None:
     real = pretraining(tmp_path, simulated=False)
-    assert find_upstream(finetuning("ptb"), tmp_path, simulated=True) == real
+    assert find_upstream(finetuning("ptb"), tmp_path, simulated=True).origin == real
 
 
 def test_the_pretraining_of_a_finetuning_is_its_own_upstream_corpus_whole() -> None:

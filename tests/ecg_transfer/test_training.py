@@ -14,11 +14,14 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from sklearn.metrics import f1_score
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import ecg_transfer as et
+from ecg_transfer.claim import RunClaimedError
+from ecg_transfer.config import make_config
 from ecg_transfer.curve import read_curve
 from ecg_transfer.evaluation import evaluate, predict
-from ecg_transfer.resolve import UpstreamError
+from ecg_transfer.resolve import UpstreamError, resolve
 from ecg_transfer.runs import Run, RunNotFoundError
 from tests.ecg_transfer.tiny_backbone import NAME
 
@@ -75,7 +78,11 @@ def test_a_finished_run_holds_all_it_promises(finished: Run) -> None:
     assert finished.status == "done"
     assert finished.verify() == []
     assert not (finished.path / "last.ckpt").exists()
-    assert list((finished.path / "tensorboard").glob("events.*"))
+    events = EventAccumulator(str(finished.path / "tensorboard"))
+    events.Reload()
+    points = [(point.step, point.value) for point in events.Scalars("test/f1_weighted")]
+    curve = [record["test"]["f1_weighted"] for record in read_curve(finished.path / "metrics.jsonl")]
+    assert points == [(epoch, pytest.approx(value, abs=1e-6)) for epoch, value in enumerate(curve)]
     assert [record["epoch"] for record in read_curve(finished.path / "metrics.jsonl")] == [0, 1, 2]
     manifest = finished.manifest
     assert manifest["data"]["simulated"] is True
@@ -175,6 +182,17 @@ def test_a_run_killed_after_it_stopped_early_trains_no_further(
     resumed = scratch(data, tmp_path / "killed", **patient)
     assert timeless(resumed) == timeless(whole)
     assert same_predictions(resumed, whole)
+
+
+def test_evaluated_every_other_epoch_it_ends_with_the_same_weights(data: Path, tmp_path: Path) -> None:
+    often = scratch(data, tmp_path, **{"optim.max_epochs": 4})
+    seldom = scratch(data, tmp_path, **{"optim.max_epochs": 3, "optim.evaluate_every": 2})
+    assert [record["epoch"] for record in read_curve(seldom.path / "metrics.jsonl")] == [1, 3]
+    assert timeless(seldom) == timeless(often)[1::2]
+    last = "last_epoch/test"
+    assert np.array_equal(seldom.predictions[last].logits, often.predictions[last].logits)
+    val = [record["val"]["f1_weighted"] for record in read_curve(seldom.path / "metrics.jsonl")]
+    assert seldom.results["val_selected"]["epoch"] == (1, 3)[int(np.argmax(val))]
 
 
 def test_scores_come_back_from_the_record_files(finished: Run) -> None:
@@ -362,3 +380,22 @@ def test_real_recordings_from_files_to_scores(tmp_path: Path) -> None:
     assert run.manifest["data"]["simulated"] is False
     assert json.dumps(run.manifest["data"]["set_aside"]) == '{"short": 1}'
     assert sum(part["records"] for part in run.manifest["data"]["parts"].values()) == 309
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it(data: Path, tmp_path: Path) -> None:
+    config = make_config("scratch", "cpsc2018", backbone=TINY, recipe="modern", overrides=settings(data))
+    path = str(resolve(config, tmp_path).run.path)
+    holding = (
+        "import sys; from pathlib import Path; from ecg_transfer.claim import claimed\n"
+        f"with claimed(Path({path!r})): print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", holding], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(RunClaimedError, match=str(holder.pid)):
+            scratch(data, tmp_path)
+        assert holder.stdin is not None
+        holder.stdin.close()
+    assert scratch(data, tmp_path).is_done

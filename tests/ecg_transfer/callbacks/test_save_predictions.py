@@ -32,6 +32,7 @@ def end_epoch(
         rows = torch.from_numpy(data.rows[part])
         targets = torch.from_numpy(data.labels[data.rows[part]]).float()
         classifier.evaluated[part] = rows, torch.full((len(rows), 3), float(epoch)), targets
+    classifier.train_scores = {"loss": 0.0}
     metrics = {f"{part}/f1_macro": torch.tensor(score) for part, score in zip(("val", "test"), scores, strict=True)}
     trainer: Any = SimpleNamespace(is_global_zero=True, callback_metrics=metrics, datamodule=data, current_epoch=epoch)
     callback.on_train_epoch_end(trainer, classifier)

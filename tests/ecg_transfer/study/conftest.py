@@ -193,6 +193,12 @@ def fake_runs(tmp_path: Path) -> FakeRuns:
     return FakeRuns(tmp_path / "checkpoints")
 
 
+@pytest.fixture(scope="session")
+def fake_runs_class() -> type[FakeRuns]:
+    """`FakeRuns`, for fixtures that write a study once for several tests: this file cannot be imported by name."""
+    return FakeRuns
+
+
 @dataclass(frozen=True)
 class FakeCell:
     """A cell by its numbers: score of each seed in both arms, and updates to the target."""

@@ -1,0 +1,162 @@
+"""Where each comparison stands in a report: settings, and within one the paper's rows, columns and order."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from ecg_transfer.study.effects import CellEffect
+from ecg_transfer.study.significance import MIN_SEEDS
+
+CORPUS_NAMES = {
+    "ptbxl": "PTB-XL",
+    "cpsc2018": "CPSC2018",
+    "georgia": "Georgia",
+    "ptb": "PTB",
+    "ribeiro": "Ribeiro",
+}
+"""How the paper writes them; other corpora keep their names."""
+
+UPSTREAMS = ("ptbxl", "cpsc2018", "georgia")
+"""Rows of the paper's figures, in its order."""
+
+DOWNSTREAMS = ("ptb", "ribeiro", "cpsc2018", "georgia", "ptbxl")
+"""Columns of the paper's figures, small sets first."""
+
+BACKBONE_NAMES = {
+    "resnet1d18": "ResNet1d-18",
+    "resnet1d50": "ResNet1d-50",
+    "resnet1d101": "ResNet1d-101",
+    "lstm": "LSTM",
+    "bilstm": "BiLSTM",
+    "gru": "GRU",
+}
+"""The paper's models, in its order."""
+
+RESNETS = ("resnet1d18", "resnet1d50", "resnet1d101")
+"""Each has a figure of curves of its own."""
+
+RNNS = ("lstm", "bilstm", "gru")
+"""They share a figure of curves."""
+
+Place = tuple[str, str, str]
+"""Upstream, downstream, backbone."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Setting:
+    """The cells of one recipe, learning rate and budget, on real or on simulated ECGs: one set of figures."""
+
+    effects: tuple[CellEffect, ...]
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its ECGs are."""
+        return self.effects[0].cell.simulated
+
+    @property
+    def name(self) -> str:
+        """`recipe paper, lr 0.01, batch 256`, as the verdicts name it."""
+        cell = self.effects[0].cell
+        return f"{cell.recipe}, lr {cell.lr:g}, batch {cell.batch_size}"
+
+    @cached_property
+    def whole(self) -> tuple[CellEffect, ...]:
+        """The comparisons on whole downstream corpora; all of them where there is none, so that something is shown."""
+        found = tuple(effect for effect in self.effects if effect.cell.pairs["subset_finetune"].isna().all())
+        return found or self.effects
+
+    @cached_property
+    def places(self) -> dict[Place, CellEffect]:
+        """The comparison at each place: with the largest training set; of equals, the one with the most seeds."""
+        best: dict[Place, CellEffect] = {}
+        for effect in self.whole:
+            place = _place(effect)
+            if place not in best or _rank(effect) > _rank(best[place]):
+                best[place] = effect
+        return best
+
+    @property
+    def num_not_placed(self) -> int:
+        """Comparisons at the same place and size as one that is shown, from another pre-training say."""
+        sizes = [self.places[_place(effect)].cell.num_train == effect.cell.num_train for effect in self.whole]
+        return sum(sizes) - len(self.places)
+
+    @property
+    def upstreams(self) -> list[str]:
+        """Those present, in the paper's order."""
+        return in_order({place[0] for place in self.places}, UPSTREAMS)
+
+    @property
+    def downstreams(self) -> list[str]:
+        """Those present, in the paper's order."""
+        return in_order({place[1] for place in self.places}, DOWNSTREAMS)
+
+    @property
+    def backbones(self) -> list[str]:
+        """Those present, in the paper's order."""
+        return in_order({place[2] for place in self.places}, tuple(BACKBONE_NAMES))
+
+    def placed(self, backbones: Sequence[str]) -> dict[tuple[str, str], list[CellEffect]]:
+        """The comparisons of some backbones, by upstream and downstream, in the order of the backbones."""
+        found: dict[tuple[str, str], list[CellEffect]] = defaultdict(list)
+        for backbone in backbones:
+            for (upstream, downstream, name), effect in self.places.items():
+                if name == backbone:
+                    found[upstream, downstream].append(effect)
+        return dict(found)
+
+
+def settings_of(effects: Iterable[CellEffect]) -> list[Setting]:
+    """The settings among cells, the headline first: real before simulated, then the one with the most seeds."""
+    groups: dict[tuple[bool, str], list[CellEffect]] = defaultdict(list)
+    for effect in effects:
+        groups[effect.cell.simulated, effect.cell.setting].append(effect)
+    found = [Setting(effects=tuple(members)) for _, members in sorted(groups.items(), key=lambda item: item[0])]
+
+    def rank(setting: Setting) -> tuple[bool, int, bool, str]:
+        weight = sum(min(effect.effect.num_seeds, MIN_SEEDS) for effect in setting.effects)
+        return setting.simulated, -weight, setting.effects[0].cell.recipe != "paper", setting.name
+
+    return sorted(found, key=rank)
+
+
+def in_order(names: Iterable[str], order: Sequence[str]) -> list[str]:
+    """Names in a given order, those it does not know after them by alphabet."""
+    known = {name: place for place, name in enumerate(order)}
+    return sorted(set(names), key=lambda name: (known.get(name, len(known)), name))
+
+
+def corpus_name(name: str) -> str:
+    """A corpus as the paper writes it."""
+    return CORPUS_NAMES.get(name, name)
+
+
+def backbone_name(name: str) -> str:
+    """A backbone as the paper writes it; variants keep what they are called."""
+    plain, _, variant = name.partition("_")
+    return (
+        f"{BACKBONE_NAMES[plain]}, {variant}" if variant and plain in BACKBONE_NAMES else BACKBONE_NAMES.get(name, name)
+    )
+
+
+def metric_name(metric: str) -> str:
+    """A score in words."""
+    words = {
+        "f1_weighted": "weighted F1",
+        "f1_macro": "macro F1",
+        "auroc_macro": "macro AUROC",
+        "ap_macro": "macro average precision",
+    }
+    tuned, plain = metric.startswith("tuned/"), metric.removeprefix("tuned/")
+    return words.get(plain, plain) + (" at tuned thresholds" if tuned else "")
+
+
+def _place(effect: CellEffect) -> Place:
+    return effect.cell.upstream, effect.cell.downstream, effect.cell.backbone
+
+
+def _rank(effect: CellEffect) -> tuple[int, int]:
+    return effect.cell.num_train, len(effect.cell.units)

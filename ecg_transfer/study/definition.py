@@ -1,0 +1,164 @@
+"""A study as its YAML file states it: grids over upstream, downstream, backbone, start, size, seed, rate and budget."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from data_modules.corpora import CORPORA
+from ecg_transfer.config import RECIPES, ConfigError
+from ecg_transfer.models import BACKBONES
+
+
+class StudyError(ConfigError):
+    """A study file that cannot be read; the message names the file and the field."""
+
+
+@dataclass(kw_only=True)
+class Pretraining:
+    """How the pre-trainings of a grid differ from its fine-tunings; what is not said here is the same."""
+
+    recipe: str | None = None
+    """None is the grid's."""
+    seed: int | None = None
+    """One pre-training of this seed serves every seed of the fine-tunings; None pre-trains each seed anew."""
+    epochs: int | None = None
+    """Budget in epochs; with neither budget, the recipe's and the overrides' (never the grid's own budgets)."""
+    updates: int | None = None
+    """Budget in updates."""
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """Over the study's and the grid's overrides."""
+
+
+@dataclass(kw_only=True)
+class Grid:
+    """Every combination of its axes is a run; equal runs of several grids are one run."""
+
+    name: str = ""
+    """For messages."""
+    downstreams: list[str]
+    """Corpora that are trained on."""
+    upstreams: list[str] = field(default_factory=list)
+    """Corpora that fine-tunings start from; a corpus is never its own upstream."""
+    backbones: list[str] = field(default_factory=lambda: ["resnet1d18"])
+    """Keys of `BACKBONES`, or `package.module:factory`."""
+    starts: list[Literal["finetune", "scratch"]] = field(default_factory=lambda: ["finetune", "scratch"])
+    """`finetune` from each upstream, or from `scratch`."""
+    subsets: list[Any] = field(default_factory=lambda: ["all"])
+    """Training records: numbers, fractions up to 1, or `all`."""
+    seeds: list[int] = field(default_factory=lambda: [0])
+    """Both starts get the same ones: they share the head's weights and the order of the batches."""
+    lrs: list[float] = field(default_factory=list)
+    """Learning rates of both starts; none is the recipe's."""
+    epochs: list[int] = field(default_factory=list)
+    """Budgets in epochs, exactly so many whatever the corpus's size; none is the recipe's."""
+    updates: list[int] = field(default_factory=list)
+    """Budgets in updates, beside those in epochs."""
+    recipe: str | None = None
+    """None is the study's."""
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """Dotted fields of `RunConfig`, over the study's."""
+    pretrain: Pretraining = field(default_factory=Pretraining)
+
+
+@dataclass(kw_only=True)
+class Study:
+    """The content of a study file."""
+
+    name: str
+    """Short; it heads tables and reports."""
+    title: str = ""
+    """A sentence on what the study asks."""
+    recipe: str = "paper"
+    """A key of `RECIPES`."""
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """Dotted fields of `RunConfig` for every run: `optim.batch_size: 64`."""
+    corpora: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Dotted fields for every run on a corpus, up- or downstream: `ptb: {data.num_simulated: 300}`."""
+    retries: int = 2
+    """How often a run is tried again whose process crashed."""
+    grids: list[Grid]
+    """Earlier ones run first."""
+
+
+def read_study(path: Path, grids: Sequence[str] | None = None) -> Study:
+    """Read a study file.
+
+    Args:
+        path: YAML; its fields are those of `Study`.
+        grids: Names of the grids that are wanted; all by default.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        StudyError: An unknown field, a value that does not fit, an unknown corpus, backbone or recipe.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    if not path.is_file():
+        known = ", ".join(str(file) for file in sorted(Path("experiments").glob("*.yaml")))
+        raise FileNotFoundError(f"there is no study {path}" + (f"; there are: {known}" if known else ""))
+    OmegaConf.clear_resolver("oc.env")  # or ${oc.env:SECRET} would end up in a saved configuration
+    try:
+        tree = OmegaConf.merge(OmegaConf.structured(Study), OmegaConf.load(path))
+        study = cast(Study, OmegaConf.to_object(tree))
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+        where = getattr(error, "full_key", None)
+        reason = " ".join(str(error).split("\n    ")[0].split())
+        raise StudyError(f"{path}: {reason}" + (f" (in {where})" if where else "")) from error
+    for problem in _problems(study):
+        raise StudyError(f"{path}: {problem}")
+    if grids:
+        for problem in _unknown("grid", grids, [grid.name for grid in study.grids], "--grid"):
+            raise StudyError(f"{path}: {problem}")
+        study.grids = [grid for grid in study.grids if grid.name in grids]
+    return study
+
+
+def _problems(study: Study) -> list[str]:
+    """What a schema cannot see, the first found first."""
+    found = _unknown("corpus", list(study.corpora), CORPORA, "corpora")
+    found += _unknown("recipe", [study.recipe], RECIPES, "recipe")
+    if not study.grids:
+        found.append("a study needs at least one grid")
+    for number, grid in enumerate(study.grids):
+        where = f"grids[{number}]"
+        found += _unknown("corpus", grid.downstreams, CORPORA, f"{where}.downstreams")
+        found += _unknown("corpus", grid.upstreams, CORPORA, f"{where}.upstreams")
+        backbones = [name for name in grid.backbones if ":" not in name]
+        found += _unknown("backbone", backbones, BACKBONES, f"{where}.backbones")
+        recipes = [name for name in (grid.recipe, grid.pretrain.recipe) if name is not None]
+        found += _unknown("recipe", recipes, RECIPES, f"{where}.recipe")
+        found += [
+            f"{where}.subsets: {subset!r} is neither a positive number nor `all`"
+            for subset in grid.subsets
+            if not _is_subset(subset)
+        ]
+        if "finetune" in grid.starts and not grid.upstreams:
+            found.append(f"{where}: fine-tunings need upstreams; starts: [scratch] goes without")
+        if grid.pretrain.epochs is not None and grid.pretrain.updates is not None:
+            found.append(f"{where}.pretrain: a budget is in epochs or in updates, not in both")
+        for axis in ("downstreams", "backbones", "starts", "subsets", "seeds"):
+            if not getattr(grid, axis):
+                found.append(f"{where}.{axis} is empty: no run would come of this grid")
+    return found
+
+
+def _is_subset(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value is None or value == "all"
+    return value > 0 and (value <= 1 or float(value).is_integer())
+
+
+def _unknown(kind: str, names: Sequence[str], known: Collection[str], where: str) -> list[str]:
+    sentences = []
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name.lower(), known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+            sentences.append(f"there is no {kind} {name!r}: {hint} (in {where})")
+    return sentences

@@ -1,0 +1,260 @@
+"""From a study to its runs: every grid expanded, equal runs merged, each fine-tuning after its pre-training.
+
+A run is named by its configuration alone, so that a fine-tuning knows the name of its upstream run before that exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+
+from data_modules.corpus import CorpusFormatError, CorpusNotFoundError
+from data_modules.sources import open_corpus, will_simulate
+from ecg_transfer.config import ConfigError, Phase, RunConfig, make_config
+from ecg_transfer.runs import Run, home, run_name
+from ecg_transfer.study.definition import Grid, Study, StudyError
+from ecg_transfer.study.sizes import PartSizes, part_sizes
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """One run of a plan."""
+
+    config: RunConfig
+    """As it will stand in the run's directory: `transfer.upstream` is the name of the upstream run."""
+    run: Run
+    """Its directory, whether it exists or not."""
+    upstream: Run | None
+    """The pre-training that it starts from."""
+    simulated: bool
+    """Whether it trains on simulated ECGs."""
+    sizes: PartSizes
+    """Its records."""
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.run.name
+
+    def launch_config(self) -> RunConfig:
+        """The configuration to train with: the upstream run by its directory, so that no other one is meant."""
+        if self.upstream is None:
+            return self.config
+        config = deepcopy(self.config)
+        config.transfer.upstream = str(self.upstream.path.resolve())
+        return config
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The runs of a study, a pre-training before the runs that need it, else in the file's order."""
+
+    study: Study
+    output: Path
+    runs: tuple[PlannedRun, ...]
+    notices: tuple[str, ...]
+    """What was left out or clipped, a sentence each."""
+
+    def __getitem__(self, name: str) -> PlannedRun:
+        return next(planned for planned in self.runs if planned.name == name)
+
+    def by_phase(self, phase: Phase) -> list[PlannedRun]:
+        """The runs of one phase."""
+        return [planned for planned in self.runs if planned.config.phase == phase]
+
+
+def make_plan(study: Study, output: Path) -> Plan:
+    """Expand a study's grids. Reads the corpora's tables, no signal; writes nothing.
+
+    Args:
+        study: As `read_study` gives it.
+        output: Where runs live.
+
+    Raises:
+        StudyError: A grid holds a field or value that no run can have.
+    """
+    draft = _Draft(study, output)
+    for number, grid in enumerate(study.grids):
+        try:
+            for arm in _arms(grid):
+                draft.add(arm)
+        except ConfigError as error:
+            raise StudyError(f"grids[{number}] ({grid.name or 'without a name'}): {error}") from error
+    notices = draft.notices + [
+        f"{corpus} has {available:,} training records: the subsets {', '.join(f'{size:g}' for size in sorted(sizes))} "
+        "are all of them"
+        for (corpus, available), sizes in sorted(draft.clipped.items())
+    ]
+    return Plan(study=study, output=output, runs=tuple(draft.runs.values()), notices=tuple(notices))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Arm:
+    """One combination of a grid's axes."""
+
+    grid: Grid
+    upstream: str | None
+    """None starts from scratch."""
+    downstream: str
+    backbone: str
+    seed: int
+    subset: float | None
+    fields: dict[str, object]
+    """Of the learning rate and the budget."""
+
+
+def _arms(grid: Grid) -> Iterator[_Arm]:
+    """The combinations, so that runs that are compared with each other stand together."""
+    budgets = [_epochs(number) for number in grid.epochs] + [_updates(number) for number in grid.updates]
+    rates: list[dict[str, object]] = [{"optim.lr": lr} for lr in grid.lrs]
+    axes = product(grid.downstreams, grid.backbones, grid.seeds, grid.subsets, rates or [{}], budgets or [{}])
+    for downstream, backbone, seed, subset, rate, budget in axes:
+        upstreams: list[str | None] = [name for name in grid.upstreams if name != downstream]
+        if "finetune" not in grid.starts:
+            upstreams = []
+        if "scratch" in grid.starts:
+            upstreams.append(None)
+        for upstream in upstreams:
+            yield _Arm(
+                grid=grid,
+                upstream=upstream,
+                downstream=downstream,
+                backbone=backbone,
+                seed=seed,
+                subset=None if subset in ("all", None) else float(subset),
+                fields={**rate, **budget},
+            )
+
+
+def _epochs(number: int) -> dict[str, object]:
+    return {"optim.max_epochs": number, "optim.min_updates": 0, "optim.max_updates": None}
+
+
+def _updates(number: int) -> dict[str, object]:
+    return {"optim.max_updates": number}
+
+
+@dataclass
+class _Draft:
+    """A plan in the making."""
+
+    study: Study
+    output: Path
+    runs: dict[str, PlannedRun] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+    clipped: dict[tuple[str, int], set[float]] = field(default_factory=dict)
+    pretrainings: dict[tuple[object, ...], RunConfig] = field(default_factory=dict)
+    """By what decides them: reading a configuration costs milliseconds, and many runs share one."""
+
+    def add(self, arm: _Arm) -> None:
+        """Add the run of an arm and, before it, the pre-training it needs."""
+        config = self._config(arm)
+        problem = _missing(config) or self._clip(config)
+        if problem is not None:
+            self._note(problem)
+            return
+        if arm.upstream is None:
+            self._append(config, None)
+            return
+        key = (id(arm.grid), arm.upstream, arm.backbone, arm.seed)
+        pretraining = self.pretrainings.setdefault(key, self.pretrainings.get(key) or self._pretraining(arm))
+        problem = _missing(pretraining) or _mixed(pretraining, config)
+        if problem is not None:
+            self._note(problem)
+            return
+        upstream = self._append(pretraining, None)
+        config.transfer.upstream = upstream.name
+        self._append(config, upstream)
+
+    def _config(self, arm: _Arm) -> RunConfig:
+        layers = {**self.study.overrides, **arm.grid.overrides, **self.study.corpora.get(arm.downstream, {})}
+        return make_config(
+            "scratch" if arm.upstream is None else "finetune",
+            arm.downstream,
+            recipe=arm.grid.recipe or self.study.recipe,
+            backbone=arm.backbone,
+            seed=arm.seed,
+            overrides=_flat({**layers, **arm.fields, "data.subset": arm.subset}),
+        )
+
+    def _pretraining(self, arm: _Arm) -> RunConfig:
+        assert arm.upstream is not None
+        stated = arm.grid.pretrain
+        layers = {**self.study.overrides, **arm.grid.overrides, **self.study.corpora.get(arm.upstream, {})}
+        if stated.epochs is not None:
+            layers |= _epochs(stated.epochs)
+        if stated.updates is not None:
+            layers |= _updates(stated.updates)
+        return make_config(
+            "pretrain",
+            arm.upstream,
+            recipe=stated.recipe or arm.grid.recipe or self.study.recipe,
+            backbone=arm.backbone,
+            seed=arm.seed if stated.seed is None else stated.seed,
+            overrides=_flat({**layers, **stated.overrides}),
+        )
+
+    def _clip(self, config: RunConfig) -> str | None:
+        """Make a subset that is larger than the corpus the whole corpus; or say why the corpus cannot be used."""
+        data = config.data
+        try:
+            available = part_sizes(data).train
+        except CorpusFormatError as error:
+            return f"{data.corpus} is left out: {error}"
+        if data.subset is not None and data.subset >= max(available, 2):
+            self.clipped.setdefault((data.corpus, available), set()).add(data.subset)
+            data.subset = None
+        return None
+
+    def _append(self, config: RunConfig, upstream: PlannedRun | None) -> PlannedRun:
+        data = config.data
+        name = run_name(config, None if upstream is None else upstream.config.data.corpus)
+        if name not in self.runs:
+            simulated = will_simulate(data.corpus, data.root, data.source)
+            self.runs[name] = PlannedRun(
+                config=config,
+                run=Run(home(self.output, simulated=simulated) / name),
+                upstream=None if upstream is None else upstream.run,
+                simulated=simulated,
+                sizes=part_sizes(data).within(data.subset),
+            )
+        return self.runs[name]
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.notices:
+            self.notices.append(sentence)
+
+
+def _flat(fields: dict[str, object], prefix: str = "") -> dict[str, object]:
+    """Nested fields as dotted ones: `{"optim": {"lr": 1}}` and `{"optim.lr": 1}` mean the same."""
+    flat: dict[str, object] = {}
+    for name, value in fields.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _missing(config: RunConfig) -> str | None:
+    """Why a corpus cannot be used at all: it must be real and is not there."""
+    data = config.data
+    if data.source != "real":
+        return None
+    try:
+        open_corpus(data.corpus, root=data.root, source="real")
+    except CorpusNotFoundError as error:
+        return f"{data.corpus} is left out: {error}"
+    return None
+
+
+def _mixed(upstream: RunConfig, downstream: RunConfig) -> str | None:
+    """Why a fine-tuning would be refused: real ECGs may not start from simulated ones unless that is allowed."""
+    theirs, ours = upstream.data, downstream.data
+    simulated = will_simulate(theirs.corpus, theirs.root, theirs.source)
+    if downstream.transfer.allow_simulated or not simulated or will_simulate(ours.corpus, ours.root, ours.source):
+        return None
+    return (
+        f"{ours.corpus} from {theirs.corpus} is left out: {ours.corpus} is real, {theirs.corpus} would be simulated; "
+        "data.source: simulated simulates both, transfer.allow_simulated: true mixes them"
+    )

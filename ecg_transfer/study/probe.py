@@ -1,0 +1,216 @@
+"""How many records a second this machine trains and evaluates: measured once, kept beside the runs.
+
+A measurement starts as many processes as there would be workers, each with its share of the cores, and lets all of
+them step at the same time. So two workers of one thread can be compared with one of two.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Literal, cast
+
+from ecg_transfer.files import write_json
+from ecg_transfer.study.local import num_cores, visible_gpus, worker_environment
+
+PROBE_FILE = ".probe.json"
+"""Beside the runs: machine -> what was measured -> speed."""
+STEP_SECONDS = 3.0
+"""A step that would take longer is probed with a smaller batch."""
+MEASURE_SECONDS = 1.5
+"""At least so long is measured, and at least one step."""
+
+
+@dataclass(frozen=True, order=True, kw_only=True)
+class Work:
+    """What a speed depends on besides the machine."""
+
+    backbone: str
+    precision: Literal[32, "bf16", 64]
+    batch_size: int
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    num_samples: int = 1000
+
+    def key(self, num_workers: int, num_threads: int) -> str:
+        """Its name in the file."""
+        kind = "" if self.accelerator == "auto" else f" on {self.accelerator}"
+        return (
+            f"{self.backbone} {self.precision} batch {self.batch_size} x {self.num_samples}{kind}: "
+            f"{num_workers} workers of {num_threads} threads"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """Records a second of one worker while all of them work."""
+
+    train: float
+    evaluate: float
+
+
+def threads_for(num_workers: int) -> int:
+    """Cores of each of so many workers."""
+    return max(1, num_cores() // num_workers)
+
+
+def worker_choices() -> list[int]:
+    """Numbers of workers worth comparing: on a CPU from one to one a core, in powers of two; on GPUs a few on each."""
+    if gpus := visible_gpus():
+        return [len(gpus) * factor for factor in (1, 2, 4)]
+    cores = num_cores()
+    return sorted({min(2**power, cores) for power in range(cores.bit_length() + 1)})
+
+
+def machine() -> str:
+    """What this machine's speeds are filed under."""
+    from importlib.metadata import version
+
+    from ecg_transfer.provenance import _processor
+
+    gpus = f", {len(visible_gpus())} GPUs" if visible_gpus() else ""
+    return f"{_processor()}, {num_cores()} cores{gpus}, torch {version('torch')}"
+
+
+def speeds(
+    works: Iterable[Work],
+    num_workers: int,
+    output: Path,
+    *,
+    measure: bool = True,
+    report: Callable[[str], None] = lambda sentence: None,
+) -> dict[Work, Speed]:
+    """Speeds on this machine, from the file where they are known.
+
+    Args:
+        works: What to look up.
+        num_workers: Workers at the same time.
+        output: Where runs live; the file lies in it.
+        measure: Whether to measure what is not known; it is missing from the result else.
+        report: Is told what is being measured.
+    """
+    file = output / PROBE_FILE
+    found: dict[Work, Speed] = {}
+    for work in sorted(set(works), key=str):
+        name = work.key(num_workers, threads_for(num_workers))
+        known = _read(file)
+        entry = known.get(machine(), {}).get(name)
+        if entry is None and measure:
+            report(f"measuring {name}")
+            entry = asdict(measure_speed(work, num_workers))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            known = _read(file)
+            known.setdefault(machine(), {})[name] = entry
+            write_json(file, known)
+        if entry is not None:
+            found[work] = Speed(**entry)
+    return found
+
+
+def measure_speed(work: Work, num_workers: int) -> Speed:
+    """Let so many processes step at the same time; the mean of their speeds.
+
+    Raises:
+        RuntimeError: The backbone cannot be trained here; the message is the process's own.
+    """
+    command = [sys.executable, "-m", "ecg_transfer.study.probe", json.dumps(asdict(work))]
+    processes = [
+        subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=worker_environment(os.environ, slot, num_workers, threads_for(num_workers), visible_gpus()),
+        )
+        for slot in range(num_workers)
+    ]
+    try:
+        for process in processes:
+            if cast(IO[str], process.stdout).readline() != "ready\n":
+                raise RuntimeError(f"no step of {work} could be made: see above")
+        for process in processes:
+            print("go", file=process.stdin, flush=True)
+        measured = [json.loads(cast(IO[str], process.stdout).readline()) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    return Speed(**{name: round(sum(one[name] for one in measured) / num_workers, 2) for name in measured[0]})
+
+
+def _read(file: Path) -> dict[str, dict[str, dict[str, float]]]:
+    try:
+        return cast(dict[str, dict[str, dict[str, float]]], json.loads(file.read_bytes()))
+    except (OSError, ValueError):
+        return {}
+
+
+def main() -> None:
+    """Measure in this process: say `ready` after a warm step, wait for a line, print the speeds."""
+    work = Work(**json.loads(sys.argv[1]))
+    train, evaluate, batch_size = _steps(work)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
+    rates = {name: batch_size / _seconds_a_call(step) for name, step in (("train", train), ("evaluate", evaluate))}
+    sys.stdout.write(json.dumps(rates) + "\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
+
+
+def _steps(work: Work) -> tuple[Callable[[], None], Callable[[], None], int]:
+    """A training step and an evaluation step, both warm, and how many records they take."""
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits
+
+    from ecg_transfer.models import create_backbone
+
+    on_gpu = torch.cuda.is_available() and work.accelerator != "cpu"
+    device = torch.device("cuda" if on_gpu else "cpu")
+    dtype = torch.float64 if work.precision == 64 else torch.float32
+    backbone = create_backbone(work.backbone, num_samples=work.num_samples)
+    model = torch.nn.Sequential(backbone, torch.nn.Linear(backbone.num_features, 9)).to(device, dtype)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    target = torch.ones(1, 9, device=device, dtype=dtype)
+
+    def train(batch_size: int) -> None:
+        signal = torch.randn(batch_size, work.num_samples, 12, device=device, dtype=dtype).transpose(1, 2)
+        model.train()
+        with torch.autocast(device.type, torch.bfloat16, enabled=work.precision == "bf16"):
+            loss = binary_cross_entropy_with_logits(model(signal), target.expand(batch_size, 9))
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        loss.item()
+
+    def evaluate(batch_size: int) -> None:
+        signal = torch.randn(batch_size, work.num_samples, 12, device=device, dtype=dtype).transpose(1, 2)
+        model.eval()
+        with torch.inference_mode():
+            float(model(signal).sum())
+
+    smallest = min(8, work.batch_size)
+    train(smallest)
+    started = time.perf_counter()
+    train(smallest)
+    seconds_a_record = (time.perf_counter() - started) / smallest
+    batch_size = max(smallest, min(work.batch_size, int(STEP_SECONDS / seconds_a_record)))
+    train(batch_size)
+    return lambda: train(batch_size), lambda: evaluate(batch_size), batch_size
+
+
+def _seconds_a_call(step: Callable[[], None]) -> float:
+    started, calls = time.perf_counter(), 0
+    while calls == 0 or time.perf_counter() - started < MEASURE_SECONDS:
+        step()
+        calls += 1
+    return (time.perf_counter() - started) / calls
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,337 @@
+"""The report of a study: one self-contained HTML page, its figures as PNG and SVG, its tables as CSV."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ecg_transfer.drawing import INK, picture, seeds_text, style
+from ecg_transfer.files import write_atomically
+from ecg_transfer.runs import Run
+from ecg_transfer.study.apart import read_apart
+from ecg_transfer.study.arrangement import (
+    DOWNSTREAMS,
+    UPSTREAMS,
+    Setting,
+    corpus_name,
+    in_order,
+    metric_name,
+    settings_of,
+)
+from ecg_transfer.study.bootstrap import NUM_DRAWS
+from ecg_transfer.study.claims import judge
+from ecg_transfer.study.effects import CellEffect, cell_effects, effects_table, pooled
+from ecg_transfer.study.evidence import ClaimResult
+from ecg_transfer.study.exhibit_tables import (
+    effect_table,
+    equivalence_table,
+    label_tables,
+    runs_table,
+    score_table,
+    speed_table,
+)
+from ecg_transfer.study.figures.bars import bar_chart
+from ecg_transfer.study.figures.dots import score_dots, speed_dots
+from ecg_transfer.study.figures.epochs import curve_figures
+from ecg_transfer.study.figures.exhibit import Exhibit, several
+from ecg_transfer.study.figures.sizes import improvement_by_size, learning_curve_figure
+from ecg_transfer.study.learning_curve import learning_curves
+from ecg_transfer.study.optimism import optimism_summary
+from ecg_transfer.study.page import Anchors, Table, run_link, with_interval
+from ecg_transfer.study.pairs import find_cells
+from ecg_transfer.study.results import Study, write_results
+from ecg_transfer.study.significance import MIN_SEEDS
+from ecg_transfer.study.speed import Speed, cell_speeds, speeds_table, split_curves
+from ecg_transfer.study.study_tables import (
+    claims_frame,
+    claims_table,
+    corpora_table,
+    cost_table,
+    estimate_text,
+    hardware_name,
+    optimism_table,
+    provenance_table,
+)
+
+MAX_SETTINGS = 3
+"""Settings that get figures; the CSV files have all."""
+
+MAX_ROWS = 1000
+"""Rows of the page's longest tables; the CSV files have all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """What one setting shows."""
+
+    setting: Setting
+    exhibits: list[tuple[Exhibit, tuple[Markup, str]]]
+    """Figures in the paper's order, each with its SVG and the name of its files."""
+    scores: Table
+    speeds: Table
+    equivalence: Table
+    labels: list[Table]
+
+
+def write_report(
+    runs: Iterable[Run],
+    folder: Path,
+    *,
+    title: str,
+    notes: Sequence[str] = (),
+    metric: str = "f1_weighted",
+    num_draws: int = NUM_DRAWS,
+) -> Path:
+    """Write `report.html`, `figures/` and `tables/` into a folder.
+
+    The same runs give the same bytes, but for what a clock measured: the sections on cost, and seconds in the tables.
+
+    Args:
+        runs: Those of the study; unfinished ones are counted and left out.
+        folder: Where; links to run directories are relative to it.
+        title: Of the page.
+        notes: Sentences to print at the top, runs that a plan left out say.
+        metric: A test score of `results.METRICS`; the verdicts are declared for `f1_weighted`, others are exploratory.
+        num_draws: Of the bootstrap.
+
+    Returns:
+        The page.
+    """
+    every = sorted(runs, key=lambda run: run.path)
+    finished = [run for run in every if run.is_done]
+    study, manifests = read_apart(finished)
+    effects = cell_effects(find_cells(study.results), metric, num_draws=num_draws)
+    speeds = cell_speeds([effect.cell for effect in effects], study.curves, num_draws=num_draws)
+    settings = settings_of(effects)
+    claims = [result for setting in settings for result in judge(study, effects=setting.effects, speeds=speeds)]
+    anchors = Anchors(effect.cell for setting in settings for effect in setting.effects)
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    sections = [
+        _section(setting, study, speeds, anchors, metric, folder, number)
+        for number, setting in enumerate(settings[:MAX_SETTINGS])
+    ]
+    summary = optimism_summary(study.results) if len(study.results) else pd.DataFrame()
+    _write_tables(folder / "tables", study, effects, claims, speeds, summary)
+    cells = [effect.cell for setting in settings for effect in setting.effects]
+    page = _environment().get_template("report.html.j2").render(
+        title=title,
+        css=Markup(files("ecg_transfer.study").joinpath("templates/report.css").read_text()),
+        answer=_answer(settings),
+        counts=_counts(every, study, effects),
+        simulated=_simulated_text(study),
+        notes=[*notes, *_notes(every, settings)],
+        claims=claims[:4],
+        estimate_text=estimate_text,
+        several=several,
+        sections=sections,
+        metric=metric_name(metric),
+        tables={
+            "corpora": corpora_table(manifests.values()),
+            "claims": claims_table(claims),
+            "effects": effect_table(settings, anchors, metric, MAX_ROWS),
+            "optimism": optimism_table(summary),
+            "cost": cost_table(study.results, {name: hardware_name(each) for name, each in manifests.items()}),
+            "provenance": provenance_table(list(manifests.values()), study.results),
+            "runs": runs_table(cells, anchors, f"val_selected/{metric}", folder),
+        },
+        hours=float(study.results["seconds"].sum()) / 3600 if len(study.results) else 0.0,
+        other_runs=_unpaired(study, effects, folder),
+    )  # fmt: skip
+    path = folder / "report.html"
+    with write_atomically(path) as stream:
+        stream.write(page.encode())
+    return path
+
+
+def _section(
+    setting: Setting, study: Study, speeds: Sequence[Speed], anchors: Anchors, metric: str, folder: Path, number: int
+) -> Section:
+    cells = {id(effect.cell) for effect in setting.effects}
+    own = [speed for speed in speeds if id(speed.cell) in cells]
+    place = {name: number for number, name in enumerate(setting.backbones)}
+    curves = sorted(
+        learning_curves(setting.effects), key=lambda curve: place.get(curve.points[0].cell.backbone, len(place))
+    )
+    names = [name for effect in setting.places.values() for arm in ("finetune", "scratch")
+             for name in effect.cell.pairs[f"run_{arm}"]]  # fmt: skip
+    by_run = split_curves(study.curves[study.curves["run"].isin(names)])
+    with style():
+        drawn = [
+            bar_chart(setting, metric),
+            score_dots(setting, metric),
+            improvement_by_size(setting, curves, metric),
+            *curve_figures(setting, by_run, metric),
+            learning_curve_figure(setting, curves, metric),
+            speed_dots(setting, own),
+        ]
+        exhibits = [
+            (exhibit, _write_figure(exhibit, folder / "figures", f"-{number + 1}" if number else ""))
+            for exhibit in drawn
+            if exhibit is not None
+        ]
+    suffix = f"-{number + 1}" if number else ""
+    return Section(
+        setting=setting,
+        exhibits=exhibits,
+        scores=score_table(setting, anchors, metric, f"table-2{suffix}"),
+        speeds=speed_table(setting, own, anchors),
+        equivalence=equivalence_table(curves, anchors),
+        labels=label_tables(setting, study.labels, anchors),
+    )
+
+
+def _write_figure(exhibit: Exhibit, folder: Path, suffix: str) -> tuple[Markup, str]:
+    """Write a figure's two files; give its SVG for the page, and their name."""
+    name = f"{exhibit.slug}{suffix}"
+    svg = picture(exhibit.figure, "svg")
+    for kind, content in (("svg", svg), ("png", picture(exhibit.figure, "png"))):
+        with write_atomically(folder / f"{name}.{kind}") as stream:
+            stream.write(content)
+    return inline_svg(svg.decode(), name), name
+
+
+def inline_svg(svg: str, prefix: str) -> Markup:
+    """An SVG for a page: without the XML prologue and metadata, its ids unique, its ink the page's text colour.
+
+    Only our own drawings go this way, whose texts are paths: nothing of it needs to be escaped.
+
+    Args:
+        svg: As matplotlib writes it.
+        prefix: Of the ids, one for each figure of the page.
+    """
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r'<g id="[^"]*">', "<g>", body)
+    body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", body)
+    body = re.sub(
+        r'^<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true">', body, flags=re.DOTALL
+    )
+    return Markup(body.replace(INK, "currentColor"))
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("ecg_transfer.study", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _write_tables(
+    folder: Path,
+    study: Study,
+    effects: Sequence[CellEffect],
+    claims: Sequence[ClaimResult],
+    speeds: Sequence[Speed],
+    optimism: pd.DataFrame,
+) -> None:
+    results = study.results
+    if len(results):
+        results = results.assign(path=[run_link(path, folder) for path in results["path"]])
+    tables = {
+        "results": results,
+        "labels": study.labels,
+        "effects": effects_table(effects),
+        "claims": claims_frame(claims),
+        "speeds": speeds_table(speeds),
+        "optimism": optimism,
+    }
+    for name, table in tables.items():
+        write_results(table, folder / f"{name}.csv")
+
+
+def _answer(settings: Sequence[Setting]) -> str:
+    """The study's question, answered in a sentence."""
+    if not settings:
+        return (
+            "There is no pair of a finished fine-tuning and its training from scratch yet, so there is no answer yet."
+        )
+    setting = settings[0]
+    shown = list(setting.places.values())
+    effect, _ = pooled(shown)
+    low, high = effect.low, effect.high
+    found = (
+        f"over {several(len(shown))} it changes the test {metric_name(effect_metric(shown))} by "
+        f"{with_interval(effect.estimate, low, high)} against training from scratch, each downstream corpus counting "
+        "the same."
+    )
+    kind = "On SIMULATED ECGs, " if setting.simulated else ""
+    if effect.num_seeds < MIN_SEEDS:
+        few = f"with {several(effect.num_seeds, 'seed')}, where a verdict needs {MIN_SEEDS}"
+        sentence = f"{kind}it is too early to tell whether fine-tuning helps: {few}, {found}"
+    else:
+        does = "helps" if low > 0 else "hurts" if high < 0 else "makes no difference that these runs can tell"
+        sentence = f"{kind}fine-tuning {does}: {found}"
+    better = sum(result.effect.low > 0 for result in shown)
+    worse = sum(result.effect.high < 0 for result in shown)
+    singly = f"Taken one at a time, the 95 % interval lies above 0 in {better} of them and below 0 in {worse}."
+    return f"{sentence[0].upper()}{sentence[1:]} {singly * (len(shown) > 1)}".strip()
+
+
+def effect_metric(effects: Sequence[CellEffect]) -> str:
+    """The score that effects are about, without which epoch it was taken at."""
+    return effects[0].effect.metric.partition("/")[2]
+
+
+def _counts(runs: Sequence[Run], study: Study, effects: Sequence[CellEffect]) -> list[tuple[str, str]]:
+    results = study.results
+    if not len(results):
+        return [("runs", f"0 finished of {len(runs)}")]
+    downstream = in_order(set(results[results["phase"] != "pretrain"]["downstream"]), DOWNSTREAMS)
+    upstream = in_order({effect.cell.upstream for effect in effects}, UPSTREAMS)
+    return [
+        ("runs", f"{len(results):,} finished" + (f" of {len(runs):,}" if len(runs) > len(results) else "")),
+        ("comparisons", f"{len(effects):,}"),
+        ("seeds each", seeds_text([effect.effect.num_seeds for effect in effects]).partition(" ")[0]),
+        ("upstream", ", ".join(map(corpus_name, upstream)) or "none"),
+        ("downstream", ", ".join(map(corpus_name, downstream)) or "none"),
+    ]
+
+
+def _simulated_text(study: Study) -> str:
+    """What the banner says; empty when all ECGs are real."""
+    if not len(study.results) or not study.results["simulated"].any():
+        return ""
+    share = study.results["simulated"].sum()
+    return (
+        f"{share:,} of {len(study.results):,} runs are on simulated ECGs. They show that the method works; they tell "
+        "nothing of patients. Real and simulated ECGs are never pooled."
+    )
+
+
+def _notes(runs: Sequence[Run], settings: Sequence[Setting]) -> list[str]:
+    notes = []
+    unfinished = [run for run in runs if not run.is_done]
+    if unfinished:
+        states = pd.Series([run.status for run in unfinished]).value_counts()
+        notes.append(
+            "Not in this report: "
+            + ", ".join(several(count, f"{state} run") for state, count in sorted(states.items()))
+            + "."
+        )
+    hidden = settings[MAX_SETTINGS:]
+    if hidden:
+        notes.append(
+            f"{len(hidden)} more settings have no figures here; the tables of all comparisons and verdicts have them."
+        )
+    return notes
+
+
+def _unpaired(study: Study, effects: Sequence[CellEffect], folder: Path) -> list[tuple[str, str]]:
+    """Finished runs of no comparison, pre-trainings above all, with their links."""
+    paired = {
+        str(name) for effect in effects for arm in ("finetune", "scratch") for name in effect.cell.pairs[f"run_{arm}"]
+    }
+    if not len(study.results):
+        return []
+    rows = study.results[~study.results["run"].isin(paired)]
+    return [(str(run), run_link(path, folder)) for run, path in zip(rows["run"], rows["path"], strict=True)]

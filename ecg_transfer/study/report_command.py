@@ -1,0 +1,66 @@
+"""What `ecg-transfer study report` does: choose the runs, write the page, say what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ecg_transfer.runs import find_runs
+
+
+def report(
+    folder: Path,
+    *,
+    output: Path = Path("checkpoints"),
+    names: Iterable[str] | None = None,
+    title: str = "Transfer learning in ECG diagnosis: is it effective?",
+    notes: Sequence[str] = (),
+    metric: str = "f1_weighted",
+    tensorboard: bool = True,
+) -> list[str]:
+    """Write the report of a study, and its TensorBoard log beside it.
+
+    Args:
+        folder: Where it is written.
+        output: Where the runs live.
+        names: Of the study's runs; all runs in `output` when None. Those that have no directory yet are counted.
+        title: Of the page.
+        notes: Sentences for the top of the page, a plan's notices say.
+        metric: The test score it is about.
+        tensorboard: Whether to write `folder/tensorboard`.
+
+    Returns:
+        Lines for a terminal: the verdicts, and where the files are.
+    """
+    from ecg_transfer.study.report import write_report
+
+    runs = list(find_runs(output))
+    notes = list(notes)
+    if names is not None:
+        wanted = set(names)
+        runs = [run for run in runs if run.name in wanted]
+        absent = len(wanted) - len({run.name for run in runs})
+        if absent:
+            notes.append(f"{absent:,} of the {len(wanted):,} planned runs were not started yet.")
+    page = write_report(runs, folder, title=title, notes=notes, metric=metric)
+    lines = [*_verdicts(folder / "tables" / "claims.csv"), f"report: {page}"]
+    if tensorboard:
+        from ecg_transfer.study.tensorboard_log import write_tensorboard
+
+        write_tensorboard(runs, folder / "tensorboard")
+        lines.append(f"curves: tensorboard --logdir {folder / 'tensorboard'}")
+    return lines
+
+
+def _verdicts(path: Path) -> list[str]:
+    """A line a claim of the first setting."""
+    import pandas as pd
+
+    try:
+        claims = pd.read_csv(path, nrows=4)
+    except pd.errors.EmptyDataError:
+        return ["no pair of a finished fine-tuning and its training from scratch yet"]
+    return [
+        f"{row['id']} {row['verdict']}{' (SIMULATED)' * bool(row['simulated'])}: {row['text']}"
+        for row in claims.to_dict("records")
+    ]

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ecg_transfer.config import TransferConfig
+from ecg_transfer.files import write_json
+from ecg_transfer.resolve import resolve
+from ecg_transfer.runs import run_name, save_config
+from ecg_transfer.study.definition import Grid, Pretraining, Study, StudyError, read_study
+from ecg_transfer.study.plan import Plan, PlannedRun, make_plan
+
+EXPERIMENTS = Path(__file__).parents[3] / "experiments"
+RESNETS = {"resnet1d18", "resnet1d50", "resnet1d101"}
+
+
+@pytest.fixture(autouse=True)
+def _no_corpus_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ECG_DATA_ROOT", str(tmp_path / "data"))
+
+
+def paper(output: Path, **per_corpus: int) -> Plan:
+    study = read_study(EXPERIMENTS / "paper.yaml")
+    study.corpora = {corpus: {"data.num_simulated": size} for corpus, size in per_corpus.items()}
+    return make_plan(study, output)
+
+
+def simulated(**grid: object) -> Study:
+    return Study(name="s", overrides={"data.source": "simulated"}, grids=[Grid(**grid)])  # type: ignore[arg-type]
+
+
+def finish(planned: PlannedRun) -> None:
+    """Write what makes a run done."""
+    planned.run.path.mkdir(parents=True)
+    save_config(planned.run.path / "config.yaml", planned.config)
+    write_json(planned.run.path / "manifest.json", {"data": {"simulated": True}})
+    size = (planned.run.path / "manifest.json").stat().st_size
+    write_json(planned.run.path / "DONE", {"files": {"manifest.json": {"bytes": size}}})
+
+
+def test_the_papers_grid_has_the_papers_numbers_of_runs(tmp_path: Path) -> None:
+    plan = paper(tmp_path, ptbxl=21799)
+    whole = [planned for planned in plan.runs if planned.config.data.subset is None]
+    assert Counter(planned.config.phase for planned in whole) == {"pretrain": 18, "finetune": 72, "scratch": 30}
+    assert plan.notices == ()
+    targets = Counter(planned.config.data.corpus for planned in whole if planned.config.phase == "finetune")
+    assert targets == {"ptb": 18, "ribeiro": 18, "cpsc2018": 12, "georgia": 12, "ptbxl": 12}
+
+
+def test_the_size_sweep_is_all_resnets_from_every_upstream(tmp_path: Path) -> None:
+    sweep = [planned for planned in paper(tmp_path, ptbxl=21799).runs if planned.config.data.subset is not None]
+    upstream_corpora = {planned.upstream.name.split("-")[1] for planned in sweep if planned.upstream}
+    assert upstream_corpora == {"georgia", "cpsc2018"}
+    assert {planned.config.model.backbone for planned in sweep} == RESNETS
+    assert {planned.config.data.subset for planned in sweep} == {2000, 4000, 6000, 8000, 10000, 12000}
+    assert Counter(planned.config.phase for planned in sweep) == {"finetune": 36, "scratch": 18}
+    assert all(planned.sizes.train == planned.config.data.subset for planned in sweep)
+
+
+@pytest.mark.parametrize("name", ["paper", "quick"])
+def test_every_finetuning_starts_from_a_pretraining_planned_before_it(name: str, tmp_path: Path) -> None:
+    plan = make_plan(read_study(EXPERIMENTS / f"{name}.yaml"), tmp_path)
+    place = {planned.name: number for number, planned in enumerate(plan.runs)}
+    assert len(place) == len(plan.runs)
+    for planned in plan.by_phase("finetune"):
+        assert planned.upstream is not None
+        upstream = plan[planned.upstream.name]
+        assert place[upstream.name] < place[planned.name]
+        assert upstream.config.phase == "pretrain"
+        assert upstream.config.model.backbone == planned.config.model.backbone
+        assert upstream.config.data.corpus != planned.config.data.corpus
+        assert upstream.config.data.subset is None
+
+
+@pytest.mark.parametrize("name", ["paper", "quick"])
+def test_the_arms_of_a_pair_differ_in_the_start_alone(name: str, tmp_path: Path) -> None:
+    plan = make_plan(read_study(EXPERIMENTS / f"{name}.yaml"), tmp_path)
+    scratch = {planned.config.digest() for planned in plan.by_phase("scratch")}
+    for planned in plan.by_phase("finetune"):
+        start_apart = replace(planned.config, phase="scratch", transfer=TransferConfig())
+        assert start_apart.digest() in scratch
+
+
+def test_a_planned_name_is_the_name_that_training_finds(tmp_path: Path) -> None:
+    plan = make_plan(simulated(upstreams=["georgia"], downstreams=["ptb"], subsets=[50]), tmp_path)
+    pretraining, finetuning, scratch = plan.runs
+    finish(pretraining)
+    for planned in (pretraining, finetuning, scratch):
+        resolved = resolve(planned.launch_config(), tmp_path)
+        assert resolved.run == planned.run
+        assert resolved.config.digest() == planned.config.digest()
+    assert plan.runs[0].run.is_done
+    assert not plan.runs[1].run.is_done
+
+
+def test_equal_runs_of_several_grids_are_one_run(tmp_path: Path) -> None:
+    grid = Grid(upstreams=["georgia"], downstreams=["ptb"], seeds=[0, 1])
+    study = Study(name="s", grids=[grid, replace(grid, seeds=[1, 2])])
+    assert len(make_plan(study, tmp_path).runs) == 3 * 3
+
+
+def test_axes_multiply_and_budgets_are_exact(tmp_path: Path) -> None:
+    study = simulated(
+        downstreams=["ptb"],
+        starts=["scratch"],
+        seeds=[0, 1],
+        lrs=[1e-2, 1e-3],
+        epochs=[5],
+        updates=[70],
+        recipe="modern",
+    )
+    plan = make_plan(study, tmp_path)
+    assert len(plan.runs) == 2 * 2 * 2
+    assert {planned.config.optim.lr for planned in plan.runs} == {1e-2, 1e-3}
+    assert {planned.config.optim.num_epochs(7) for planned in plan.runs} == {5, 10}
+
+
+def test_one_pretraining_may_serve_all_seeds_and_has_its_own_budget(tmp_path: Path) -> None:
+    stated = Pretraining(seed=7, epochs=3, overrides={"optim.lr": 0.5})
+    study = simulated(upstreams=["georgia"], downstreams=["ptb"], seeds=[0, 1], lrs=[0.1], updates=[9], pretrain=stated)
+    (pretraining,) = make_plan(study, tmp_path).by_phase("pretrain")
+    optim = pretraining.config.optim
+    assert (pretraining.config.seed, optim.num_epochs(10), optim.lr) == (7, 3, 0.5)
+    study.grids[0].pretrain = Pretraining()
+    assert {planned.config.seed for planned in make_plan(study, tmp_path).by_phase("pretrain")} == {0, 1}
+
+
+def test_a_subset_beyond_the_corpus_is_the_whole_corpus_and_said(tmp_path: Path) -> None:
+    study = simulated(downstreams=["ptb"], starts=["scratch"], subsets=[50, 0.5, 5000, 9000, "all"])
+    study.corpora = {"ptb": {"data": {"num_simulated": 300}}}
+    plan = make_plan(study, tmp_path)
+    assert [planned.config.data.subset for planned in plan.runs] == [50, 0.5, None]
+    assert [planned.sizes.train for planned in plan.runs] == [50, 90, 180]
+    assert plan.notices == ("ptb has 180 training records: the subsets 5000, 9000 are all of them",)
+
+
+def test_a_corpus_that_must_be_real_and_is_not_there_is_left_out_and_said(tmp_path: Path) -> None:
+    study = simulated(upstreams=["georgia"], downstreams=["ptb"])
+    study.overrides = {"data.source": "real"}
+    plan = make_plan(study, tmp_path)
+    assert plan.runs == ()
+    assert plan.notices[0].startswith("ptb is left out: no PTB")
+
+
+def test_names_do_not_depend_on_where_the_data_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = simulated(upstreams=["georgia"], downstreams=["ptb"])
+    before = [planned.name for planned in make_plan(study, tmp_path).runs]
+    monkeypatch.setenv("ECG_DATA_ROOT", str(tmp_path / "elsewhere"))
+    study.overrides["data.root"] = str(tmp_path / "third")
+    plan = make_plan(study, tmp_path / "other")
+    assert [planned.name for planned in plan.runs] == before
+    assert plan.runs[0].name == run_name(plan.runs[0].config, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("gridz: []", "Did you mean: 'grids'"),
+        ("grids: [{downstreams: [ptb], starts: [scratch], sedes: [1]}]", "Did you mean: 'seeds'"),
+        ("grids: [{downstreams: [ptbx], starts: [scratch]}]", "did you mean 'ptbxl'"),
+        ("grids: [{downstreams: [ptb], starts: [scratch], backbones: [resnet18]}]", "did you mean 'resnet1d18'"),
+        ("grids: [{downstreams: [ptb], starts: [scratch], recipe: moderne}]", "did you mean 'modern'"),
+        ("grids: [{downstreams: [ptb], starts: [scratch], seeds: [a]}]", "could not be converted to Integer"),
+        ("grids: [{downstreams: [ptb], starts: [scratch], subsets: [-5]}]", "-5 is neither"),
+        ("grids: [{downstreams: [ptb], starts: [linear]}]", "linear"),
+        ("grids: [{downstreams: [ptb]}]", "need upstreams"),
+        ("grids: [{downstreams: [ptb], starts: [scratch], seeds: []}]", "seeds is empty"),
+        ("grids: []", "at least one grid"),
+        ("grids: [}", "study.yaml"),
+        ("", "at least one grid|grids"),
+    ],
+)
+def test_a_mistake_in_a_study_file_is_named(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(f"name: x\n{text}\n")
+    with pytest.raises(StudyError, match=message):
+        make_plan(read_study(file), tmp_path)
+
+
+def test_a_mistake_in_an_override_names_its_grid(tmp_path: Path) -> None:
+    study = simulated(downstreams=["ptb"], starts=["scratch"], name="mine", overrides={"optim.lrr": 1})
+    with pytest.raises(StudyError, match=r"grids\[0\] \(mine\): .*Did you mean: 'lr'"):
+        make_plan(study, tmp_path)
+
+
+def test_a_missing_file_names_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="there is no study"):
+        read_study(tmp_path / "none.yaml")
+
+
+@pytest.mark.real
+def test_the_real_study_has_a_core_and_clips_its_ladder(tmp_path: Path, real_data: Path) -> None:
+    plan = make_plan(read_study(EXPERIMENTS / "real_small.yaml"), tmp_path)
+    assert not any(planned.simulated for planned in plan.runs)
+    ladder = {p.sizes.train for p in plan.by_phase("scratch") if p.config.data.corpus == "ptbxl"}
+    assert {50, 100, 200, 500, 1000, 2000, 5000} < ladder
+    assert max(ladder) > 17000
+
+
+@pytest.fixture
+def real_data(monkeypatch: pytest.MonkeyPatch) -> Path:
+    import os
+
+    folder = os.environ.get("ECG_REAL_DATA")
+    if not folder:
+        pytest.skip("ECG_REAL_DATA does not name the real recordings")
+    monkeypatch.setenv("ECG_DATA_ROOT", folder)
+    return Path(folder)

@@ -1,0 +1,86 @@
+"""The command line with real, tiny trainings on simulated ECGs: stopped in the middle, started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ecg_transfer.curve import read_curve
+from ecg_transfer.study.definition import read_study
+from ecg_transfer.study.plan import make_plan
+
+ROOT = Path(__file__).parents[3]
+STUDY = """
+name: tiny
+recipe: modern
+overrides: {data.source: simulated, data.num_samples: 100, optim.batch_size: 16}
+corpora: {georgia: {data.num_simulated: 60}, ptb: {data.num_simulated: 60}}
+grids:
+  - {upstreams: [georgia], downstreams: [ptb], backbones: [gru_mean], epochs: [60], pretrain: {epochs: 3}}
+"""
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "ecg_transfer", "study", *words]
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ECG_DATA_ROOT", str(tmp_path / "data"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    study = tmp_path / "tiny.yaml"
+    study.write_text(STUDY)
+    return study
+
+
+def call(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*words), capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_study_ends_its_workers_and_goes_on(file: Path, tmp_path: Path, number: int, code: int) -> None:
+    output = ["--output", str(tmp_path / "runs")]
+    plan = make_plan(read_study(file), tmp_path / "runs")
+    scratch = plan.by_phase("scratch")[0]
+    study = subprocess.Popen(command("run", str(file), "--workers", "2", *output), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 240
+    while len(read_curve(scratch.run.path / "metrics.jsonl")) < 2:
+        assert study.poll() is None, study.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(study.pid, number)
+    said_then = study.communicate(timeout=60)[1]
+    assert study.returncode == code, said_then
+    assert not list((tmp_path / "runs").rglob("*.claim"))
+    num_done = len(read_curve(scratch.run.path / "metrics.jsonl"))
+    assert not scratch.run.is_done
+    said = call("status", str(file), "--once", *output)
+    assert "of 3 runs done" in said.stdout
+    again = call("run", str(file), "--workers", "2", *output)
+    assert again.returncode == 0, again.stderr
+    assert all(planned.run.is_done for planned in plan.runs)
+    lines = (scratch.run.path / "metrics.jsonl").read_text().count("\n")
+    assert lines < 60 + num_done, "it went on where it was, not from the start"
+    assert "Nothing is left to do." in call("plan", str(file), *output).stdout
+
+
+def test_a_mistake_is_a_sentence_and_not_a_traceback(file: Path) -> None:
+    file.write_text("name: x\ngridz: []\n")
+    said = call("run", str(file))
+    assert said.returncode == 1
+    assert said.stderr.startswith("ecg-transfer: ")
+    assert "Did you mean: 'grids'?" in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = "import sys; from ecg_transfer.cli import app; print({'torch', 'ray', 'pandas'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert found.stdout == "set()\n"
