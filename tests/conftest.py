@@ -9,5 +9,5 @@ import pytest
 
 @pytest.fixture(scope="session", autouse=True)
 def _ctrl_c_works() -> None:
-    """Started in the background, a shell lets its programs ignore Ctrl-C, and theirs too: tests that send it need it."""
+    """In the background a shell lets programs ignore Ctrl-C, and theirs too; tests that send it need it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
