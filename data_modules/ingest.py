@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import os
-import sys
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,6 +11,7 @@ from tqdm import tqdm
 
 from data_modules.config import Preprocessing
 from data_modules.corpus import Corpus, Record, RecordError
+from data_modules.forked import forked_map
 from data_modules.quality import screen
 from data_modules.signal import prepare
 
@@ -72,7 +68,7 @@ def ingest(corpus: Corpus, preprocessing: Preprocessing, rows: SharedRows, *, pr
     whole = Ingested()
     hidden = None if progress is None else not progress  # tqdm's None: hidden where there is no terminal
     with tqdm(total=num_records, desc=f"reading {corpus.spec.name}", unit=" records", disable=hidden) as bar:
-        for chunk in _map(decode, range(0, num_records, CHUNK)):
+        for chunk in forked_map(decode, range(0, num_records, CHUNK), at_least=-(-PARALLEL_FROM // CHUNK)):
             whole.extend(chunk)
             bar.update(len(chunk.digests))
     return whole
@@ -114,35 +110,3 @@ class _ChunkDecoder:
             if record.notes:
                 chunk.notes[record_id] = record.notes
         return chunk
-
-
-_worker_decode: _ChunkDecoder | None = None
-
-
-def _start_worker(decode: _ChunkDecoder) -> None:
-    global _worker_decode
-    _worker_decode = decode
-
-
-def _decode_in_worker(start: int) -> Ingested:
-    assert _worker_decode is not None
-    return _worker_decode(start)
-
-
-def _map(decode: _ChunkDecoder, starts: range) -> Iterator[Ingested]:
-    """Decode the chunks in order: in forked workers where that is safe and pays, else in this process.
-
-    Forked workers inherit the corpus and its table: nothing large is pickled, and a user's script needs no
-    `if __name__ == "__main__"`.
-    """
-    if len(starts) * CHUNK < PARALLEL_FROM or sys.platform != "linux":
-        chunks: Iterable[Ingested] = map(decode, starts)
-        yield from chunks
-        return
-    with ProcessPoolExecutor(
-        min(len(os.sched_getaffinity(0)), len(starts)),
-        mp_context=multiprocessing.get_context("fork"),
-        initializer=_start_worker,
-        initargs=(decode,),
-    ) as pool:
-        yield from pool.map(_decode_in_worker, starts)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data_modules.forked import forked_map
 from ecg_transfer.predictions import Predictions, load_part
 from ecg_transfer.study.bootstrap import (
     NUM_DRAWS,
@@ -27,6 +28,10 @@ Floats = NDArray[np.float64]
 
 ARMS = ("finetune", "scratch")
 """What is compared."""
+
+
+PARALLEL_FROM = 64
+"""Cells from which workers are worth their start."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +103,11 @@ def cell_effects(
     ordered = list(cells)
     # Cells that share their trainings from scratch come one after the other, so that these are read once.
     order = sorted(range(len(ordered)), key=lambda place: list(ordered[place].pairs["run_scratch"]))
-    found = {place: _cell_effect(ordered[place], metric, score_name, num_draws, seed) for place in order}
+
+    def effect_of(place: int) -> CellEffect:
+        return _cell_effect(ordered[place], metric, score_name, num_draws, seed)
+
+    found = dict(zip(order, forked_map(effect_of, order, at_least=PARALLEL_FROM, chunk=8), strict=True))
     effects = [found[place] for place in range(len(ordered))]
     adjusted = holm([result.effect.p for result in effects])
     return [

@@ -15,6 +15,7 @@ import pandas as pd
 import yaml
 
 from data_modules.config import DataConfig
+from data_modules.forked import forked_map
 from ecg_transfer.comparison import pair_key
 from ecg_transfer.config import (
     ModelConfig,
@@ -35,6 +36,9 @@ they are defined (see `ecg_transfer.metrics.AGGREGATES`)."""
 
 TUNED = ("f1_weighted", "f1_macro")
 """Scores that depend on a threshold, also given as `<score name>/tuned/<metric>` at thresholds tuned on validation."""
+
+PARALLEL_FROM = 1000
+"""Runs from which workers are worth their start."""
 
 EPOCH_METRICS = tuple(f"{part}/{metric}" for part in ("val", "test") for metric in METRICS)
 """Scores of the table of epochs."""
@@ -98,13 +102,12 @@ def read_study(runs: Iterable[Run]) -> Study:
     rows: list[dict[str, Any]] = []
     labels: list[dict[str, Any]] = []
     epochs: dict[str, list[Any]] = {name: [] for name in ("run", "epoch", "updates", "seconds", *EPOCH_METRICS)}
-    for run in runs:
-        if not run.is_done:
-            continue
-        config, curve = saved_config(run), read_curve(run.path / "metrics.jsonl")
-        rows.append(_row(run, config, curve))
-        labels += _label_rows(run)
-        _add_epochs(epochs, run.name, curve)
+    for read in forked_map(_read_run, list(runs), at_least=PARALLEL_FROM, chunk=64):
+        if read is not None:
+            rows.append(read[0])
+            labels += read[1]
+            for name, values in read[2].items():
+                epochs[name] += values
     results = _with_upstream_cells(pd.DataFrame(rows))
     return Study(results=results, labels=pd.DataFrame(labels), curves=pd.DataFrame(epochs))
 
@@ -245,15 +248,26 @@ def _label_rows(run: Run) -> list[dict[str, Any]]:
     ]
 
 
-def _add_epochs(epochs: dict[str, list[Any]], name: str, curve: list[dict[str, Any]]) -> None:
-    epochs["run"] += [name] * len(curve)
-    epochs["epoch"] += [record["epoch"] + 1 for record in curve]
-    epochs["updates"] += [record["updates"] for record in curve]
-    epochs["seconds"] += [record["seconds"] for record in curve]
+def _read_run(run: Run) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, list[Any]]] | None:
+    """A run's row, its labels' rows, and its epochs by column; None where it is not finished."""
+    if not run.is_done:
+        return None
+    config, curve = saved_config(run), read_curve(run.path / "metrics.jsonl")
+    return _row(run, config, curve), _label_rows(run), _epochs(run.name, curve)
+
+
+def _epochs(name: str, curve: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {
+        "run": [name] * len(curve),
+        "epoch": [record["epoch"] + 1 for record in curve],
+        "updates": [record["updates"] for record in curve],
+        "seconds": [record["seconds"] for record in curve],
+    }
     for metric in EPOCH_METRICS:
         part, _, score = metric.partition("/")
         values = [record.get(part, {}).get(score) for record in curve]
-        epochs[metric] += [float("nan") if value is None else value for value in values]
+        columns[metric] = [float("nan") if value is None else value for value in values]
+    return columns
 
 
 def _with_upstream_cells(results: pd.DataFrame) -> pd.DataFrame:

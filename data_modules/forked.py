@@ -1,0 +1,54 @@
+"""A map over all cores of the machine, for work that is pure computing or reading."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def forked_map(
+    function: Callable[[Item], Result], items: Sequence[Item], *, at_least: int = 2, chunk: int = 1
+) -> Iterator[Result]:
+    """Apply a function to each item, in order: in forked workers where that is safe and pays, else in this process.
+
+    Forked workers inherit the function and all it refers to: nothing but items and results is pickled, and a user's
+    script needs no `if __name__ == "__main__"`.
+
+    Args:
+        function: Any, also a closure.
+        items: What it is applied to.
+        at_least: Number of items from which workers are worth their start.
+        chunk: Items that a worker takes at a time, neighbours of each other.
+    """
+    num_workers = min(_num_cores(), len(items) // chunk)
+    if len(items) < at_least or num_workers < 2 or sys.platform != "linux" or multiprocessing.current_process().daemon:
+        yield from map(function, items)
+        return
+    with ProcessPoolExecutor(
+        num_workers, mp_context=multiprocessing.get_context("fork"), initializer=_inherit, initargs=(function,)
+    ) as pool:
+        yield from pool.map(_apply, items, chunksize=chunk)
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_inherited: Callable[[Any], Any] | None = None
+
+
+def _inherit(function: Callable[[Any], Any]) -> None:
+    global _inherited
+    _inherited = function
+
+
+def _apply(item: Any) -> Any:  # noqa: ANN401 - whatever the items are
+    assert _inherited is not None
+    return _inherited(item)

@@ -1,0 +1,29 @@
+"""Workers give what one process gives, in order, and pass errors on."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from data_modules.forked import forked_map
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    offset = 3  # a closure: it is inherited, not pickled
+    squares = list(forked_map(lambda number: number**2 + offset, range(100), chunk=7))
+    assert squares == [number**2 + 3 for number in range(100)]
+
+
+def test_few_items_stay_in_this_process() -> None:
+    assert set(forked_map(lambda _: os.getpid(), range(9), at_least=10)) == {os.getpid()}
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core")
+def test_many_items_leave_it() -> None:
+    assert os.getpid() not in set(forked_map(lambda _: os.getpid(), range(20), at_least=10))
+
+
+def test_an_error_of_a_worker_is_raised_here() -> None:
+    with pytest.raises(ZeroDivisionError):
+        list(forked_map(lambda number: 1 / number, range(10)))
