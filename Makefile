@@ -66,7 +66,7 @@ tensorboard: $(READY)  ## Show all curves at http://localhost:PORT (this machine
 	$(BIN)/tensorboard --logdir checkpoints --host 127.0.0.1 --port $(PORT)
 
 test: $(READY)  ## Run all tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(READY)  ## Check style, types and import directions
 	$(BIN)/ruff check .
