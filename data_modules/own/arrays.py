@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from data_modules.corpus import LEAD_NAMES, CorpusFormatError
+from data_modules.corpus import LEAD_NAMES, SIMULATION_MARKER, CorpusFormatError
 from data_modules.formats.numpy import row_names
 from data_modules.formats.raw_record import Unit
 from data_modules.own.adding import add_corpus
@@ -37,6 +37,7 @@ def corpus_from_arrays(
     patients: Sequence[object] | None = None,
     folds: Sequence[int] | None = None,
     root: str | Path | None = None,
+    simulated: bool = False,
     replace: bool = False,
 ) -> OwnCorpus:
     """Make an own corpus of arrays: `pretrain`, `finetune` and `train_from_scratch` take its name from then on.
@@ -55,6 +56,7 @@ def corpus_from_arrays(
         patients: For each record its patient: all records of one are on one side of a split.
         folds: For each record 1 to 10: 9 validates, 10 tests.
         root: Data root; None is the environment's ECG_DATA_ROOT, or else `data`.
+        simulated: Whether these are no real recordings: runs on them then live apart.
         replace: Whether a corpus of this name is written anew.
 
     Raises:
@@ -76,6 +78,8 @@ def corpus_from_arrays(
             raise CorpusFormatError(f"{len(arrays)} signals, but {len(values)} {what}")
     _require_plain(ids)
     (folder / SIGNALS).mkdir(parents=True, exist_ok=True)
+    marker = folder / SIGNALS / SIMULATION_MARKER
+    marker.write_text("{}\n", encoding="utf-8") if simulated else marker.unlink(missing_ok=True)
     for old in sorted((folder / SIGNALS).glob("*.npy")):
         old.unlink()
     for record_id, array in zip(ids, arrays, strict=True):

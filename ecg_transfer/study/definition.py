@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from data_modules.corpora import CORPORA
+from data_modules.sources import own_corpora
 from ecg_transfer.config import RECIPES, ConfigError
 from ecg_transfer.models import BACKBONES
 
@@ -121,14 +122,15 @@ def read_study(path: Path, grids: Sequence[str] | None = None) -> Study:
 
 def _problems(study: Study) -> list[str]:
     """What a schema cannot see, the first found first."""
-    found = _unknown("corpus", list(study.corpora), CORPORA, "corpora")
+    found = _unknown("corpus", list(study.corpora), _known_corpora(study.overrides), "corpora")
     found += _unknown("recipe", [study.recipe], RECIPES, "recipe")
     if not study.grids:
         found.append("a study needs at least one grid")
     for number, grid in enumerate(study.grids):
         where = f"grids[{number}]"
-        found += _unknown("corpus", grid.downstreams, CORPORA, f"{where}.downstreams")
-        found += _unknown("corpus", grid.upstreams, CORPORA, f"{where}.upstreams")
+        corpora = _known_corpora(study.overrides | grid.overrides)
+        found += _unknown("corpus", grid.downstreams, corpora, f"{where}.downstreams")
+        found += _unknown("corpus", grid.upstreams, corpora, f"{where}.upstreams")
         backbones = [name for name in grid.backbones if ":" not in name]
         found += _unknown("backbone", backbones, BACKBONES, f"{where}.backbones")
         recipes = [name for name in (grid.recipe, grid.pretrain.recipe) if name is not None]
@@ -146,6 +148,13 @@ def _problems(study: Study) -> list[str]:
             if not getattr(grid, axis):
                 found.append(f"{where}.{axis} is empty: no run would come of this grid")
     return found
+
+
+def _known_corpora(overrides: Mapping[str, Any]) -> list[str]:
+    """Names of the published corpora and of the user's own below the data root."""
+    section = overrides.get("data")
+    nested = section.get("root") if isinstance(section, dict) else None
+    return [*CORPORA, *own_corpora(overrides.get("data.root", nested))]
 
 
 def _is_subset(value: object) -> bool:

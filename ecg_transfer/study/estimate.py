@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from data_modules.corpora import CORPORA
+from data_modules.sources import spec_named
 from ecg_transfer.study.plan import Plan, PlannedRun
 from ecg_transfer.study.probe import Speed, Work, speeds, worker_choices
 
@@ -57,11 +57,12 @@ def num_epochs(planned: PlannedRun) -> int:
 def cost(planned: PlannedRun, speed: Speed) -> Cost:
     """What a run costs on a machine of this speed, from its start to its end."""
     sizes, config = planned.sizes, planned.config
-    numbers = num_parameters(config.model.backbone, config.data.corpus, config.data.label_set, config.data.num_samples)
+    data = config.data
+    numbers = num_parameters(config.model.backbone, data.corpus, data.label_set, data.num_samples, data.root)
     width = 8 if config.trainer.precision == 64 else 4
     weights = width * numbers
     evaluated = sizes.val + sizes.test
-    labels = len(label_names(config.data.corpus, config.data.label_set))
+    labels = len(label_names(data.corpus, data.label_set, data.root))
     an_epoch = sizes.train / speed.train + evaluated / speed.evaluate / config.optim.evaluate_every + EPOCH_SECONDS
     saves = min(1.0, an_epoch / max(config.trainer.checkpoint_seconds, 1e-3))
     an_epoch += saves * 4 * weights / BYTES_PER_SECOND
@@ -73,7 +74,7 @@ def cost(planned: PlannedRun, speed: Speed) -> Cost:
 
 
 @cache
-def num_parameters(backbone: str, corpus: str, label_set: str | None, num_samples: int) -> int:
+def num_parameters(backbone: str, corpus: str, label_set: str | None, num_samples: int, root: str | None = None) -> int:
     """Numbers in a classifier, its head included, without filling them."""
     import torch
 
@@ -82,12 +83,13 @@ def num_parameters(backbone: str, corpus: str, label_set: str | None, num_sample
     with torch.device("meta"):
         built = create_backbone(backbone, num_samples=num_samples)
     body = sum(value.numel() for value in built.state_dict().values())
-    return int(body + (built.num_features + 1) * len(label_names(corpus, label_set)))
+    return int(body + (built.num_features + 1) * len(label_names(corpus, label_set, root)))
 
 
-def label_names(corpus: str, label_set: str | None) -> tuple[str, ...]:
+@cache
+def label_names(corpus: str, label_set: str | None, root: str | None = None) -> tuple[str, ...]:
     """The labels that a corpus is trained for."""
-    sets = CORPORA[corpus].spec.label_sets
+    sets = spec_named(corpus, root).label_sets
     return sets[label_set or next(iter(sets))]
 
 

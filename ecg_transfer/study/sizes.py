@@ -8,8 +8,9 @@ from functools import cache
 import numpy as np
 
 from data_modules.config import DataConfig
+from data_modules.corpus import Corpus
 from data_modules.simulation import SIMULATED_SIZES
-from data_modules.sources import corpus_named, data_root, will_simulate
+from data_modules.sources import corpus_named, data_root, is_own, open_corpus, will_simulate
 from data_modules.splits import OFFICIAL_TEST_FOLD, OFFICIAL_VAL_FOLD, PAPER_TEST_FRACTION, PAPER_VAL_FRACTION
 
 FOLD_FRACTIONS = {"ptbxl": (0.1, 0.1)}
@@ -64,6 +65,8 @@ def _part_sizes(
     split: str,
     fractions: tuple[float, float],
 ) -> PartSizes:
+    if is_own(corpus, root):
+        return _sizes_of(open_corpus(corpus, root=root), unlabelled, split, fractions)
     corpus_class = corpus_named(corpus)
     folder = data_root(root) / corpus
     if simulated:
@@ -71,8 +74,12 @@ def _part_sizes(
         folder = data_root(root) / "simulated" / f"{corpus}-{size}"
         if not corpus_class.is_present(folder):
             return _shared_out(size, FOLD_FRACTIONS.get(corpus) or _fractions(split, fractions))
-    table = corpus_class(folder, label_set=label_set).table
-    drops = (unlabelled or corpus_class.spec.unlabelled) == "drop"
+    return _sizes_of(corpus_class(folder, label_set=label_set), unlabelled, split, fractions)
+
+
+def _sizes_of(corpus: Corpus, unlabelled: str | None, split: str, fractions: tuple[float, float]) -> PartSizes:
+    table = corpus.table
+    drops = (unlabelled or corpus.spec.unlabelled) == "drop"
     usable = table.labels.sum(axis=1) > 0 if drops else np.ones(len(table), bool)
     if table.folds is None:
         return _shared_out(int(usable.sum()), _fractions(split, fractions))

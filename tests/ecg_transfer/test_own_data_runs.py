@@ -100,3 +100,54 @@ def test_raw_files_to_a_comparison_in_few_commands(tmp_path: Path) -> None:
     assert "mine (own corpus): SIMULATED, 60 records." in command(tmp_path, "corpora")
     predicted = command(tmp_path, "predict", runs["finetune"].name, "ecgs/r0.csv", "--like", "mine")
     assert predicted.splitlines()[0] == "record,AF,LBBB,findings,findings_at_0.5,notes"
+
+
+def test_a_study_takes_own_corpora_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ecg_transfer.study.definition import StudyError, read_study
+    from ecg_transfer.study.estimate import label_names
+    from ecg_transfer.study.plan import make_plan
+
+    path = tmp_path / "own.yaml.study"
+    path.write_text("name: own\ngrids:\n  - downstreams: [mine]\n    starts: [scratch]\n")
+    monkeypatch.setenv("ECG_DATA_ROOT", str(tmp_path))
+    with pytest.raises(StudyError, match="there is no corpus 'mine'"):
+        read_study(path)
+    make(tmp_path)
+    plan = make_plan(read_study(path), tmp_path / "runs")
+    assert [planned.config.data.corpus for planned in plan.runs] == ["mine"]
+    sizes = plan.runs[0].sizes
+    assert (sizes.train, sizes.val, sizes.test) == (24, 6, 10)
+    assert label_names("mine", None, str(tmp_path)) == ("AF",)
+
+
+class NoWorkers:
+    """A pool that nothing may be started on."""
+
+    def num_free(self) -> int:
+        return 1
+
+    def start(self, task: object) -> None:
+        raise AssertionError(f"{task} was started")
+
+    def wait(self, timeout: float) -> list[object]:
+        return []
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_study_does_not_count_runs_on_data_that_have_changed(tmp_path: Path) -> None:
+    from ecg_transfer.study.definition import Study
+    from ecg_transfer.study.plan import Plan, PlannedRun
+    from ecg_transfer.study.schedule import execute
+    from ecg_transfer.study.sizes import part_sizes
+
+    make(tmp_path)
+    run = scratch(tmp_path, tmp_path / "runs")
+    planned = PlannedRun(config=run.config, run=run, upstream=None, simulated=False, sizes=part_sizes(run.config.data))
+    plan = Plan(study=Study(name="own", grids=[]), output=tmp_path / "runs", runs=(planned,), notices=())
+    assert execute(plan, NoWorkers()).kept == [run.name]  # type: ignore[arg-type]
+    make(tmp_path, flip=3, replace=True)
+    summary = execute(plan, NoWorkers())  # type: ignore[arg-type]
+    assert summary.kept == []
+    assert "made with other data" in summary.failed[run.name]

@@ -205,6 +205,12 @@ def test_arrays_become_a_corpus(tmp_path: Path) -> None:
     assert again.table.folds.tolist() == folds
     np.testing.assert_allclose(again.read("05").signal, signals[5], atol=1e-6)
     assert corpus.root == again.root
+    assert not again.is_simulated
+    made = corpus_from_arrays(
+        signals, {"AF": labels[:, 0]}, sampling_rate=100, name="made", root=tmp_path, simulated=True
+    )
+    assert made.is_simulated
+    assert will_simulate("made", tmp_path, "auto")
     with pytest.raises(CorpusFormatError, match="replace=True"):
         corpus_from_arrays(signals, {"AF": labels[:, 0]}, sampling_rate=100, name="memory", root=tmp_path)
     for ids in (["../x", *"abcdefghijk"], ["a"] * 12):
