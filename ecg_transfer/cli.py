@@ -184,25 +184,30 @@ def _is_helper_process() -> bool:
     return os.environ.get("LOCAL_RANK", "0") != "0" or os.environ.get("NODE_RANK", "0") != "0"
 
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C; typer gives it by itself."""
+
+
+def _interrupted() -> int:
+    typer.echo("\ninterrupted: the same command goes on after the last whole epoch", err=True)
+    return INTERRUPTED
+
+
 def main() -> None:
     """Run the command line.
 
     Exit codes: 0 done; 1 an error that a sentence explains; 2 wrong usage; 3 some files could not be used;
         130 Ctrl-C; 143 SIGTERM.
     """
-    import click
-
     from ecg_transfer.claim import RunClaimedError
 
     try:
-        app(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        typer.echo("\ninterrupted: the same command goes on after the last whole epoch", err=True)
-        sys.exit(130)
+        app()
+    except KeyboardInterrupt:
+        sys.exit(_interrupted())
     except SystemExit as error:
+        if error.code == INTERRUPTED:
+            _interrupted()
         if type(error).__name__ == "SIGTERMException":
             typer.echo("terminated: the same command goes on after the last whole epoch", err=True)
             sys.exit(143)

@@ -105,7 +105,7 @@ class LocalPool:
             with suppress(OSError):
                 worker.stdin.close()
             if worker.task is not None:
-                worker.process.terminate()
+                worker.process.send_signal(signal.SIGINT)
         deadline = time.monotonic() + self.grace
         for worker in list(self._workers.values()):
             with suppress(subprocess.TimeoutExpired):

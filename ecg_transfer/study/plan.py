@@ -212,8 +212,10 @@ class _Draft:
     def _append(self, config: RunConfig, upstream: PlannedRun | None) -> PlannedRun:
         data = config.data
         name = run_name(config, None if upstream is None else upstream.config.data.corpus)
+        simulated = will_simulate(data.corpus, data.root, data.source)
+        if name in self.runs and self.runs[name].simulated != simulated:
+            raise StudyError(f"{data.corpus} is real in one grid and simulated in another: make two studies of them")
         if name not in self.runs:
-            simulated = will_simulate(data.corpus, data.root, data.source)
             self.runs[name] = PlannedRun(
                 config=config,
                 run=Run(home(self.output, simulated=simulated) / name),

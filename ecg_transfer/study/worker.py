@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any, Literal, NoReturn
+from typing import IO, Any, Literal
 
 from ecg_transfer.claim import RunClaimedError, claimed
 from ecg_transfer.config import RunConfig, config_from
@@ -118,10 +118,12 @@ def _printing_to(path: Path) -> Iterator[None]:
 def main() -> None:
     """Read tasks as lines of JSON from standard input, write outcomes as lines to standard output, until it ends.
 
-    When the input ends in the middle of a run, the study's process is gone: the run is ended too.
+    When the input ends in the middle of a run, the study's process is gone: the run is ended too. A run is ended by
+    SIGINT, an exception that gives the claim back. SIGTERM keeps its default: a handler in Python would be inherited by
+    what the run forks off, where a signal that comes right after the fork is lost and `multiprocessing.Pool` then waits
+    for ever.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, _end_in_order)
     runner = sys.argv[1] if len(sys.argv) > 1 else RUNNER
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
@@ -143,20 +145,15 @@ def main() -> None:
             break
 
 
-def _end_in_order(number: int, frame: object) -> NoReturn:
-    """Leave by an exception, so that the claim is given back; Lightning calls this after its own handler."""
-    raise SystemExit(128 + number)
-
-
 def _listen(orders: IO[bytes], tasks: queue.SimpleQueue[Task | None], busy: threading.Event) -> None:
     """Read unbuffered: a buffered reader's lock would be held for ever in a process that a run forks off."""
     while line := orders.readline():
         tasks.put(Task(**json.loads(line)))
     tasks.put(None)
     if busy.is_set():
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
         time.sleep(GRACE)
-        os._exit(128 + signal.SIGTERM)
+        os._exit(1)
 
 
 if __name__ == "__main__":

@@ -145,6 +145,17 @@ def test_a_corpus_that_must_be_real_and_is_not_there_is_left_out_and_said(tmp_pa
     assert plan.notices[0].startswith("ptb is left out: no PTB")
 
 
+def test_real_and_simulated_runs_of_one_name_are_refused(tmp_path: Path) -> None:
+    study = simulated(downstreams=["ptb"], starts=["scratch"])
+    study.grids.append(replace(study.grids[0], overrides={"data.source": "auto"}))
+    assert len(make_plan(study, tmp_path).runs) == 1
+    patient = tmp_path / "data" / "ptb" / "patient001"
+    patient.mkdir(parents=True)
+    (patient / "s0010_re.hea").write_text("s0010_re 15 1000 10\n")
+    with pytest.raises(StudyError, match="real in one grid and simulated in another"):
+        make_plan(study, tmp_path)
+
+
 def test_names_do_not_depend_on_where_the_data_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = simulated(upstreams=["georgia"], downstreams=["ptb"])
     before = [planned.name for planned in make_plan(study, tmp_path).runs]

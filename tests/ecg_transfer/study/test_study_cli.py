@@ -80,6 +80,13 @@ def test_a_mistake_is_a_sentence_and_not_a_traceback(file: Path) -> None:
     assert "Traceback" not in said.stderr
 
 
+def test_wrong_usage_is_a_sentence_and_exits_2(file: Path) -> None:
+    said = call("run")
+    assert said.returncode == 2
+    assert "Missing argument 'FILE'" in said.stderr
+    assert "Traceback" not in said.stderr
+
+
 def test_help_does_not_wait_for_torch() -> None:
     code = "import sys; from ecg_transfer.cli import app; print({'torch', 'ray', 'pandas'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
