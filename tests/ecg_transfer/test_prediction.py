@@ -141,7 +141,9 @@ def test_nothing_wrong_exits_with_0_and_writes_to_the_terminal(
 ) -> None:
     header = write_challenge_record(tmp_path, "r0", as_codes(synthetic_millivolts(5000, 500)))
     monkeypatch.setattr("sys.argv", ["ecg-transfer", "predict", str(run.path), str(header)])
-    main()
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
     assert capsys.readouterr().out.splitlines()[0].startswith("record,")
 
 
