@@ -12,6 +12,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from data_modules.forked import forked_map
 from ecg_transfer.drawing import INK, picture, seeds_text, style
 from ecg_transfer.files import write_atomically
 from ecg_transfer.runs import Run
@@ -162,6 +163,7 @@ def _section(
     names = [name for effect in setting.places.values() for arm in ("finetune", "scratch")
              for name in effect.cell.pairs[f"run_{arm}"]]  # fmt: skip
     by_run = split_curves(study.curves[study.curves["run"].isin(names)])
+    suffix = f"-{number + 1}" if number else ""
     with style():
         drawn = [
             bar_chart(setting, metric),
@@ -171,15 +173,15 @@ def _section(
             learning_curve_figure(setting, curves, metric),
             speed_dots(setting, own),
         ]
-        exhibits = [
-            (exhibit, _write_figure(exhibit, folder / "figures", f"-{number + 1}" if number else ""))
-            for exhibit in drawn
-            if exhibit is not None
-        ]
-    suffix = f"-{number + 1}" if number else ""
+        exhibits = [exhibit for exhibit in drawn if exhibit is not None]
+
+        def write(place: int) -> tuple[Markup, str]:  # by number: a figure is inherited, it cannot be pickled
+            return _write_figure(exhibits[place], folder / "figures", suffix)
+
+        written = list(forked_map(write, range(len(exhibits))))
     return Section(
         setting=setting,
-        exhibits=exhibits,
+        exhibits=list(zip(exhibits, written, strict=True)),
         scores=score_table(setting, anchors, metric, f"table-2{suffix}"),
         speeds=speed_table(setting, own, anchors),
         equivalence=equivalence_table(curves, anchors),
