@@ -1,4 +1,4 @@
-"""The whole way on simulated ECGs, in under three minutes on two cores: `make demo`.
+"""The whole way on simulated ECGs, in a minute on two cores: `make demo`.
 
 Pre-trains ResNet1d-18 on CPSC2018, fine-tunes it and trains it from scratch on 80 records of PTB and of Ribeiro, prints
 the comparison and draws the four curves into checkpoints/demo.png.
