@@ -13,7 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from pytorch_lightning.callbacks import Callback, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
@@ -23,6 +23,7 @@ from ecg_transfer.callbacks.convergence import Convergence
 from ecg_transfer.callbacks.early_stop import EarlyStop
 from ecg_transfer.callbacks.epoch_seed import EpochSeed
 from ecg_transfer.callbacks.finite_loss import FiniteLoss
+from ecg_transfer.callbacks.progress import Progress
 from ecg_transfer.callbacks.save_predictions import SavePredictions
 from ecg_transfer.claim import claimed
 from ecg_transfer.classifier import ECGClassifier
@@ -265,7 +266,7 @@ def _callbacks(config: RunConfig, run: Run, datamodule: ECGDataModule, show_bar:
         Convergence(run.path / "metrics.jsonl"),
         SavePredictions(run.path / "predictions.npz", config.monitor),
         *([EarlyStop(config.monitor, patience)] if patience else []),
-        *([TQDMProgressBar(refresh_rate=1)] if show_bar else []),
+        *([Progress()] if show_bar else []),
         BestF1(run.path, config.monitor),
         LastEpoch(run.path, config.trainer.checkpoint_seconds),
     ]
