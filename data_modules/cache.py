@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import os
-import socket
+import sys
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,12 +20,18 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from data_modules.claim import claimed_in_turn
 from data_modules.config import Preprocessing
 from data_modules.corpus import LEAD_NAMES, Corpus, CorpusFormatError
 from data_modules.ingest import SharedRows, ingest
+from data_modules.unfinished import beside, sweep
 
 SIGNAL_SUFFIXES = (".dat", ".mat")
 """Where a table names a WFDB header, the file that holds the samples lies beside it with one of these."""
+
+DAMAGE = (OSError, KeyError, ValueError, RuntimeError)
+"""What opening a damaged cache ends with: HDF5 names every damage in its own way. An `OSError` with a number is the
+system's, not the file's."""
 
 CACHE_VERSION = 1
 """Raised when the same files and `Preprocessing` would give another content."""
@@ -63,8 +69,9 @@ class Cache:
 def open_cache(corpus: Corpus, preprocessing: Preprocessing, folder: Path, *, progress: bool | None = None) -> Cache:
     """The cache of a corpus; built if it is not there yet.
 
-    It is built beside its place and renamed when it is whole, so that a name always stands for a finished cache,
-    whoever else builds it at the same time or is killed meanwhile.
+    It is built beside its place and renamed when it is whole, so that a name always stands for a finished cache. Of
+    several processes that want it one builds it under a claim, the others wait; see `data_modules.claim`. One that is
+    damaged is built anew: it holds nothing that is not in the record files.
 
     Args:
         corpus: What to read.
@@ -77,9 +84,23 @@ def open_cache(corpus: Corpus, preprocessing: Preprocessing, folder: Path, *, pr
         OSError: The cache cannot be written.
     """
     path = folder / f"{corpus.spec.name}-{fingerprint(corpus, preprocessing)[:16]}.h5"
-    if not path.exists():
-        _build(corpus, preprocessing, path, progress)
-    return _open(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        if not path.exists():
+            with claimed_in_turn(path, done=path.exists, report=_say) as to_be_built:
+                if to_be_built:
+                    _build(corpus, preprocessing, path, progress)
+        try:
+            return _open(path)
+        except DAMAGE as error:
+            if getattr(error, "errno", None) is not None and path.exists():
+                raise
+            _say(f"the cache {path} is damaged ({error}); it is built anew")
+            path.unlink(missing_ok=True)
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(f"{sentence}\n")
 
 
 def fingerprint(corpus: Corpus, preprocessing: Preprocessing) -> str:
@@ -120,9 +141,8 @@ def _open(path: Path) -> Cache:
 
 
 def _build(corpus: Corpus, preprocessing: Preprocessing, path: Path, progress: bool | None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(path.parent)
-    unfinished = path.with_name(f".{path.stem}.{socket.gethostname()}.{os.getpid()}.tmp")
+    sweep(path.parent)
+    unfinished = beside(path)
     shape = (len(corpus.table), preprocessing.num_samples, len(LEAD_NAMES))
     _require_room(path.parent, 4 * math.prod(shape))
     try:
@@ -152,7 +172,21 @@ def _create(path: Path, corpus: Corpus, preprocessing: Preprocessing, shape: tup
         layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
         signals = h5py.h5d.create(file.id, b"signals", h5py.h5t.IEEE_F32LE, h5py.h5s.create_simple(shape), layout)
-        return SharedRows(path=path, offset=signals.get_offset(), shape=shape)
+        rows = SharedRows(path=path, offset=signals.get_offset(), shape=shape)
+    _reserve(rows)
+    return rows
+
+
+def _reserve(rows: SharedRows) -> None:
+    """Have the disk keep room for the signals: writing into a map of a file that has no room kills the process."""
+    if not hasattr(os, "posix_fallocate") or 0 in rows.shape:
+        return
+    with rows.path.open("rb+") as stream:
+        try:
+            os.posix_fallocate(stream.fileno(), rows.offset, 4 * math.prod(rows.shape))
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                raise
 
 
 def _nothing_usable(corpus: Corpus, set_aside: dict[str, tuple[str, str]]) -> str:
@@ -161,20 +195,6 @@ def _nothing_usable(corpus: Corpus, set_aside: dict[str, tuple[str, str]]) -> st
         f"none of the {len(corpus.table)} records of {corpus.spec.title} in {corpus.root} can be used; "
         f"the first one, {record_id}: {reason}: {detail}"
     )
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Delete what killed processes of this machine left half-built; another machine's may be at work."""
-    for unfinished in sorted(folder.glob(f".*.{socket.gethostname()}.*.tmp")):
-        process = unfinished.name.split(".")[-2]
-        try:
-            os.kill(int(process), 0)
-        except ValueError:
-            continue
-        except ProcessLookupError:
-            unfinished.unlink(missing_ok=True)
-        except PermissionError:
-            continue
 
 
 def _require_room(folder: Path, num_bytes: int) -> None:

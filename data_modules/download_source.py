@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from data_modules.checksums import Checksum, checked_name
+from data_modules.unfinished import beside
 
 SOURCE_FILE = "SOURCE.json"
 
@@ -45,7 +46,7 @@ class Source:
     def write(self, folder: Path) -> None:
         """Write it beside its place and rename it."""
         path = folder / SOURCE_FILE
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        unfinished = beside(path)
         with unfinished.open("wb") as stream:
             stream.write((json.dumps(asdict(self), indent=1) + "\n").encode())
             stream.flush()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,7 +21,8 @@ def forked_map(
     """Apply a function to each item, in order: in forked workers where that is safe and pays, else in this process.
 
     Forked workers inherit the function and all it refers to: nothing but items and results is pickled, and a user's
-    script needs no `if __name__ == "__main__"`.
+    script needs no `if __name__ == "__main__"`. They die with this process, however it ends; Ctrl-C is this process's
+    to answer.
 
     Args:
         function: Any, also a closure.
@@ -32,7 +35,7 @@ def forked_map(
         yield from map(function, items)
         return
     with ProcessPoolExecutor(
-        num_workers, mp_context=multiprocessing.get_context("fork"), initializer=_inherit, initargs=(function,)
+        num_workers, mp_context=multiprocessing.get_context("fork"), initializer=_inherit, initargs=(function, os.getpid())
     ) as pool:
         yield from pool.map(_apply, items, chunksize=chunk)
 
@@ -44,9 +47,18 @@ def _num_cores() -> int:
 _inherited: Callable[[Any], Any] | None = None
 
 
-def _inherit(function: Callable[[Any], Any]) -> None:
+PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal that a process gets when its parent dies."""
+
+
+def _inherit(function: Callable[[Any], Any], parent: int) -> None:
     global _inherited
     _inherited = function
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before that was asked for
+        os._exit(1)
 
 
 def _apply(item: Any) -> Any:  # noqa: ANN401 - whatever the items are

@@ -16,6 +16,7 @@ from torchmetrics import Metric
 from torchmetrics.classification import BinaryF1Score, MultilabelF1Score
 
 from data_modules.batches import Batch
+from ecg_transfer.checkpoint_file import is_whole
 from ecg_transfer.config import OptimConfig
 from ecg_transfer.metrics import Scores, score
 from ecg_transfer.models import Backbone, create_backbone
@@ -215,6 +216,8 @@ def load_classifier(path: Path) -> ECGClassifier:
     if not path.exists():
         raise FileNotFoundError(f"there is no checkpoint {path}")
     try:
+        if not is_whole(path):
+            raise EOFError("its size or its digest is not what was written")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(f"{path} is no checkpoint of plain values and tensors alone, or it is torn") from error

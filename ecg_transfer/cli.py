@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -186,6 +187,10 @@ def _is_helper_process() -> bool:
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C; typer gives it by itself."""
+TERMINATED = 143
+"""Exit code after SIGTERM."""
+EX_TEMPFAIL = 75
+"""Exit code of a full disk (sysexits.h): the same command goes on once there is room."""
 
 
 def _interrupted() -> int:
@@ -193,14 +198,21 @@ def _interrupted() -> int:
     return INTERRUPTED
 
 
+def _terminated(number: int, frame: object) -> NoReturn:
+    """Leave through every `finally`, as on Ctrl-C: unfinished files are removed, claims given back."""
+    raise SystemExit(TERMINATED)
+
+
 def main() -> None:
     """Run the command line.
 
     Exit codes: 0 done; 1 an error that a sentence explains; 2 wrong usage; 3 some files could not be used;
-        130 Ctrl-C; 143 SIGTERM.
+        75 the disk is full; 130 Ctrl-C; 143 SIGTERM.
     """
-    from ecg_transfer.claim import RunClaimedError
+    from data_modules.claim import ClaimLostError, RunClaimedError
+    from ecg_transfer.files import FULL
 
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         app()
     except KeyboardInterrupt:
@@ -208,9 +220,11 @@ def main() -> None:
     except SystemExit as error:
         if error.code == INTERRUPTED:
             _interrupted()
-        if type(error).__name__ == "SIGTERMException":
+        if error.code == TERMINATED:
             typer.echo("terminated: the same command goes on after the last whole epoch", err=True)
-            sys.exit(143)
         raise
-    except (ValueError, OSError, ArithmeticError, RunClaimedError) as error:
+    except (ValueError, OSError, ArithmeticError, MemoryError, RunClaimedError, ClaimLostError) as error:
+        if getattr(error, "errno", None) in FULL:
+            typer.echo(f"ecg-transfer: {error}. Make room; the same command goes on where it was", err=True)
+            sys.exit(EX_TEMPFAIL)
         sys.exit(f"ecg-transfer: {error}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import warnings
 from copy import deepcopy
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from data_modules.corpora import CORPORA
 from data_modules.corpus import LEAD_NAMES, CorpusNotFoundError
 from data_modules.datamodule import ECGDataModule
+from data_modules.unfinished import beside
 from ecg_transfer.files import write_atomically, write_json
 from ecg_transfer.loaded_model import LoadedModel, load_model
 from ecg_transfer.model_card import model_card
@@ -80,7 +80,7 @@ def export_run(run: Run, folder: str | Path, *, onnx: bool = False, rate: int = 
     if changed := run.verify():
         raise ExportError(f"{run.path} was changed since it finished: {', '.join(changed)}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    unfinished = beside(target)
     unfinished.mkdir()
     try:
         _write(run, unfinished, onnx=onnx, rate=rate)

@@ -2,33 +2,67 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from data_modules.unfinished import beside
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Error numbers of a full disk and of a user's share of it that is used up."""
+
 
 @contextmanager
-def write_atomically(path: Path) -> Iterator[IO[bytes]]:
+def write_atomically(path: Path, *, previous: Path | None = None) -> Iterator[IO[bytes]]:
     """Open a file for writing that takes its name only when it is whole and on the disk.
 
     The temporary file lies in the same directory, since a rename is atomic on one file system only.
 
     Args:
         path: The name it takes; what had that name before is replaced.
+        previous: The name that what it replaces takes. For an instant there is only that one.
+
+    Raises:
+        OSError: It cannot be written; a full disk is named with the path.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unfinished = beside(path)
     try:
-        with unfinished.open("wb") as stream:
+        with unfinished.open("w+b") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
+        if previous is not None and path.exists():
+            path.replace(previous)
         unfinished.replace(path)
         _sync_directory(path.parent)
+    except OSError as error:
+        if error.errno in FULL and error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def require_room(path: Path, num_bytes: int) -> None:
+    """Look for room before a file is written, so that a full disk is told with figures and nothing is begun.
+
+    Args:
+        path: What is to be written.
+        num_bytes: Its size, about.
+
+    Raises:
+        OSError: There is less (`errno.ENOSPC`).
+    """
+    free = shutil.disk_usage(path.parent).free
+    if free < num_bytes:
+        raise OSError(
+            errno.ENOSPC, f"it needs {num_bytes / 1e6:.1f} MB and there are {free / 1e6:.1f} MB left", str(path)
+        )
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -33,6 +33,9 @@ on the test set, as the paper reports."""
 SEALED = ("config.yaml", "manifest.json", "metrics.jsonl", "scores.json", "predictions.npz", "best.ckpt")
 """The files that `DONE` vouches for."""
 
+STATES = ("last.ckpt", "last.previous.ckpt")
+"""The state that an unfinished run goes on from, and the one before; see `ecg_transfer.resume`."""
+
 Status = Literal["done", "failed", "unfinished", "absent"]
 
 
@@ -145,6 +148,17 @@ class Run:
         files = {name: {"bytes": _size(self.path / name), "sha256": sha256(self.path / name)} for name in SEALED}
         (self.path / "FAILED").unlink(missing_ok=True)
         write_json(self.path / "DONE", {"run": self.name, "files": files})
+
+    def forget_states(self) -> None:
+        """Remove what only an unfinished run needs."""
+        for name in STATES:
+            (self.path / name).unlink(missing_ok=True)
+
+    @property
+    def attempts(self) -> list[dict[str, Any]]:
+        """When each attempt at this run started; none are known where the manifest is missing or torn."""
+        found = (_read_json(self.path / "manifest.json") or {}).get("attempts")
+        return found if isinstance(found, list) else []
 
     def verify(self) -> list[str]:
         """Names of the files that are not what `DONE` vouches for; reads them all."""

@@ -23,8 +23,6 @@ Workers = Annotated[int | None, typer.Option(min=1, help="Runs at the same time;
 Grids = Annotated[list[str] | None, typer.Option("--grid", help="Only this grid of the study; may be repeated.")]
 
 DEFAULT_OUTPUT = Path("checkpoints")
-EX_TEMPFAIL = 75
-"""Exit code of a full disk: the same command goes on once there is room."""
 
 
 @study_app.command("plan")
@@ -60,7 +58,7 @@ def run_command(
     ] = False,
 ) -> None:
     """Do the runs that are not done. Stop it any way, start it again: it goes on."""
-    from ecg_transfer.study.failures import DiskFullError
+    from ecg_transfer.study.estimate import require_room
     from ecg_transfer.study.schedule import Summary, execute
 
     signal.signal(signal.SIGTERM, _terminated)
@@ -69,15 +67,13 @@ def run_command(
         _say(f"note: {notice}")
     if all(planned.run.is_done for planned in plan.runs):
         _finish(Summary(kept=[planned.name for planned in plan.runs]))
+    require_room(plan, workers or 1)
     if engine == "ray":
         pool = _ray_pool(address, workers, threads, gpus_per_run)
     else:
         pool = _local_pool(plan, workers, threads, timeout)
     try:
         summary = execute(plan, pool, retry_failed=retry_failed, report=_say)
-    except DiskFullError as error:
-        _say(f"ecg-transfer: {error}")
-        sys.exit(EX_TEMPFAIL)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         pool.close()

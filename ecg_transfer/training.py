@@ -15,8 +15,9 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.utilities.exceptions import SIGTERMException
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from data_modules.claim import claimed, require_held
 from data_modules.datamodule import ECGDataModule
 from ecg_transfer.callbacks.checkpoints import AtomicCheckpointIO, BestF1, LastEpoch
 from ecg_transfer.callbacks.convergence import Convergence
@@ -25,14 +26,17 @@ from ecg_transfer.callbacks.epoch_seed import EpochSeed
 from ecg_transfer.callbacks.finite_loss import FiniteLoss
 from ecg_transfer.callbacks.progress import Progress
 from ecg_transfer.callbacks.save_predictions import SavePredictions
-from ecg_transfer.claim import claimed
+from ecg_transfer.callbacks.stoppable import Stoppable
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.config import Overrides, RunConfig, make_config
+from ecg_transfer.curve import read_curve
 from ecg_transfer.data_identity import refuse_other_data, require_same_data
 from ecg_transfer.evaluation import write_scores
 from ecg_transfer.files import write_json
+from ecg_transfer.memory import explained
 from ecg_transfer.provenance import provenance
 from ecg_transfer.resolve import Resolved, pretrain_config, resolve
+from ecg_transfer.resume import newest_state, recover
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, RunNotFoundError, save_config
 from ecg_transfer.upstream import RecordsOverlapWarning, Upstream
 
@@ -156,8 +160,9 @@ def train(
         The finished run.
 
     Raises:
-        KeyboardInterrupt, SIGTERMException: It was interrupted; the same call resumes it at its last whole epoch.
+        KeyboardInterrupt, SystemExit: Ctrl-C, or SIGTERM (code 143); the same call resumes it at its last whole epoch.
         RunClaimedError: Another process is at it.
+        OutOfMemoryError: It needs more memory than there is; the message says what needs less.
     """
     try:
         resolved = resolve(config, Path(output))
@@ -169,6 +174,7 @@ def train(
     run = resolved.run
     if run.is_done:
         require_same_data(run, resolved.config)
+        run.forget_states()
         return run
     _quiet_lightning()
     with claimed(run.path, distributed=config.trainer.devices * config.trainer.num_nodes > 1):
@@ -176,10 +182,13 @@ def train(
             return run
         try:
             _fit_and_score(resolved, progress=progress)
-        except Exception as error:
+        except Exception as found:
+            error = explained(found, config)
             if run.path.exists():
                 run.fail(error)
-            raise
+            if error is found:
+                raise
+            raise error from found
     return run
 
 
@@ -195,39 +204,46 @@ def _fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
     if config.trainer.precision == 64:
         classifier.double()
     num_loaded = _load_upstream(classifier, resolved.upstream)
+    state = _state_to_go_on_from(run, data)
     trainer = _trainer(config, run, data, num_epochs, progress)
-    last = run.path / "last.ckpt"
-    if last.exists():
-        refuse_other_data(run, data.digest())
     if trainer.is_global_zero:
         run.path.mkdir(parents=True, exist_ok=True)
-        if not last.exists():
-            _clear(run)
         save_config(run.path / "config.yaml", config)
         if resolved.upstream is not None:
             resolved.upstream.leave_records(run.path)
         manifest = _manifest(resolved, data, classifier, num_loaded, num_epochs)
         write_json(run.path / "manifest.json", manifest)
     started = time.perf_counter()
-    _fit(trainer, classifier, data, last if last.exists() else None)
+    _fit(trainer, classifier, data, state)
     if not trainer.is_global_zero:
         return
     write_scores(run, data, device=trainer.strategy.root_device)
     manifest["finished"] = _now()
     manifest["attempts"][-1]["seconds"] = round(time.perf_counter() - started, 1)
     write_json(run.path / "manifest.json", manifest)
+    require_held(run.path)
     run.seal()
-    last.unlink(missing_ok=True)
+    run.forget_states()
 
 
-def _fit(trainer: pl.Trainer, classifier: ECGClassifier, datamodule: ECGDataModule, last: Path | None) -> None:
-    """Fit, and let an interruption be seen: Lightning turns Ctrl-C into an exit of its own."""
-    try:
-        trainer.fit(classifier, datamodule=datamodule, ckpt_path=last, weights_only=True)
-    except SIGTERMException:
-        raise
-    except SystemExit as error:
-        raise KeyboardInterrupt from error
+def _state_to_go_on_from(run: Run, data: ECGDataModule) -> Path | None:
+    """The state of an interrupted attempt; what an attempt without one left is removed."""
+    is_first = rank_zero_only.rank == 0
+    state, said = recover(run.path) if is_first else newest_state(run.path)
+    if is_first:
+        sys.stderr.writelines(f"{sentence}\n" for sentence in said)
+    if state is not None:
+        refuse_other_data(run, data.digest())
+    elif is_first:
+        _clear(run)
+    return state
+
+
+def _fit(trainer: pl.Trainer, classifier: ECGClassifier, datamodule: ECGDataModule, state: Path | None) -> None:
+    """Fit, and let an interruption be seen: `KeyboardInterrupt`, or an exit with 143."""
+    (stoppable,) = (callback for callback in trainer.callbacks if isinstance(callback, Stoppable))  # type: ignore[attr-defined]
+    with stoppable.listening(trainer.world_size):
+        trainer.fit(classifier, datamodule=datamodule, ckpt_path=state, weights_only=True)
 
 
 def _trainer(
@@ -247,7 +263,7 @@ def _trainer(
         max_epochs=num_epochs,
         check_val_every_n_epoch=config.optim.evaluate_every,
         callbacks=_callbacks(config, run, datamodule, show_bar),
-        logger=TensorBoardLogger(run.path, name="", version="tensorboard", default_hp_metric=False),
+        logger=_tensorboard(run),
         plugins=[AtomicCheckpointIO(), *([LightningEnvironment()] if num_devices == 1 else [])],
         default_root_dir=run.path,
         num_sanity_val_steps=0,
@@ -258,11 +274,19 @@ def _trainer(
     )
 
 
+def _tensorboard(run: Run) -> TensorBoardLogger:
+    """Curves that go on after the run's last record: what an interrupted attempt drew beyond it is not shown."""
+    curve = read_curve(run.path / "metrics.jsonl")
+    purge_step = curve[-1]["epoch"] + 1 if curve else None
+    return TensorBoardLogger(run.path, name="", version="tensorboard", default_hp_metric=False, purge_step=purge_step)
+
+
 def _callbacks(config: RunConfig, run: Run, datamodule: ECGDataModule, show_bar: bool) -> list[Callback]:
     patience = config.optim.early_stop_patience
     return [
         EpochSeed(config.seed),
         FiniteLoss(lambda row: datamodule.record_ids[row]),
+        Stoppable(),
         Convergence(run.path / "metrics.jsonl"),
         SavePredictions(run.path / "predictions.npz", config.monitor),
         *([EarlyStop(config.monitor, patience)] if patience else []),
@@ -304,7 +328,7 @@ def _clear(run: Run) -> None:
 def _manifest(
     resolved: Resolved, datamodule: ECGDataModule, classifier: ECGClassifier, num_loaded: int, num_epochs: int
 ) -> dict[str, Any]:
-    before = resolved.run.manifest["attempts"] if (resolved.run.path / "manifest.json").exists() else []
+    before = resolved.run.attempts
     upstream = resolved.upstream
     return {
         "run": resolved.run.name,

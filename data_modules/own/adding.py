@@ -24,6 +24,7 @@ from data_modules.own.listing import Place, detect_format, list_records
 from data_modules.own.own_corpus import OwnCorpus
 from data_modules.own.signal_survey import survey_signals
 from data_modules.reading import ReadingOptions
+from data_modules.unfinished import beside
 from data_modules.wfdb_record import read_header
 
 
@@ -174,7 +175,7 @@ def _written(path: Path, root: Path) -> str:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unfinished = beside(path)
     try:
         unfinished.write_text(text, encoding="utf-8")
         unfinished.replace(path)

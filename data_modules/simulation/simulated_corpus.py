@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from data_modules.claim import claimed_in_turn
 from data_modules.simulation.corpora.cast import Cast, Order
+from data_modules.unfinished import beside, sweep
 
 MARKER = "SIMULATED.json"
 VERSION = 1
@@ -24,9 +26,9 @@ def simulate_corpus(
 ) -> Path:
     """Write a simulated corpus in the published layout of a real one.
 
-    The folder is built beside its place and renamed, so that `root` is complete or absent. Labels come with the
-    published prevalences, rare ones raised to at least 4 records or 2 % (see `prevalence.quotas`). The same arguments
-    give the same bytes.
+    The folder is built beside its place and renamed, so that `root` is complete or absent; of several processes that
+    want it one builds it, the others wait. Labels come with the published prevalences, rare ones raised to at least 4
+    records or 2 % (see `prevalence.quotas`). The same arguments give the same bytes.
 
     Args:
         name: One of `SIMULATED_SIZES`.
@@ -52,20 +54,32 @@ def simulate_corpus(
     root = Path(root)
     marker: dict[str, Any] = {"corpus": name, "num_records": num_records, "seed": seed, "quirks": quirks}
     marker |= {"version": VERSION, "note": NOTE}
-    if is_simulated(root) and read_marker(root) == marker:
-        return root
-    refuse_real_data(root)
-    root.parent.mkdir(parents=True, exist_ok=True)
-    building = root.with_name(f".{root.name}.building-{os.getpid()}")
-    shutil.rmtree(building, ignore_errors=True)
+
+    def is_there() -> bool:
+        return is_simulated(root) and read_marker(root) == marker
+
+    with claimed_in_turn(root, done=is_there, report=lambda sentence: _say(f"{sentence}: it simulates it")) as wanted:
+        if wanted:
+            refuse_real_data(root)
+            _build(name, root, marker, progress)
+    return root
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(f"{sentence}\n")
+
+
+def _build(name: str, root: Path, marker: dict[str, Any], progress: bool) -> None:
+    sweep(root.parent)
+    building = beside(root)
     building.mkdir()
     try:
+        num_records, seed, quirks = (marker[key] for key in ("num_records", "seed", "quirks"))
         fill(name, building, num_records=num_records, seed=seed, quirks=quirks, progress=progress)
         (building / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
         put_in_place(building, root, marker)
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    return root
 
 
 def is_simulated(root: Path) -> bool:
@@ -134,7 +148,7 @@ def put_in_place(building: Path, root: Path, marker: dict[str, Any]) -> None:
         return
     refuse_real_data(root)
     if root.exists():
-        old = root.with_name(f".{root.name}.old-{os.getpid()}")
+        old = beside(root.with_name(f"{root.name}.old"))
         root.rename(old)
         building.rename(root)
         shutil.rmtree(old)

@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 import time
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from lightning_fabric.utilities.types import _PATH
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from ecg_transfer.files import write_atomically
+from data_modules.claim import require_held
+from ecg_transfer.callbacks.stoppable import StopRequested
+from ecg_transfer.checkpoint_file import write_checkpoint
+from ecg_transfer.resume import FILES, LAST, PREVIOUS, carried
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that are written beside their place, synced and renamed.
+    """Checkpoints that are written beside their place, synced and renamed, and carry their size and SHA-256.
 
     Lightning's own write goes through the system's temporary folder; where that is another file system the checkpoint
-    is copied, not renamed, and a kill leaves half of it (Lightning issue 21253).
+    is copied, not renamed, and a kill leaves half of it (Lightning issue 21253). Of `last.ckpt` the one before is kept
+    as `last.previous.ckpt`, and it carries the run's other files; see `ecg_transfer.resume`.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any = None) -> None:  # noqa: ANN401
-        """Write one checkpoint whole or not at all."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with write_atomically(Path(path)) as stream:
-            torch.save(checkpoint, stream)
+        """Write one checkpoint whole or not at all.
+
+        Raises:
+            OSError: There is no room for it.
+            ClaimLostError: Another process has taken the run over.
+        """
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        require_held(path.parent)
+        if path.name == LAST:
+            write_checkpoint(checkpoint | {FILES: carried(path.parent)}, path, previous=path.with_name(PREVIOUS))
+        else:
+            write_checkpoint(checkpoint, path)
 
 
 class _MovableCheckpoint(ModelCheckpoint):
@@ -75,16 +89,18 @@ class BestF1(_MovableCheckpoint):
 class LastEpoch(_MovableCheckpoint):
     """Keep the state after an epoch, optimizer and all, as `last.ckpt`: what a run resumes from.
 
+    A state that was not saved yet is kept in memory and saved when a signal ends the training.
+
     Args:
         folder: The run's directory.
         seconds: Least time between two saves. Small corpora have epochs shorter than a save takes; repeating some of
-            them after an interruption costs less than saving each.
+            them after a crash costs less than saving each.
     """
 
     def __init__(self, folder: Path, seconds: float = 0.0) -> None:
         super().__init__(
             dirpath=folder,
-            filename="last",
+            filename=LAST.removesuffix(".ckpt"),
             monitor=None,
             save_top_k=1,
             save_on_train_epoch_end=True,
@@ -92,9 +108,19 @@ class LastEpoch(_MovableCheckpoint):
         )
         self._seconds = seconds
         self._saved = time.monotonic()
+        self._unsaved: dict[str, Any] | None = None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save, where the last save is long enough ago on the first process's clock."""
         if trainer.strategy.broadcast(time.monotonic() - self._saved >= self._seconds):
             super().on_train_epoch_end(trainer, pl_module)
-            self._saved = time.monotonic()
+            self._saved, self._unsaved = time.monotonic(), None
+        else:
+            self._unsaved = None  # first, that there are never two copies
+            self._unsaved = deepcopy(trainer._checkpoint_connector.dump_checkpoint(weights_only=False))
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Save the last whole epoch when a signal ended the training: it came between two batches."""
+        if self._unsaved is not None and isinstance(exception, StopRequested | SIGTERMException):
+            trainer.strategy.save_checkpoint(self._unsaved, Path(str(self.dirpath)) / LAST)
+            self._unsaved = None

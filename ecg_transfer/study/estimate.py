@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import heapq
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from data_modules.sources import spec_named
+from ecg_transfer.study.failures import DiskFullError
 from ecg_transfer.study.plan import Plan, PlannedRun
 from ecg_transfer.study.probe import Speed, Work, speeds, worker_choices
+from ecg_transfer.study.quantities import file_size
 
 STARTUP_SECONDS = 7.0
 """A worker's imports, once."""
@@ -21,6 +25,8 @@ EPOCH_SECONDS = 0.12
 """Metrics, logging and bookkeeping of one epoch."""
 BYTES_PER_SECOND = 3e8
 """At which checkpoints are written and synced."""
+STATES = 3
+"""Of a run that is at work: the last one, the one before, and the one being written."""
 PREDICTIONS = 6
 """Sets of logits that a run keeps: three epochs, on validation and test."""
 
@@ -33,7 +39,7 @@ class Cost:
     kept_bytes: int
     """Of a finished run."""
     working_bytes: int
-    """More while it runs: the state it resumes from."""
+    """More while it runs: the states it resumes from."""
 
 
 def work_of(planned: PlannedRun) -> Work:
@@ -57,20 +63,57 @@ def num_epochs(planned: PlannedRun) -> int:
 def cost(planned: PlannedRun, speed: Speed) -> Cost:
     """What a run costs on a machine of this speed, from its start to its end."""
     sizes, config = planned.sizes, planned.config
-    data = config.data
-    numbers = num_parameters(config.model.backbone, data.corpus, data.label_set, data.num_samples, data.root)
-    width = 8 if config.trainer.precision == 64 else 4
-    weights = width * numbers
+    kept_bytes, state_bytes = bytes_of(planned)
     evaluated = sizes.val + sizes.test
-    labels = len(label_names(data.corpus, data.label_set, data.root))
     an_epoch = sizes.train / speed.train + evaluated / speed.evaluate / config.optim.evaluate_every + EPOCH_SECONDS
     saves = min(1.0, an_epoch / max(config.trainer.checkpoint_seconds, 1e-3))
-    an_epoch += saves * 4 * weights / BYTES_PER_SECOND
+    an_epoch += saves * state_bytes / BYTES_PER_SECOND
     return Cost(
         seconds=RUN_SECONDS + num_epochs(planned) * an_epoch + evaluated / speed.evaluate,
-        kept_bytes=weights + PREDICTIONS // 2 * evaluated * (5 * labels + 40) + 5000 * num_epochs(planned) + 20_000,
-        working_bytes=3 * weights,
+        kept_bytes=kept_bytes,
+        working_bytes=STATES * state_bytes,
     )
+
+
+def bytes_of(planned: PlannedRun) -> tuple[int, int]:
+    """Disk that a finished run takes, and each state of an unfinished one: weights, two moments, the best weights."""
+    sizes, config = planned.sizes, planned.config
+    data = config.data
+    numbers = num_parameters(config.model.backbone, data.corpus, data.label_set, data.num_samples, data.root)
+    weights = (8 if config.trainer.precision == 64 else 4) * numbers
+    labels = len(label_names(data.corpus, data.label_set, data.root))
+    predictions = PREDICTIONS // 2 * (sizes.val + sizes.test) * (5 * labels + 40)
+    return weights + predictions + 5000 * num_epochs(planned) + 20_000, 4 * weights + predictions
+
+
+def require_room(plan: Plan, num_workers: int) -> None:
+    """Refuse to begin what will not fit on the disk.
+
+    Args:
+        plan: What is to be done.
+        num_workers: Runs at the same time.
+
+    Raises:
+        DiskFullError: What is left of the plan needs more than there is.
+    """
+    waiting = [bytes_of(planned) for planned in plan.runs if not planned.run.is_done]
+    states = sorted((STATES * state for _, state in waiting), reverse=True)[:num_workers]
+    needed, free = sum(kept for kept, _ in waiting) + sum(states), room(plan.output)
+    if needed > free:
+        raise DiskFullError(
+            errno.ENOSPC,
+            f"the {len(waiting)} runs to do need about {file_size(needed)} of disk and {file_size(free)} are free; "
+            "another --output, or one --grid after the other, may fit",
+            str(plan.output),
+        )
+
+
+def room(output: Path) -> int:
+    """Free bytes where runs go; the folder need not exist."""
+    folder = output.resolve()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
 
 
 @cache

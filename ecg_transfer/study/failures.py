@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 from typing import Literal
 
 from ecg_transfer.config import RunConfig
-from ecg_transfer.files import write_json
+from ecg_transfer.files import FULL, write_json
 from ecg_transfer.runs import Run, save_config
 from ecg_transfer.study.worker import Outcome
 
@@ -24,6 +23,7 @@ PASSING = frozenset(
         "BlockingIOError",
         "ConnectionError",
         "ConnectionResetError",
+        "ClaimLostError",
         "InterruptedError",
         "MemoryError",
         "OutOfMemoryError",
@@ -66,7 +66,7 @@ def remedy(error: str) -> Remedy:
 
 def is_disk_full(outcome: Outcome) -> bool:
     """Whether a run ended because the disk, or the user's share of it, is full."""
-    return outcome.errno in (errno.ENOSPC, errno.EDQUOT)
+    return outcome.errno in FULL
 
 
 def note_failure(run: Run, config: RunConfig, error: str, message: str, *, attempts: int) -> None:

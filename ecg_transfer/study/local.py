@@ -100,17 +100,23 @@ class LocalPool:
         return [outcome for outcome in outcomes if outcome is not None]
 
     def close(self) -> None:
-        """Ask the workers to end, which an idle one does at once and a training one after its step; then kill them."""
-        for worker in self._workers.values():
-            with suppress(OSError):
-                worker.stdin.close()
-            if worker.task is not None:
-                worker.process.send_signal(signal.SIGINT)
-        deadline = time.monotonic() + self.grace
-        for worker in list(self._workers.values()):
-            with suppress(subprocess.TimeoutExpired):
-                worker.process.wait(max(0.0, deadline - time.monotonic()))
-            self._bury(worker)
+        """Ask the workers to end, which an idle one does at once and a training one after its step; then kill them.
+
+        Another Ctrl-C meanwhile kills them at once.
+        """
+        try:
+            for worker in self._workers.values():
+                with suppress(OSError):
+                    worker.stdin.close()
+                if worker.task is not None:
+                    worker.process.send_signal(signal.SIGINT)
+            deadline = time.monotonic() + self.grace
+            for worker in self._workers.values():
+                with suppress(subprocess.TimeoutExpired):
+                    worker.process.wait(max(0.0, deadline - time.monotonic()))
+        finally:
+            for worker in list(self._workers.values()):
+                self._bury(worker)
 
     def _spawn(self, slot: int) -> _Worker:
         process = subprocess.Popen(
@@ -162,7 +168,10 @@ class LocalPool:
         if worker.timed_out:
             message = f"killed: it took longer than {self.run_timeout:g} s"
         elif code == -signal.SIGKILL:
-            message = "killed by SIGKILL: out of memory?"
+            message = (
+                "killed by SIGKILL, as a system does that is out of memory (`dmesg` says so): fewer --workers or a "
+                "smaller optim.batch_size need less"
+            )
         elif code < 0:
             message = f"killed by {signal.Signals(-code).name}"
         else:

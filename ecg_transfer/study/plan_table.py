@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
 from rich.console import Console
 from rich.table import Column, Table
 
-from ecg_transfer.study.estimate import Estimate, num_epochs
+from ecg_transfer.study.estimate import Estimate, num_epochs, room
 from ecg_transfer.study.plan import Plan
 from ecg_transfer.study.probe import threads_for
 from ecg_transfer.study.quantities import duration, file_size
@@ -73,9 +70,9 @@ def _estimates(plan: Plan, estimates: list[Estimate]) -> list[str]:
         ]
     sentences = [
         f"The rest takes about {duration(best.seconds)} with {_workers(best)}, and {file_size(best.num_bytes)} of disk "
-        f"({file_size(_room(plan.output))} are free)."
+        f"({file_size(room(plan.output))} are free)."
     ]
-    if best.num_bytes > _room(plan.output):
+    if best.num_bytes > room(plan.output):
         sentences.append("note: that is more than there is room for.")
     others = [f"{duration(other.seconds)} with {_workers(other)}" for other in estimates[1:] if other.costs]
     return sentences + ([f"It would take {', '.join(others)}."] if others else [])
@@ -88,10 +85,3 @@ def _workers(one: Estimate) -> str:
 
 def _many(word: str, number: int) -> str:
     return word if number == 1 else f"{word}s"
-
-
-def _room(output: Path) -> int:
-    folder = output.resolve()
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free

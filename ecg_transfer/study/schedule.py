@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ecg_transfer.claim import holder_of
+from data_modules.claim import holder_of
 from ecg_transfer.data_identity import DataChangedError, require_same_data
 from ecg_transfer.study.failures import CRASH, DiskFullError, is_disk_full, note_failure, remedy
 from ecg_transfer.study.plan import Plan, PlannedRun
@@ -97,6 +97,7 @@ class _Execution:
             if planned.run.is_done:
                 try:
                     require_same_data(planned.run, planned.config)
+                    planned.run.forget_states()
                     self._finish(name, self.summary.kept)
                 except DataChangedError as error:
                     changed[name] = str(error)
@@ -156,9 +157,7 @@ class _Execution:
             self._not_before[name] = time.monotonic() + self._patience
             self.waiting[name] = planned
         elif is_disk_full(outcome):
-            raise DiskFullError(
-                f"no room for {planned.run.path}: {outcome.message}. Make room; the same command goes on where it was"
-            )
+            raise DiskFullError(outcome.errno, outcome.message.partition("] ")[2] or outcome.message)
         else:
             self._retry_or_fail(planned, outcome)
 

@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from ecg_transfer.claim import Holder, holder_of
+from data_modules.claim import Holder, holder_of
 from ecg_transfer.curve import read_curve
 from ecg_transfer.study.estimate import Cost, makespan, num_epochs
 from ecg_transfer.study.plan import Plan, PlannedRun

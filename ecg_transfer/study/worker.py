@@ -6,6 +6,7 @@ and nothing else.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import queue
@@ -21,7 +22,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from ecg_transfer.claim import RunClaimedError, claimed
+from data_modules.claim import RunClaimedError, claimed
 from ecg_transfer.config import RunConfig, config_from
 
 RUNNER = "ecg_transfer.study.worker:train_quietly"
@@ -73,6 +74,7 @@ def perform(task: Task, runner: str = RUNNER) -> Outcome:
     started = time.perf_counter()
     kind: Literal["done", "busy", "failed", "interrupted"] = "done"
     error: BaseException | None = None
+    gc.collect()  # what a run before left in cycles, on a GPU too
     try:
         with claimed(Path(task.path)), _printing_to(Path(task.path) / "log.txt"):
             try:

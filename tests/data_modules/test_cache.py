@@ -3,8 +3,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
-import socket
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -168,21 +166,6 @@ def test_a_full_disk_is_told_before_anything_is_written(
         open_cache(corpus, WANTED, tmp_path / "cache")
     assert error.value.errno == 28  # ENOSPC on every Unix
     assert list((tmp_path / "cache").iterdir()) == []
-
-
-def test_only_what_dead_processes_of_this_machine_left_is_removed(corpus: FakeCorpus, tmp_path: Path) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    folder, host = tmp_path / "cache", socket.gethostname()
-    folder.mkdir()
-    abandoned = folder / f".fake-0123456789abcdef.{host}.{dead.pid}.tmp"
-    at_work = folder / f".fake-0123456789abcdef.{host}.{os.getppid()}.tmp"
-    elsewhere = folder / f".fake-0123456789abcdef.another-{host}.{dead.pid}.tmp"
-    odd = folder / f".fake.{host}.notes.tmp"
-    for path in (abandoned, at_work, elsewhere, odd):
-        path.touch()
-    open_cache(corpus, WANTED, folder)
-    assert [path.exists() for path in (abandoned, at_work, elsewhere, odd)] == [False, True, True, True]
 
 
 def test_workers_give_what_one_process_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

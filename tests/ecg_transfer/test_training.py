@@ -17,7 +17,7 @@ from sklearn.metrics import f1_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import ecg_transfer as et
-from ecg_transfer.claim import RunClaimedError
+from data_modules.claim import RunClaimedError
 from ecg_transfer.config import make_config
 from ecg_transfer.curve import read_curve
 from ecg_transfer.evaluation import evaluate, predict
@@ -386,7 +386,7 @@ def test_a_run_that_another_process_is_at_is_left_to_it(data: Path, tmp_path: Pa
     config = make_config("scratch", "cpsc2018", backbone=TINY, recipe="modern", overrides=settings(data))
     path = str(resolve(config, tmp_path).run.path)
     holding = (
-        "import sys; from pathlib import Path; from ecg_transfer.claim import claimed\n"
+        "import sys; from pathlib import Path; from data_modules.claim import claimed\n"
         f"with claimed(Path({path!r})): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

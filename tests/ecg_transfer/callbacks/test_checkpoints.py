@@ -61,7 +61,8 @@ def epoch_of(path: Path) -> int:
 )
 def test_the_first_of_the_best_epochs_is_kept(tmp_path: Path, scores: list[float], best: int) -> None:
     train(tmp_path, scores, len(scores))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt", "last.previous.ckpt"]
+    assert epoch_of(tmp_path / "last.previous.ckpt") == len(scores) - 2
     assert epoch_of(tmp_path / "best.ckpt") == best
     assert epoch_of(tmp_path / "last.ckpt") == len(scores) - 1
     assert torch.load(tmp_path / "best.ckpt", weights_only=True)["epoch"] == best
@@ -83,7 +84,7 @@ def test_a_resumed_run_remembers_its_best(
     trainer = train(after, scores, 5, after / "last.ckpt")
     assert epoch_of(after / "best.ckpt") == best
     assert epoch_of(after / "last.ckpt") == 4
-    assert sorted(path.name for path in after.iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert sorted(path.name for path in after.iterdir()) == ["best.ckpt", "last.ckpt", "last.previous.ckpt"]
     assert before.exists() != moved  # nothing was written to the old place
     (callback,) = (found for found in trainer.callbacks if isinstance(found, BestF1))
     assert Path(callback.best_model_path) == after / "best.ckpt"
@@ -95,5 +96,5 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) 
     AtomicCheckpointIO().save_checkpoint({"epoch": 1}, path)
     with pytest.raises((AttributeError, TypeError, RuntimeError)):
         AtomicCheckpointIO().save_checkpoint({"epoch": 2, "bad": lambda: None}, path)
-    assert torch.load(path, weights_only=True) == {"epoch": 1}
+    assert torch.load(path, weights_only=True) == {"epoch": 1, "files": {}}
     assert list(tmp_path.iterdir()) == [path]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ecg_transfer.claim import claimed
+from data_modules.claim import claimed
 from ecg_transfer.study.definition import Grid, Study
 from ecg_transfer.study.failures import DiskFullError
 from ecg_transfer.study.local import LocalPool, worker_environment

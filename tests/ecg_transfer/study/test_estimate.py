@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ecg_transfer.claim import claimed
+from data_modules.claim import claimed
 from ecg_transfer.config import RunConfig
 from ecg_transfer.files import write_json
 from ecg_transfer.models import create_backbone

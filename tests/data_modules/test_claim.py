@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecg_transfer import claim
-from ecg_transfer.claim import EXPIRY, RunClaimedError, claimed, holder_of
+from data_modules import claim
+from data_modules.claim import EXPIRY, RunClaimedError, claimed, holder_of
+from data_modules.machine import this_machine
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from ecg_transfer.claim import claimed
+from data_modules.claim import claimed
 with claimed(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -27,7 +28,7 @@ with claimed(Path(sys.argv[1])):
 COUNT = """
 import sys, time
 from pathlib import Path
-from ecg_transfer.claim import RunClaimedError, claimed
+from data_modules.claim import RunClaimedError, claimed
 run, done, log = (Path(argument) for argument in sys.argv[1:])
 print("ready", flush=True)
 sys.stdin.readline()
@@ -102,7 +103,7 @@ def test_a_living_holder_keeps_it_however_old_and_a_killed_one_loses_it_at_once(
 
 
 def test_a_later_process_of_the_same_number_is_not_the_holder(tmp_path: Path) -> None:
-    write_claim(tmp_path / "run", machine=claim._machine(), pid=os.getpid(), started="long ago")
+    write_claim(tmp_path / "run", machine=this_machine(), pid=os.getpid(), started="long ago")
     with claimed(tmp_path / "run"):
         pass
 

@@ -1,8 +1,14 @@
-"""A claim to a run's directory, so that of several processes, here or on other machines, one works on it at a time.
+"""A claim to a path (a run's directory, a cache), so that of several processes, here or elsewhere, one works on it.
 
-A claim is a small file beside the directory, created exclusively, that says who holds it. Its holder touches it while
-it lives. The claim of a dead process is void: at once when it died on this machine, where that can be seen; after some
+A claim is a small file beside the path, created exclusively, that says who holds it. Its holder touches it while it
+lives. The claim of a dead process is void: at once when it died on this machine, where that can be seen; after some
 minutes without a touch when it was on another. So nothing ever has to be unlocked by hand.
+
+A shared folder must offer exclusive creation (of a file, better of a link) and renaming that replaces in one step, as
+local disks, NFS from version 3, Lustre, BeeGFS and CephFS do. No two clocks are compared: ages are by the file
+system's. Locks of the kernel (`flock`) are not used: over a network they are often granted to everybody in silence.
+What NFS shows late (a file created elsewhere may be unseen for as long as its attribute cache holds, up to a minute)
+costs a repeated attempt, never a file: whatever is written takes its name whole.
 """
 
 from __future__ import annotations
@@ -11,16 +17,17 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from uuid import uuid4
+
+from data_modules.machine import start_time, this_machine
+from data_modules.unfinished import beside
 
 HEARTBEAT = 30.0
 """Seconds between two touches."""
@@ -36,7 +43,11 @@ class RunClaimedError(RuntimeError):
     """Another living process works on this run."""
 
 
-_held: set[Path] = set()
+class ClaimLostError(RuntimeError):
+    """Another machine has taken this process for dead and its work over."""
+
+
+_held: dict[Path, Holder] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +69,10 @@ class Holder:
 
 @contextmanager
 def claimed(path: Path, *, distributed: bool = False) -> Iterator[None]:
-    """Hold the claim to a run's directory; a process that holds it already just goes on holding it.
+    """Hold the claim to a path; a process that holds it already just goes on holding it.
 
     Args:
-        path: The directory; it need not exist.
+        path: What is worked on; it need not exist.
         distributed: Several processes work on this run together: only the first of them claims it.
 
     Raises:
@@ -75,7 +86,7 @@ def claimed(path: Path, *, distributed: bool = False) -> Iterator[None]:
         yield
         return
     holder = _take(file)
-    _held.add(file)
+    _held[file] = holder
     stop = threading.Event()
     heartbeat = threading.Thread(target=_beat, args=(file, holder, stop), daemon=True, name="claim")
     heartbeat.start()
@@ -84,13 +95,58 @@ def claimed(path: Path, *, distributed: bool = False) -> Iterator[None]:
     finally:
         stop.set()
         heartbeat.join()
-        _held.discard(file)
+        _held.pop(file, None)
         if _read(file) == holder:
             file.unlink(missing_ok=True)
 
 
+@contextmanager
+def claimed_in_turn(
+    path: Path, *, done: Callable[[], bool], report: Callable[[str], None], patience: float = 0.3
+) -> Iterator[bool]:
+    """Hold the claim to a path as soon as nobody else does, unless there is nothing left to do by then.
+
+    Args:
+        path: What is worked on.
+        done: Whether it is there.
+        report: Is told once for whom this process waits.
+        patience: Seconds between two looks.
+
+    Yields:
+        Whether there is still something to do, under the claim.
+    """
+    told: str | None = None
+    with ExitStack() as stack:
+        while not done():
+            try:
+                stack.enter_context(claimed(path))
+                break
+            except RunClaimedError as error:
+                if (said := str(error).partition(";")[0]) != told:
+                    report(f"waiting: {said}")
+                    told = said
+                time.sleep(patience)
+        yield not done()
+
+
+def require_held(path: Path) -> None:
+    """Before something is written: a claim that this process has taken must still be its own.
+
+    A process that was stopped for minutes, or cut off from a shared folder, may have been taken for dead.
+
+    Raises:
+        ClaimLostError: It is not.
+    """
+    file = _claim_file(path)
+    if file in _held and (found := _read(file)) != _held[file]:
+        raise ClaimLostError(
+            f"{path.name} was taken over by {found or 'another process'} while this process, {_held[file]}, did not "
+            "answer; nothing more is written here"
+        )
+
+
 def holder_of(path: Path) -> Holder | None:
-    """The living process that holds the claim to a run's directory, if there is one."""
+    """The living process that holds the claim to a path, if there is one."""
     file = _claim_file(path)
     holder = _read(file)
     return holder if holder is not None and _is_alive(file, holder) else None
@@ -105,15 +161,14 @@ def _take(file: Path) -> Holder:
     file.parent.mkdir(parents=True, exist_ok=True)
     mine = Holder(
         host=socket.gethostname(),
-        machine=_machine(),
+        machine=this_machine(),
         pid=os.getpid(),
-        started=_start_time(os.getpid()) or "",
+        started=start_time(os.getpid()) or "",
         token=uuid4().hex,
     )
     while True:
         try:
-            with file.open("x") as stream:
-                json.dump(asdict(mine), stream)
+            _create(file, json.dumps(asdict(mine)))
             return mine
         except FileExistsError:
             found = _read(file)
@@ -123,6 +178,26 @@ def _take(file: Path) -> Holder:
                     f"{file.name[1:-6]} is being worked on by {who}; wait for it, or stop it first"
                 ) from None
             _remove_void(file, found)
+
+
+def _create(file: Path, content: str) -> None:
+    """Create a claim that is never seen half-written, if its file system has links.
+
+    Raises:
+        FileExistsError: It is there.
+    """
+    whole = beside(file)
+    try:
+        whole.write_text(content)
+        try:
+            os.link(whole, file)
+        except FileExistsError:
+            raise
+        except OSError:  # no links here, as on FAT: a kill in this instant leaves a claim that expires
+            with file.open("x") as stream:
+                stream.write(content)
+    finally:
+        whole.unlink(missing_ok=True)
 
 
 def _remove_void(file: Path, found: Holder | None) -> None:
@@ -144,8 +219,8 @@ def _remove_void(file: Path, found: Holder | None) -> None:
 
 def _is_alive(file: Path, holder: Holder | None) -> bool:
     """Whether a claim is good; one that cannot be read yet, or is of another machine, is judged by its age."""
-    if holder is not None and holder.machine == _machine():
-        return _start_time(holder.pid) == holder.started
+    if holder is not None and holder.machine == this_machine():
+        return start_time(holder.pid) == holder.started
     age = _age(file)
     return age is not None and age < EXPIRY
 
@@ -170,7 +245,7 @@ def _read(file: Path) -> Holder | None:
 
 def _age(file: Path) -> float | None:
     """Seconds since a file was touched, by the clock of its file system: those of two machines may differ."""
-    probe = file.with_name(f"{file.name}.{uuid4().hex}.now")
+    probe = beside(file.with_name(f"{file.name}.now"))
     try:
         probe.touch()
         return probe.stat().st_mtime - file.stat().st_mtime
@@ -178,25 +253,3 @@ def _age(file: Path) -> float | None:
         return None
     finally:
         probe.unlink(missing_ok=True)
-
-
-@cache
-def _machine() -> str:
-    """This boot of this machine and this process namespace; containers of one machine do not see each other's."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return f"{socket.gethostname()} {sys.platform}"
-
-
-def _start_time(pid: int) -> str | None:
-    """When a process started; None when there is no such process, or only its corpse."""
-    if sys.platform == "linux":
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return None
-        return None if fields[0] in "ZX" else fields[19]
-    listed = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return listed.stdout.strip() or None
