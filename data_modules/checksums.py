@@ -95,7 +95,9 @@ def parse_zenodo(content: bytes, *, wanted: str) -> list[PublishedFile]:
     try:
         entries = [entry for entry in json.loads(content)["files"] if pattern.fullmatch(str(entry["key"]))]
         files = [_zenodo_file(str(entry["key"]), str(entry["checksum"]), entry["size"]) for entry in entries]
-    except (KeyError, TypeError, UnicodeDecodeError, RecursionError, json.JSONDecodeError) as error:
+    except ChecksumListError:
+        raise
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ChecksumListError(f"the answer is no description of a Zenodo record: {error!r}") from error
     if not files:
         raise ChecksumListError(f"the Zenodo record holds no file called {wanted}")

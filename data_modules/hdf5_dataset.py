@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import h5py
 
 MAX_RATIO = 1032
@@ -40,3 +42,8 @@ def require_stored(dataset: h5py.Dataset) -> None:
     is_plain = dataset.id.get_create_plist().get_nfilters() == 0
     if stored < (needed if is_plain else max(1, (needed - FREE_BYTES) // MAX_RATIO)):
         raise ValueError(f"`{dataset.name.strip('/')}` holds {stored} of {needed} bytes")
+
+
+def longest_read(dataset: h5py.Dataset) -> int:
+    """Bytes that reading any part of a dataset takes at least: a chunk is unpacked whole."""
+    return math.prod(dataset.chunks or ()) * dataset.dtype.itemsize if dataset.chunks else 0

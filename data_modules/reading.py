@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -84,6 +85,8 @@ def lead_names(raw: RawRecord, options: ReadingOptions) -> list[str | None]:
             "missing_leads",
             f"nothing says which of the {num_signals} signals is which lead; say it with --leads I,II,III,...",
         )
+    if len(raw.lead_names) != num_signals:
+        raise RecordError("header", f"the file has {num_signals} signals and names {len(raw.lead_names)}")
     return [canonical_lead(name) for name in raw.lead_names]
 
 
@@ -95,6 +98,8 @@ def _millivolts(raw: RawRecord, options: ReadingOptions) -> float:
             raise RecordError("unit", f"the file says that it is in {raw.unit}, you say {wanted}; leave the option out")
         return MILLIVOLTS[raw.unit]
     if options.gain is not None:
+        if not 0 < options.gain < math.inf:
+            raise RecordError("gain", f"a gain of {options.gain:g} A/D units per mV, expected a positive number")
         return 1.0 / options.gain
     if options.unit is None:
         raise RecordError("unit", "nothing says in which unit the numbers are; say it with --unit mV, uV or V")

@@ -6,11 +6,13 @@ import hashlib
 import os
 import re
 import stat
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import IO
 
-from data_modules.checksums import ChecksumListError, checked_name, place
+from data_modules.checksums import checked_name, place
 
 MAX_MEMBERS = 1000
 
@@ -18,6 +20,9 @@ MAX_RATIO = 100
 """Times that a member may be larger than in the archive; ECGs shrink to a third at best."""
 
 _CHUNK = 1 << 20
+
+BROKEN_ZIP = (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, KeyError, struct.error, zlib.error)
+"""What `zipfile` raises of a broken archive; RuntimeError where a member is encrypted."""
 
 
 class ArchiveError(ValueError):
@@ -45,8 +50,20 @@ def unzip(archive: Path, folder: Path, *, wanted: str, max_bytes: int) -> dict[s
         with zipfile.ZipFile(archive) as opened:
             members = _wanted(opened, re.compile(wanted, re.ASCII), max_bytes)
             return {name: _extract(opened, member, place(folder, name)) for name, member in sorted(members.items())}
-    except (zipfile.BadZipFile, ChecksumListError, EOFError, NotImplementedError) as error:
+    except ArchiveError:
+        raise
+    except (*BROKEN_ZIP, ValueError) as error:
         raise ArchiveError(f"{archive.name} cannot be unpacked: {error}") from error
+
+
+def check_compression(member: zipfile.ZipInfo) -> None:
+    """Refuse what is neither stored nor deflated: other methods take memory as the file says, not as its contents do.
+
+    Raises:
+        ArchiveError: See above.
+    """
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ArchiveError(f"{member.filename} in it is packed by method {member.compress_type}; deflate is read")
 
 
 def _wanted(opened: zipfile.ZipFile, wanted: re.Pattern[str], max_bytes: int) -> dict[str, zipfile.ZipInfo]:
@@ -68,6 +85,7 @@ def _wanted(opened: zipfile.ZipFile, wanted: re.Pattern[str], max_bytes: int) ->
             raise ArchiveError(f"it holds {name} twice")
         if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
             raise ArchiveError(f"{name} in it is no plain file")
+        check_compression(member)
         if member.file_size > MAX_RATIO * max(member.compress_size, 1):
             raise ArchiveError(f"{name} in it grows from {member.compress_size:,} to {member.file_size:,} bytes")
     if not found:

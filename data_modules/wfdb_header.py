@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import stat
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,9 @@ MAX_SIGNALS = 64
 MAX_VALUES = 2**26
 """Samples times signals of one record: half an hour of 12 leads at 2500 Hz, and 512 MiB where wfdb reads them."""
 
+MAX_FREE_VALUES = 2**20
+"""Of those, values that may cost memory without a byte in a file: gaps, and what is compressed."""
+
 UNITS_PER_MILLIVOLT = {"mv": 1.0, "uv": 1e3, "µv": 1e3, "μv": 1e3, "v": 1e-3}
 """How many of a unit, in lower case, make a millivolt; other units are no voltages."""
 
@@ -28,6 +32,7 @@ _RECORD_LINE = re.compile(
     r"(?:\s+(?P<rate>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)(?:/\S*)?(?:\s+(?P<samples>\d+)(?:\s.*)?)?)?",
     re.ASCII,
 )
+_INTEGER = re.compile(r"[+-]?\d{1,20}", re.ASCII)
 _STORAGE = re.compile(r"(?P<format>\d+)(?:x(?P<frame>\d+))?(?::(?P<skew>\d+))?(?:\+(?P<offset>\d+))?", re.ASCII)
 _SCALE = re.compile(
     r"(?P<gain>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf))?(?:\((?P<baseline>-?\d+)\))?(?:/(?P<units>\S+))?",
@@ -81,6 +86,27 @@ class Header:
         return next((c[len(prefix) :].strip() for c in self.comments if c.casefold().startswith(prefix)), None)
 
 
+def require_plain_file(path: Path) -> int:
+    """Give the size of a file that lies in its folder, or is linked to within it. Opening a pipe would wait for ever.
+
+    Raises:
+        RecordError: `unreadable`: a link out of the folder, a pipe, a device.
+        OSError: It is not there.
+    """
+    info = path.lstat()
+    if stat.S_ISLNK(info.st_mode):
+        try:
+            target = path.resolve(strict=True)
+        except RuntimeError as error:  # what Python 3.11 makes of a link to itself
+            raise RecordError("unreadable", f"{path.name} is a link to itself") from error
+        if not target.is_relative_to(path.parent.resolve()):
+            raise RecordError("unreadable", f"{path.name} is a link out of its folder; copy the file itself there")
+        info = target.stat()
+    if not stat.S_ISREG(info.st_mode):
+        raise RecordError("unreadable", f"{path.name} is no regular file")
+    return info.st_size
+
+
 def read_header(path: Path) -> Header:
     """Read and check one header. Nothing it names is opened.
 
@@ -94,6 +120,7 @@ def read_header(path: Path) -> Header:
             folder; `unreadable`, if the operating system says so.
     """
     try:
+        require_plain_file(path)
         with path.open("rb", buffering=0) as file:
             raw = file.read(MAX_HEADER_BYTES + 1)
     except OSError as error:
@@ -138,9 +165,12 @@ def _parse(path: Path, lines: list[str], comments: tuple[str, ...]) -> Header:
     else:
         signals = tuple(_parse_signal(line) for line in lines[1:])
     frame = sum(line.storage.samples_per_frame for line in signals) or num_signals
-    longest = max([num_samples or 1, *(length for _, length in segments)])
+    longest = max(num_samples or 1, sum(length for _, length in segments))
     if frame * longest > MAX_VALUES:
         raise ValueError(f"{num_signals} signals of {longest} samples, more than {MAX_VALUES} values")
+    gaps = sum(length for name, length in segments if name == "~")
+    if frame * gaps > MAX_FREE_VALUES:
+        raise ValueError(f"{gaps} samples lie in segments without a file, more than {MAX_FREE_VALUES} values")
     return Header(path, rate, num_samples, signals, segments, comments)
 
 
@@ -148,7 +178,14 @@ def _parse_segment(line: str) -> tuple[str, int]:
     name, length = line.split()
     if name != "~" and not _PLAIN_NAME.fullmatch(name):
         raise ValueError(f"segment {name[:80]!r} is no plain name in the header's own folder")
-    return name, int(length)
+    return name, _integer(length)
+
+
+def _integer(text: str) -> int:
+    """A number as the format writes it; Python would also take `1_000` and other scripts' digits."""
+    if not _INTEGER.fullmatch(text):
+        raise ValueError(f"no whole number but {text[:80]!r}")
+    return int(text)
 
 
 def _parse_signal(line: str) -> SignalLine:
@@ -158,7 +195,7 @@ def _parse_signal(line: str) -> SignalLine:
         raise ValueError(f"no signal line but {line[:80]!r}")
     if not _PLAIN_NAME.fullmatch(fields[0]) and fields[0] != "~":  # a layout's signals lie in no file
         raise ValueError(f"signal file {fields[0][:80]!r} is no plain name in the header's own folder")
-    numbers = [int(text) for text in fields[3:8]]
+    numbers = [_integer(text) for text in fields[3:8]]
     gain, baseline = _parse_scale(fields[2] if len(fields) > 2 else "")
     if baseline is None:
         baseline = numbers[1] if len(numbers) > 1 else 0

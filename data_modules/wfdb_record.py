@@ -6,19 +6,23 @@ Formats: https://wfdb.io/spec/signal-files.html.
 from __future__ import annotations
 
 import operator
-import stat
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.corpus import LEAD_NAMES, RecordError
-from data_modules.wfdb_header import MAX_VALUES, UNITS_PER_MILLIVOLT, Header, SignalLine, read_header
-
-if TYPE_CHECKING:
-    import wfdb
+from data_modules.through_wfdb import rdrecord, require_same_scales
+from data_modules.wfdb_header import (
+    MAX_FREE_VALUES,
+    MAX_VALUES,
+    UNITS_PER_MILLIVOLT,
+    Header,
+    SignalLine,
+    read_header,
+    require_plain_file,
+)
 
 __all__ = [
     "Header",
@@ -30,6 +34,9 @@ __all__ = [
     "select_leads",
     "to_millivolts",
 ]
+
+MAX_RATIO = 50
+"""Values that a byte of a compressed file (FLAC) may stand for: ECGs take about one byte a value."""
 
 _BYTES_PER_SAMPLE = {
     **dict.fromkeys(("8", "80"), 1.0),
@@ -107,30 +114,26 @@ def _checked_size(header: Header, group: list[SignalLine]) -> int:
     """Give a signal file's size in bytes, after checking all that can be checked without reading it."""
     path = header.path.with_name(group[0].file_name)
     try:
-        info = path.lstat()
-        if stat.S_ISLNK(info.st_mode):
-            folder = header.path.parent.resolve()
-            if not path.resolve().is_relative_to(folder):
-                raise RecordError("unreadable", f"{path.name} is a link out of its folder; copy the file itself there")
-            info = path.stat()
+        size = require_plain_file(path)
     except OSError as error:
         raise RecordError("no_signal", f"{path.name}: {error.strerror or error}") from error
-    if not stat.S_ISREG(info.st_mode):
-        raise RecordError("unreadable", f"{path.name} is no regular file")
     if len({(line.storage.format, line.storage.byte_offset) for line in group}) > 1:
         raise RecordError("header", f"{header.path.name} gives signals of {path.name} several formats or offsets")
     storage = group[0].storage
     width = _BYTES_PER_SAMPLE.get(storage.format)
-    if width is None or header.num_samples is None:
-        return info.st_size
+    if header.num_samples is None:
+        return size
     frame = sum(line.storage.samples_per_frame for line in group)
+    if width is None and frame * header.num_samples > max(MAX_FREE_VALUES, MAX_RATIO * size):
+        found = f"{frame * header.num_samples} values in the {size} bytes of {path.name}"
+        raise RecordError("header", f"{header.path.name} promises {found}: no ECG is compressed so well")
+    if width is None:
+        return size
     expected = storage.byte_offset + int(width * frame * header.num_samples)
     # wfdb's writers pad packed formats by some bytes; a format 16 file has exactly its samples
-    if info.st_size < expected or (storage.format == "16" and info.st_size != expected):
-        raise RecordError(
-            "truncated", f"{path.name} has {info.st_size} bytes, its header promises {expected}; fetch it again"
-        )
-    return info.st_size
+    if size < expected or (storage.format == "16" and size != expected):
+        raise RecordError("truncated", f"{path.name} has {size} bytes, its header promises {expected}; fetch it again")
+    return size
 
 
 def _read_format_16(header: Header, group: list[SignalLine], size: int) -> NDArray[np.int16]:
@@ -152,17 +155,11 @@ def _read_format_16(header: Header, group: list[SignalLine], size: int) -> NDArr
 
 def _read_codes_with_wfdb(header: Header, lines: Sequence[SignalLine]) -> NDArray[np.int64]:
     channels = [_position(line, header.signals) for line in lines]
-    record = _rdrecord(header.path, physical=False, channels=channels)
-    return np.ascontiguousarray(np.asarray(record.d_signal, dtype=np.int64).T)
-
-
-def _rdrecord(path: Path, **options: object) -> wfdb.Record:
-    import wfdb  # slow to import, and most corpora never need it
-
-    try:
-        return wfdb.rdrecord(str(path.absolute().with_suffix("")), **options)
-    except Exception as error:  # wfdb raises whatever its parser stumbles over
-        raise RecordError("unreadable", f"wfdb cannot read {path.name}: {error}") from error
+    record = rdrecord(header, physical=False, channels=channels)
+    codes = np.ascontiguousarray(np.asarray(record.d_signal, dtype=np.int64).T)
+    if codes.shape[1] != (header.num_samples or codes.shape[1]) or codes.shape[1] == 0:
+        raise RecordError("truncated", f"{header.path.name} has {codes.shape[1]} samples, not those it promises")
+    return codes
 
 
 def to_millivolts(
@@ -222,10 +219,14 @@ def read_signal(header: Header, leads: Sequence[str] | None = LEAD_NAMES) -> NDA
     if header.segments:
         return _read_segments(header, leads)
     lines = select_leads(header, leads)
+    _require_gains(header, lines)
+    return to_millivolts(read_codes(header, lines), lines)
+
+
+def _require_gains(header: Header, lines: Sequence[SignalLine]) -> None:
     if not all(0 < line.gain < np.inf for line in lines):
         found = ", ".join(f"{line.name} {line.gain:g}" for line in lines)
         raise RecordError("gain", f"{header.path.name}: a gain is no positive number of A/D units per mV: {found}")
-    return to_millivolts(read_codes(header, lines), lines)
 
 
 def _read_segments(header: Header, leads: Sequence[str] | None) -> NDArray[np.float32]:
@@ -235,9 +236,11 @@ def _read_segments(header: Header, leads: Sequence[str] | None) -> NDArray[np.fl
             segment = read_header(header.path.with_name(f"{name}.hea"))
             if segment.segments:
                 raise RecordError("header", f"{header.path.name}: its segment {name} has segments itself")
+            _require_gains(segment, [line for line in segment.signals if line.file_name != "~"])
             for file_name in {line.file_name for line in segment.signals if line.file_name != "~"}:
                 _checked_size(segment, [line for line in segment.signals if line.file_name == file_name])
-    record = _rdrecord(header.path, physical=True, return_res=32)
+            require_same_scales(segment)
+    record = rdrecord(header, physical=True, return_res=32)
     scales = [UNITS_PER_MILLIVOLT.get((unit or "mV").lower(), np.nan) for unit in record.units]
     if not np.isfinite(scales).all():
         raise RecordError("gain", f"{header.path.name}: units {', '.join(record.units)} are no voltages")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -16,19 +15,21 @@ from torchmetrics import Metric
 from torchmetrics.classification import BinaryF1Score, MultilabelF1Score
 
 from data_modules.batches import Batch
-from ecg_transfer.checkpoint_file import is_whole
 from ecg_transfer.config import OptimConfig
 from ecg_transfer.metrics import Scores, score
 from ecg_transfer.models import Backbone, create_backbone
 from ecg_transfer.models.imported import ImportedBackbone
 from ecg_transfer.optim import configure
+from ecg_transfer.weights import (
+    WeightsMismatchError,
+    read_checkpoint,
+    require_fit,
+    require_known,
+    require_numbers,
+)
 
 EVALUATED = ("val", "test")
 """The parts that are evaluated after every epoch, in the order of the data module's loaders."""
-
-
-class WeightsMismatchError(ValueError):
-    """Weights that belong to another backbone, another number of leads or another length."""
 
 
 class ECGClassifier(pl.LightningModule):
@@ -206,22 +207,48 @@ def _first_of_each(rows: Tensor) -> tuple[Tensor, Tensor]:
     return ordered[is_first], order[is_first]
 
 
-def load_classifier(path: Path) -> ECGClassifier:
+def load_classifier(path: Path, *, trust: bool | str = False) -> ECGClassifier:
     """The classifier of a checkpoint, in evaluation mode on the CPU. Nothing but plain values and tensors is loaded.
+
+    Args:
+        path: The checkpoint.
+        trust: Whether a backbone `package.module:factory` that it names may be imported, or the one that may.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
         ValueError: The file is no checkpoint, is torn, or holds more than plain values and tensors.
+        UntrustedCodeError: It names a backbone whose code is not trusted.
+        WeightsMismatchError: Its weights are not those of the model it names.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"there is no checkpoint {path}")
+    checkpoint = read_checkpoint(path)
+    backbone, label_names, sizes, optim = _described(checkpoint.hyper_parameters, path)
+    require_known(backbone, path, trust=trust)
     try:
-        if not is_whole(path):
-            raise EOFError("its size or its digest is not what was written")
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} is no checkpoint of plain values and tensors alone, or it is torn") from error
-    state = checkpoint["state_dict"]
-    classifier = ECGClassifier(**checkpoint["hyper_parameters"]).to(state["head.weight"].dtype)
-    classifier.load_state_dict(state)
+        shapes = {name: tuple(value.shape) for name, value in checkpoint.state.items()}
+        require_fit(shapes, backbone, num_labels=len(label_names), **sizes)
+        require_numbers(checkpoint.state)
+    except WeightsMismatchError as error:
+        raise WeightsMismatchError(f"the weights in {path} cannot be used: {error}") from error
+    classifier = ECGClassifier(backbone, label_names, optim=optim, **sizes)
+    classifier.to(checkpoint.state["head.weight"].dtype).load_state_dict(checkpoint.state)
     return classifier.eval()
+
+
+def _described(hyper_parameters: Mapping[str, Any], path: Path) -> tuple[str, list[str], dict[str, int], OptimConfig]:
+    """Backbone, labels, size of the input and way of training out of a checkpoint's hyper-parameters."""
+    label_names = hyper_parameters.get("label_names")
+    is_right = (
+        isinstance(hyper_parameters.get("backbone"), str)
+        and isinstance(label_names, list)
+        and all(isinstance(name, str) for name in label_names)
+        and isinstance(hyper_parameters.get("optim"), dict)
+    )
+    if not is_right:
+        found = ", ".join(map(str, hyper_parameters))
+        raise ValueError(f"{path} is no checkpoint of a classifier: its hyper-parameters are {found[:200]}")
+    try:
+        optim = OptimConfig(**hyper_parameters["optim"])
+    except TypeError as error:
+        raise ValueError(f"{path} was made by another version: {error}") from error
+    sizes = {name: hyper_parameters.get(name, default) for name, default in (("num_leads", 12), ("num_samples", 1000))}
+    return hyper_parameters["backbone"], hyper_parameters["label_names"], sizes, optim

@@ -91,6 +91,7 @@ def evaluate(
     run: Annotated[str, typer.Argument(help="A run's name or directory.")],
     overrides: OverrideArguments = None,
     part: Annotated[str, typer.Option(help="train, val or test")] = "test",
+    trust: Annotated[bool, typer.Option("--trust", help="Run the code of the run's own backbone.")] = False,
     output: Output = DEFAULT_OUTPUT,
 ) -> None:
     """Score a run's best weights again, from the record files."""
@@ -99,7 +100,9 @@ def evaluate(
     from ecg_transfer.tables import print_scores
 
     found = open_run(run, output)
-    print_scores({part: evaluate_run(found, part, overrides=overrides or ())}, title=f"{found.name}: {part}")
+    print_scores(
+        {part: evaluate_run(found, part, overrides=overrides or (), trust=trust)}, title=f"{found.name}: {part}"
+    )
 
 
 app.command()(predict)

@@ -6,9 +6,11 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
 from typing import Any, Literal, cast
 
 from data_modules.config import DataConfig
+from data_modules.plain_yaml import PlainYamlError, plain_text
 
 Phase = Literal["pretrain", "finetune", "scratch"]
 
@@ -219,7 +221,7 @@ def config_from(tree: Mapping[str, object], *layers: Overrides) -> RunConfig:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    OmegaConf.clear_resolver("oc.env")  # or ${oc.env:SECRET} would end up in a saved file
+    refuse_interpolations([tree, *layers])
     try:
         config = OmegaConf.merge(OmegaConf.structured(RunConfig), OmegaConf.create(dict(tree)))
         for layer in layers:
@@ -234,6 +236,47 @@ def config_from(tree: Mapping[str, object], *layers: Overrides) -> RunConfig:
         raise ConfigError(f"the overrides {found} are no YAML: {' '.join(str(error).split())}") from error
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0] + _where(error)) from error
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """The fields of a YAML file that may be anyone's, as OmegaConf reads numbers (`1e-3` is one).
+
+    Raises:
+        PlainYamlError: It is no YAML of plain values.
+        ConfigError: It holds an interpolation.
+        OSError: It is not there.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    text = plain_text(path)
+    try:
+        tree = OmegaConf.to_container(OmegaConf.create(text))
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise PlainYamlError(" ".join(str(error).split())) from error
+    if not isinstance(tree, dict):
+        raise PlainYamlError("it holds a list, expected fields")
+    refuse_interpolations(tree)
+    return {str(name): value for name, value in tree.items()}
+
+
+def refuse_interpolations(tree: object) -> None:
+    """Refuse `${...}` in any text: OmegaConf would put the environment, or a gigabyte of copies, in its place.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    if isinstance(tree, str):
+        if "${" in tree:
+            raise ConfigError(f"{tree[:80]!r}: nothing is put in the place of ${{...}}; write the value itself")
+    elif isinstance(tree, Mapping):
+        for name, value in tree.items():
+            refuse_interpolations(name)
+            refuse_interpolations(value)
+    elif isinstance(tree, Sequence):
+        for value in tree:
+            refuse_interpolations(value)
 
 
 def _where(error: Exception) -> str:

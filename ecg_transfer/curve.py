@@ -25,9 +25,11 @@ def read_curve(path: Path) -> list[dict[str, Any]]:
         for line in path.read_bytes().splitlines():
             try:
                 record = json.loads(line)
-                by_epoch[int(record["epoch"])] = record
-            except (ValueError, KeyError, TypeError):
+                epoch = record["epoch"]
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue
+            if isinstance(epoch, int) and epoch >= 0:
+                by_epoch[epoch] = record
     return [by_epoch[epoch] for epoch in sorted(by_epoch)]
 
 

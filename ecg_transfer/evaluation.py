@@ -54,7 +54,9 @@ def predict(classifier: ECGClassifier, datamodule: ECGDataModule, part: str, dev
     )
 
 
-def evaluate(run: Run, part: str = "test", *, overrides: Overrides = (), device: str | None = None) -> Scores:
+def evaluate(
+    run: Run, part: str = "test", *, overrides: Overrides = (), device: str | None = None, trust: bool = False
+) -> Scores:
     """Score a run's best weights on its own corpus, anew from the record files.
 
     Args:
@@ -62,6 +64,7 @@ def evaluate(run: Run, part: str = "test", *, overrides: Overrides = (), device:
         part: `train`, `val` or `test`.
         overrides: Fields to change, `data.root` say.
         device: Where; None is a GPU if there is one.
+        trust: See `Run.model`.
 
     Raises:
         LabelsMismatchError: An override chose a corpus or a label set with other labels.
@@ -70,7 +73,7 @@ def evaluate(run: Run, part: str = "test", *, overrides: Overrides = (), device:
     datamodule = ECGDataModule(config.data, batch_size=config.optim.batch_size)
     datamodule.setup()
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    predictions = predict(run.model(), datamodule, part, chosen)
+    predictions = predict(run.model(trust=trust), datamodule, part, chosen)
     return score(predictions.logits, predictions.targets, datamodule.label_names)
 
 

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_modules.config import Preprocessing
 from data_modules.corpora import CORPORA
 from data_modules.corpus import LEAD_NAMES, CorpusNotFoundError
 from data_modules.datamodule import ECGDataModule
 from data_modules.unfinished import beside
 from ecg_transfer.files import write_atomically, write_json
-from ecg_transfer.loaded_model import LoadedModel, load_model
+from ecg_transfer.loaded_model import LoadedModel, load_model, preprocessing_of
 from ecg_transfer.model_card import model_card
 from ecg_transfer.model_folder import (
     CARD,
@@ -53,7 +54,7 @@ class RecordsUnknownWarning(UserWarning):
     """An export without digests of its training recordings."""
 
 
-def export_run(run: Run, folder: str | Path, *, onnx: bool = False, rate: int = ONNX_RATE) -> Path:
+def export_run(run: Run, folder: str | Path, *, onnx: bool = False, rate: int = ONNX_RATE, trust: bool = False) -> Path:
     """Write a finished run's model as a folder in the Hugging Face Hub's layout.
 
     The folder is written beside its place and takes its name when it is whole.
@@ -63,6 +64,7 @@ def export_run(run: Run, folder: str | Path, *, onnx: bool = False, rate: int = 
         folder: Where to; not there yet, or empty.
         onnx: Also write `model.onnx`.
         rate: Hz of the recordings that `model.onnx` takes.
+        trust: See `Run.model`.
 
     Returns:
         The folder.
@@ -83,7 +85,8 @@ def export_run(run: Run, folder: str | Path, *, onnx: bool = False, rate: int = 
     unfinished = beside(target)
     unfinished.mkdir()
     try:
-        _write(run, unfinished, onnx=onnx, rate=rate)
+        model = load_model(run, trust=trust)
+        _write(run, model, unfinished, onnx=onnx, rate=rate)
         read_model_folder(unfinished)
         load_model(unfinished, trust=True)
         unfinished.replace(target)
@@ -92,11 +95,10 @@ def export_run(run: Run, folder: str | Path, *, onnx: bool = False, rate: int = 
     return target
 
 
-def _write(run: Run, folder: Path, *, onnx: bool, rate: int) -> None:
+def _write(run: Run, model: LoadedModel, folder: Path, *, onnx: bool, rate: int) -> None:
     from safetensors.numpy import save
     from safetensors.torch import save as save_torch
 
-    model = load_model(run)
     state = {name: value.contiguous() for name, value in model.classifier.state_dict().items()}
     with write_atomically(folder / WEIGHTS) as stream:
         stream.write(save_torch(state, metadata={"format": "pt"}))
@@ -159,7 +161,7 @@ def _test_scores(run: Run, model: LoadedModel) -> dict[str, Any]:
 
 def _training_records(run: Run, model: LoadedModel) -> tuple[list[RecordSet], list[NDArray[np.int64]]]:
     """Digests of the recordings of this training, and of the pre-training that it started from."""
-    found = [_own_records(run, model, "training")]
+    found = [_own_records(run, model.preprocessing, "training")]
     upstream = run.manifest["upstream"]
     if upstream is not None and upstream.get("record_sets"):
         sets = [RecordSet(**entry) for entry in upstream["record_sets"]]
@@ -172,17 +174,16 @@ def _training_records(run: Run, model: LoadedModel) -> tuple[list[RecordSet], li
         if beside is None:
             _warn_unknown(f"those of its pre-training, {upstream['run']}, are not beside it")
         else:
-            found.append(_own_records(beside, load_model(beside), "pre-training"))
+            found.append(_own_records(beside, preprocessing_of(beside), "pre-training"))
     known = [entry for entry in found if entry is not None]
     sets = [replace(records, array=f"records.{number}") for number, (records, _) in enumerate(known)]
     return sets, [digests for _, digests in known]
 
 
-def _own_records(run: Run, model: LoadedModel, role: str) -> tuple[RecordSet, NDArray[np.int64]] | None:
+def _own_records(run: Run, preprocessing: Preprocessing, role: str) -> tuple[RecordSet, NDArray[np.int64]] | None:
     digests = _digests(run)
     if digests is None:
         return None
-    preprocessing = model.preprocessing
     records = RecordSet(
         array="",
         corpus=run.config.data.corpus,

@@ -15,6 +15,7 @@ def export(
         bool, typer.Option("--onnx", help="Also model.onnx, raw millivolts in, probabilities out.")
     ] = False,
     rate: Annotated[int, typer.Option(min=1, help="Hz of the recordings that model.onnx takes.")] = 500,
+    trust: Annotated[bool, typer.Option("--trust", help="Run the code of the run's own backbone.")] = False,
     output: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("checkpoints"),
 ) -> None:
     """Write a finished run's model as one folder: weights, card, scores, provenance; ready for the Hugging Face Hub."""
@@ -22,7 +23,7 @@ def export(
     from ecg_transfer.model_folder import read_model_folder
     from ecg_transfer.runs import open_run
 
-    folder = read_model_folder(export_run(open_run(run, output), to, onnx=onnx, rate=rate))
+    folder = read_model_folder(export_run(open_run(run, output), to, onnx=onnx, rate=rate, trust=trust))
     kind = "SIMULATED ECGs" if folder.simulated else "real ECGs"
     typer.echo(f"{folder.full_name} [{kind}]: {len(folder.label_names)} labels, {folder.backbone}")
     for path in sorted(folder.path.iterdir()):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from data_modules.config import DataConfig, Preprocessing
 from data_modules.corpora import CORPORA
@@ -17,8 +15,8 @@ from data_modules.corpus import LEAD_NAMES
 from data_modules.signal import prepare, scale
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.model_folder import ModelFolder, ModelFolderError, is_model_folder, read_model_folder
-from ecg_transfer.models import BACKBONES, create_backbone
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, open_run
+from ecg_transfer.weights import WeightsMismatchError, refuse_by_name, require_fit, require_known, require_numbers
 
 BATCH_SIZE = 256
 """Records that go through the network at a time."""
@@ -90,18 +88,24 @@ def load_model(source: str | Path | Run, *, output: Path = DEFAULT_OUTPUT, trust
     Args:
         source: Which.
         output: Where runs live, for a name.
-        trust: Allow that an exported folder names a backbone `package.module:factory`, whose code is then imported
-            from this environment and run. From the folder itself no code is ever run.
+        trust: Allow that a folder or a run names a backbone `package.module:factory`, whose code is then imported from
+            this environment and run; of a run that this process trained itself it is allowed. From the folder itself no
+            code is ever run.
 
     Raises:
-        ModelFolderError: The folder is damaged, or not what it says, or names code and is not trusted.
+        ModelFolderError: The folder is damaged, or not what it says.
+        UntrustedCodeError: It names code and is not trusted.
+        WeightsMismatchError: Its weights are not those of the model it names.
+        ValueError: It is an address, or a single file that may be a pickle.
         RunNotFoundError: There is no such run.
     """
-    if not isinstance(source, Run) and is_model_folder(source):
-        return _from_folder(read_model_folder(source), trust=trust)
+    if not isinstance(source, Run):
+        refuse_by_name(source)
+        if is_model_folder(source):
+            return _from_folder(read_model_folder(source), trust=trust)
     run = source if isinstance(source, Run) else open_run(source, output)
     per_class = run.results["val_selected"]["test_tuned"]["per_class"]
-    classifier = run.model()
+    classifier = run.model(trust=trust)
     return LoadedModel(
         classifier=classifier,
         label_names=classifier.label_names,
@@ -132,17 +136,17 @@ def run_preprocessing(data: DataConfig) -> Preprocessing:
 
 
 def _from_folder(folder: ModelFolder, *, trust: bool) -> LoadedModel:
-    if folder.backbone not in BACKBONES and not trust:
-        raise ModelFolderError(
-            f"{folder.path} names the backbone {folder.backbone!r}: that is code of its author's. If you have it and "
-            "trust it, load the model with trust=True (--trust)"
-        )
-    _require_shapes(folder)
-    state = folder.state_dict()
-    classifier = ECGClassifier(folder.backbone, folder.label_names, num_samples=folder.preprocessing.num_samples)
+    require_known(folder.backbone, folder.path, trust=trust)
+    num_samples = folder.preprocessing.num_samples
+    try:
+        shapes, num_labels = folder.shapes(), len(folder.label_names)
+        require_fit(shapes, folder.backbone, num_labels=num_labels, num_leads=len(LEAD_NAMES), num_samples=num_samples)
+        state = folder.state_dict()
+        require_numbers(state)
+    except WeightsMismatchError as error:
+        raise ModelFolderError(f"the weights in {folder.path} cannot be used: {error}") from error
+    classifier = ECGClassifier(folder.backbone, folder.label_names, num_samples=num_samples)
     classifier.to(state["head.weight"].dtype).load_state_dict(state, strict=True)
-    if not all(torch.isfinite(value).all() for value in state.values()):
-        raise ModelFolderError(f"{folder.path}: the weights hold NaN or infinite values")
     return LoadedModel(
         classifier=classifier.eval(),
         label_names=folder.label_names,
@@ -150,30 +154,3 @@ def _from_folder(folder: ModelFolder, *, trust: bool) -> LoadedModel:
         thresholds=np.array(folder.thresholds),
         source=folder.full_name,
     )
-
-
-def _require_shapes(folder: ModelFolder) -> None:
-    """Compare names and shapes of the file with the model's, before memory is taken for the one or the other."""
-    with torch.device("meta"):
-        backbone = create_backbone(folder.backbone, num_samples=folder.preprocessing.num_samples)
-        head = nn.Linear(backbone.num_features, len(folder.label_names))
-    wanted = {
-        name: tuple(value.shape)
-        for name, value in (*_named("backbone", backbone.state_dict()), *_named("head", head.state_dict()))
-    }
-    found = folder.shapes()
-    problems = [f"{name} is missing" for name in sorted(wanted.keys() - found.keys())]
-    problems += [f"{name} is none of its weights" for name in sorted(found.keys() - wanted.keys())]
-    problems += [
-        f"{name} is {found[name]}, expected {wanted[name]}"
-        for name in sorted(found.keys() & wanted.keys())
-        if found[name] != wanted[name]
-    ]
-    if problems:
-        shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
-        raise ModelFolderError(f"the weights in {folder.path} do not fit a {folder.backbone}: {shown}")
-
-
-def _named(prefix: str, state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    for name, value in state.items():
-        yield f"{prefix}.{name}", value

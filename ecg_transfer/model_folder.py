@@ -40,6 +40,10 @@ T = TypeVar("T")
 
 MAX_LABELS = 10_000
 MAX_SAMPLES = 1_000_000
+MAX_RATE = 2000
+"""Hz of a model's input; the filter that resamples to a rate grows with it."""
+
+PLAIN_NAME = re.compile(r"\w[\w.+-]{0,199}", re.ASCII)
 
 
 class ModelFolderError(ValueError):
@@ -97,11 +101,12 @@ class ModelFolder:
         """Name and shape of every array of weights, read from the file's head alone."""
         from safetensors import SafetensorError, safe_open
 
+        path = _file(self.path, WEIGHTS, MAX_WEIGHT_BYTES)
         try:
-            with safe_open(self.path / WEIGHTS, framework="numpy") as file:
+            with safe_open(path, framework="numpy") as file:
                 return {name: tuple(file.get_slice(name).get_shape()) for name in sorted(file.keys())}
         except (SafetensorError, OSError) as error:
-            raise ModelFolderError(f"{self.path / WEIGHTS} cannot be read: {error}") from error
+            raise ModelFolderError(f"{path} cannot be read: {error}") from error
 
     def state_dict(self) -> dict[str, Tensor]:
         """The weights, on the CPU.
@@ -180,6 +185,8 @@ def read_model_folder(path: str | Path) -> ModelFolder:
         raise ModelFolderError(f"{place}: `thresholds` is no probability for each of the labels, in their order")
     if not re.fullmatch(r"[0-9a-f]{64}", digest := weights.field("sha256", str)):
         raise ModelFolderError(f"{place}: `weights.sha256` is {digest[:80]!r}, expected a SHA-256")
+    if not PLAIN_NAME.fullmatch(data.field("corpus", str)) or not PLAIN_NAME.fullmatch(check.field("name", str)):
+        raise ModelFolderError(f"{place}: `name` or `data.corpus` is no plain name; both become parts of file names")
     sets = check.field("training_records", list)
     for entry in check.field("pretrained_on", list):
         _Checked(place, entry)
@@ -234,8 +241,9 @@ class _Checked:
                 self._is(given[name], hint, f"`{name}`")
             if hint is int and not 0 <= given[name] <= MAX_SAMPLES * 100:
                 raise ModelFolderError(f"{self._place}: `{name}` is {given[name]}, which cannot be")
-        if kind is Preprocessing and not (0 < given["num_samples"] <= MAX_SAMPLES and given["sampling_rate"] > 0):
-            raise ModelFolderError(f"{self._place}: an input of {given['num_samples']} samples is no ECG")
+        rate = given.get("sampling_rate", 1)
+        if kind is Preprocessing and not (0 < given["num_samples"] <= MAX_SAMPLES and 0 < rate <= MAX_RATE):
+            raise ModelFolderError(f"{self._place}: an input of {given['num_samples']} samples at {rate} Hz is no ECG")
         return kind(**given)
 
     def _is(self, value: object, kind: type[T], name: str) -> T:

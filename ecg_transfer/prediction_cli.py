@@ -38,7 +38,7 @@ def predict(
     dataset: Dataset = None,
     format_name: FormatName = None,
     like: Annotated[str | None, typer.Option(help="Read the files as those of this corpus of your own.")] = None,
-    trust: Annotated[bool, typer.Option("--trust", help="Run the code of an exported model's own backbone.")] = False,
+    trust: Annotated[bool, typer.Option("--trust", help="Run the code of a model's own backbone.")] = False,
     output: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("checkpoints"),
 ) -> None:
     """Probabilities and findings of a model for your files. Not a medical device.

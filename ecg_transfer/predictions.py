@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,10 +76,20 @@ def load_part(path: Path, name: str) -> Predictions:
 def _arrays(path: Path) -> Iterator[Mapping[str, NDArray[Any]]]:
     """Open the file; whatever is wrong with it is a ValueError that names it."""
     try:
+        _require_stored(path)
         with np.load(path, allow_pickle=False) as arrays:
             yield arrays
-    except (BadZipFile, EOFError, KeyError, TypeError, ValueError) as error:
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # numpy's readers raise whatever a broken file makes them stumble over
         raise ValueError(f"{path} is no file of predictions, or it is torn: {error}") from error
+
+
+def _require_stored(path: Path) -> None:
+    """Check that the file is as large as what it holds, as `save_predictions` writes it: a packed one may be a bomb."""
+    with ZipFile(path) as archive:
+        if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
+            raise ValueError("its arrays are packed")
 
 
 def _part(arrays: Mapping[str, NDArray[Any]], name: str) -> Predictions:

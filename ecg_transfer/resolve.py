@@ -13,6 +13,7 @@ from ecg_transfer.config import RunConfig, make_config
 from ecg_transfer.model_folder import is_model_folder, read_model_folder
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, RunNotFoundError, find_runs, home, open_run, run_name
 from ecg_transfer.upstream import Upstream, input_fields
+from ecg_transfer.weights import refuse_by_name
 
 
 class UpstreamError(ValueError):
@@ -46,7 +47,7 @@ def resolve(config: RunConfig, output: Path) -> Resolved:
     if config.phase != "finetune":
         return Resolved(
             config=config,
-            run=Run(home(output, simulated=simulated) / run_name(config, None)),
+            run=Run(home(output, simulated=simulated) / run_name(config, None), config.model.backbone),
             upstream=None,
             simulated=simulated,
         )
@@ -54,9 +55,8 @@ def resolve(config: RunConfig, output: Path) -> Resolved:
     config = deepcopy(config)
     config.transfer.upstream = upstream.name
     name = run_name(config, upstream.corpus)
-    return Resolved(
-        config=config, run=Run(home(output, simulated=simulated) / name), upstream=upstream, simulated=simulated
-    )
+    run = Run(home(output, simulated=simulated) / name, config.model.backbone)
+    return Resolved(config=config, run=run, upstream=upstream, simulated=simulated)
 
 
 def pretrain_config(config: RunConfig) -> RunConfig:
@@ -89,6 +89,8 @@ def find_upstream(config: RunConfig, output: Path, *, simulated: bool) -> Upstre
     wanted = config.transfer.upstream
     if wanted is None:
         raise UpstreamError("a fine-tuning needs an upstream: --upstream CORPUS, or transfer.upstream=RUN")
+    if not is_corpus(wanted, config.data.root):
+        refuse_by_name(wanted)
     if not is_corpus(wanted, config.data.root) and is_model_folder(wanted):
         upstream = Upstream.from_folder(read_model_folder(wanted))
     else:

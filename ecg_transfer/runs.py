@@ -7,12 +7,13 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ecg_transfer.config import RunConfig, config_from
+from data_modules.plain_yaml import PlainYamlError
+from ecg_transfer.config import RunConfig, config_from, read_tree
 from ecg_transfer.curve import read_curve, time_to_targets
 from ecg_transfer.files import write_atomically, write_json
 
@@ -36,6 +37,8 @@ SEALED = ("config.yaml", "manifest.json", "metrics.jsonl", "scores.json", "predi
 STATES = ("last.ckpt", "last.previous.ckpt")
 """The state that an unfinished run goes on from, and the one before; see `ecg_transfer.resume`."""
 
+MAX_JSON_BYTES = 100_000_000
+
 Status = Literal["done", "failed", "unfinished", "absent"]
 
 
@@ -50,9 +53,12 @@ class Run:
     Attributes:
         path: The directory: `config.yaml`, `manifest.json`, `metrics.jsonl`, TensorBoard events, `best.ckpt`,
             `last.ckpt` until it is done, `predictions.npz`, `scores.json`, `DONE`.
+        backbone: The backbone that this process was told to train it with, whose code may be imported; None for a run
+            that was found, whose files may be anyone's.
     """
 
     path: Path
+    backbone: str | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -64,8 +70,8 @@ class Run:
         """`done` when `DONE` is there and every file it vouches for has its size."""
         if not (self.path / "config.yaml").exists():
             return "absent"
-        files = (_read_json(self.path / "DONE") or {}).get("files")
-        if files and all(_size(self.path / name) == entry["bytes"] for name, entry in files.items()):
+        files = self._sealed("bytes")
+        if files and all(_size(self.path / name) == size for name, size in files.items()):
             return "done"
         return "failed" if (self.path / "FAILED").exists() else "unfinished"
 
@@ -82,16 +88,10 @@ class Run:
             RunNotFoundError: There is none, or it is no YAML.
             ConfigError: It has fields or values that this version does not know.
         """
-        from omegaconf import OmegaConf
-        from yaml import YAMLError
-
         try:
-            tree = OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml"))
-        except (OSError, YAMLError) as error:
+            return config_from(read_tree(self.path / "config.yaml"))
+        except (OSError, PlainYamlError) as error:
             raise RunNotFoundError(f"{self.path / 'config.yaml'} is no configuration: {error}") from error
-        if not isinstance(tree, dict):
-            raise RunNotFoundError(f"{self.path / 'config.yaml'} is no configuration")
-        return config_from({str(key): value for key, value in tree.items()})
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -130,11 +130,20 @@ class Run:
 
         return load_predictions(self.path / "predictions.npz")[0]
 
-    def model(self, which: Literal["best", "last"] = "best") -> ECGClassifier:
-        """The classifier with the weights of the epoch chosen on validation, in evaluation mode, on the CPU."""
+    def model(self, which: Literal["best", "last"] = "best", *, trust: bool = False) -> ECGClassifier:
+        """The classifier with the weights of the epoch chosen on validation, in evaluation mode, on the CPU.
+
+        Args:
+            which: `best` or `last`.
+            trust: Import a backbone `package.module:factory` that its checkpoint names; one that this process was told
+                to train is imported anyway.
+
+        Raises:
+            UntrustedCodeError: The checkpoint names code that is not trusted.
+        """
         from ecg_transfer.classifier import load_classifier
 
-        return load_classifier(self.path / f"{which}.ckpt")
+        return load_classifier(self.path / f"{which}.ckpt", trust=trust or self.backbone or False)
 
     def seal(self) -> None:
         """Declare the run complete: write `DONE` with the size and SHA-256 of every file it vouches for.
@@ -162,10 +171,17 @@ class Run:
 
     def verify(self) -> list[str]:
         """Names of the files that are not what `DONE` vouches for; reads them all."""
-        done = _read_json(self.path / "DONE")
-        if done is None:
+        files = self._sealed("sha256")
+        if files is None:
             return list(SEALED)
-        return [name for name, entry in done["files"].items() if sha256(self.path / name) != entry["sha256"]]
+        return [name for name, digest in files.items() if sha256(self.path / name) != digest]
+
+    def _sealed(self, what: str) -> dict[str, object] | None:
+        """Size or digest of the files that `DONE` vouches for; None if it is not what `seal` writes."""
+        files = (_read_json(self.path / "DONE") or {}).get("files")
+        if not isinstance(files, dict) or not files or not files.keys() <= set(SEALED):
+            return None
+        return {name: entry.get(what) if isinstance(entry, dict) else None for name, entry in files.items()}
 
     def fail(self, error: BaseException) -> None:
         """Leave a note of why the run could not be completed; on a full disk there is none."""
@@ -195,6 +211,9 @@ class Run:
 
 def run_name(config: RunConfig, upstream_corpus: str | None) -> str:
     """The name of a configuration's run: readable, and ending in the digest that makes it unique."""
+    for corpus in filter(None, (config.data.corpus, upstream_corpus)):
+        if not re.fullmatch(r"\w[\w.+-]*", corpus, re.ASCII):
+            raise ValueError(f"a corpus cannot be called {corpus[:80]!r}: its name becomes part of a folder's")
     parts = [config.phase, config.data.corpus]
     if upstream_corpus:
         parts += ["from", upstream_corpus]
@@ -250,8 +269,8 @@ def sha256(path: Path) -> str | None:
 def _read_json(path: Path) -> dict[str, Any] | None:
     """The content of a JSON file; None where it is missing, empty or torn."""
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        content = json.loads(path.read_bytes()) if path.stat().st_size <= MAX_JSON_BYTES else None
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 

@@ -14,6 +14,7 @@ from data_modules.corpora import CORPORA
 from ecg_transfer.files import write_atomically
 from ecg_transfer.model_folder import RECORDS, ModelFolder
 from ecg_transfer.runs import Run, sha256
+from ecg_transfer.weights import read_checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,9 +83,11 @@ class Upstream:
         """Its weights, on the CPU.
 
         Raises:
-            ModelFolderError: An exported model whose weights are damaged.
+            ValueError: A run's checkpoint or an exported model's weights are damaged.
         """
-        return self.origin.model().state_dict() if isinstance(self.origin, Run) else self.origin.state_dict()
+        if isinstance(self.origin, Run):  # its weights alone: no code that it names is imported
+            return read_checkpoint(self.origin.path / "best.ckpt").state
+        return self.origin.state_dict()
 
     def trained_on(self) -> list[dict[str, Any]]:
         """Facts about each corpus whose recordings it has seen, its own first: title, version, url, licence, ..."""
@@ -113,6 +116,8 @@ class Upstream:
     def leave_records(self, folder: Path) -> None:
         """Copy an exported model's digests into a run's directory: the run's own export passes them on."""
         if isinstance(self.origin, ModelFolder) and self.origin.record_sets:
+            for records in self.origin.record_sets:
+                self.origin.digests(records)  # checked: what is copied is what it should be
             content = (self.origin.path / RECORDS).read_bytes()
             with write_atomically(folder / UPSTREAM_RECORDS) as stream:
                 stream.write(content)

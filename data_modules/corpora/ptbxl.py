@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from data_modules.corpora.published_table import read_csv
 from data_modules.corpora.scp_statements import SCP_STATEMENTS, ScpStatement
 from data_modules.corpus import Corpus, CorpusFormatError, CorpusNotFoundError, CorpusSpec, Record, RecordTable
 from data_modules.published_record import read_published
@@ -29,6 +29,9 @@ _LABEL_SETS = {
 
 _SUFFIX = {100: "lr", 500: "hr"}
 _COLUMNS = ("ecg_id", "patient_id", "scp_codes", "strat_fold")
+
+MAX_CODES = 1000
+"""Characters of a cell of `scp_codes`; the longest published one has 128."""
 
 _SCP_CODE = re.compile(r"'([^'\\]+)'\s*:\s*[\d.]+")
 _SCP_CODES = re.compile(rf"\{{\s*(?:{_SCP_CODE.pattern}(?:\s*,\s*{_SCP_CODE.pattern})*)?\s*,?\s*\}}")
@@ -162,28 +165,30 @@ def _columns(label_set: str) -> dict[str, int]:
 
 def parse_scp_codes(text: str) -> tuple[str, ...] | None:
     """Give the keys of a dictionary such as `{'NORM': 100.0, 'SR': 0.0}` without evaluating it; None if it is none."""
-    return tuple(_SCP_CODE.findall(text)) if _SCP_CODES.fullmatch(text) else None
+    # longer ones could keep the pattern busy for minutes
+    return tuple(_SCP_CODE.findall(text)) if len(text) <= MAX_CODES and _SCP_CODES.fullmatch(text) else None
 
 
 def _read_rows(path: Path) -> list[_Row]:
     """Read the label table, sorted by id."""
     rows: dict[str, _Row] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.reader(file)
-        header = next(reader, [])
-        missing = [column for column in _COLUMNS if column not in header]
-        if missing:
-            raise CorpusFormatError(f"{path} has no column {', '.join(missing)}; it has: {', '.join(header)}")
-        ecg_id, patient_id, scp_codes, fold = map(header.index, _COLUMNS)
-        for line in reader:
-            try:
-                number = int(float(line[ecg_id]))
-                patient = line[patient_id].removesuffix(".0")
-                row = _Row(f"{number:05d}", patient, parse_scp_codes(line[scp_codes]), int(float(line[fold])))
-            except (ValueError, IndexError, OverflowError) as error:
-                raise CorpusFormatError(f"{path}, line {reader.line_num}: {error}; fetch the file again") from error
-            if not 0 <= number < 100_000 or rows.setdefault(row.record_id, row) is not row:
-                raise CorpusFormatError(f"{path}, line {reader.line_num}: ecg_id {number} is there twice or no id")
+    lines = read_csv(path)
+    _, header = next(lines, (0, []))
+    missing = [column for column in _COLUMNS if column not in header]
+    if missing:
+        raise CorpusFormatError(f"{path} has no column {', '.join(missing)}; it has: {', '.join(header)}")
+    ecg_id, patient_id, scp_codes, fold = map(header.index, _COLUMNS)
+    for line_number, line in lines:
+        try:
+            number = int(float(line[ecg_id]))
+            patient = line[patient_id].removesuffix(".0")
+            row = _Row(f"{number:05d}", patient, parse_scp_codes(line[scp_codes]), int(float(line[fold])))
+        except (ValueError, IndexError, OverflowError) as error:
+            raise CorpusFormatError(f"{path}, line {line_number}: {error}; fetch the file again") from error
+        if not 0 <= number < 100_000 or rows.setdefault(row.record_id, row) is not row:
+            raise CorpusFormatError(f"{path}, line {line_number}: ecg_id {number} is there twice or no id")
+        if not 0 <= row.fold <= 10:
+            raise CorpusFormatError(f"{path}, line {line_number}: strat_fold {row.fold} is none of 1 to 10")
     return [rows[record_id] for record_id in sorted(rows)]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -14,8 +13,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from data_modules.corpora.published_table import read_csv
 from data_modules.corpus import LEAD_NAMES, Corpus, CorpusFormatError, CorpusSpec, Record, RecordError, RecordTable
-from data_modules.hdf5_dataset import own_dataset, require_stored
+from data_modules.formats.raw_record import file_size, refuse_expansion
+from data_modules.hdf5_dataset import longest_read, own_dataset, require_stored
 from data_modules.quality import MAX_IDENTITY_RESIDUAL, identity_residual, typical_amplitude
 
 Unit = Literal["mV", "1e-4V", "uV", "V"]
@@ -153,12 +154,12 @@ class Ribeiro(Corpus):
 
 def _read_annotations(path: Path, label_names: tuple[str, ...]) -> NDArray[np.bool_]:
     """Read the consensus of the cardiologists as (records, abnormalities), columns as `label_names`."""
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in label_names if name not in (reader.fieldnames or ())]
-        if missing:
-            raise CorpusFormatError(f"{path} has no column {', '.join(missing)}; it has: {reader.fieldnames}")
-        rows = [[row[name] for name in label_names] for row in reader]
+    (_, header), *lines = list(read_csv(path)) or [(0, [])]
+    missing = [name for name in label_names if name not in header]
+    if missing:
+        raise CorpusFormatError(f"{path} has no column {', '.join(missing)}; it has: {', '.join(header)}")
+    positions = [header.index(name) for name in label_names]
+    rows = [[row[position] for position in positions] if len(row) == len(header) else [""] for _, row in lines]
     if not rows or any(value not in ("0", "1") for row in rows for value in row):
         raise CorpusFormatError(f"{path} should hold rows of 0 and 1; fetch it again")
     return np.array(rows, dtype=np.uint8).astype(bool)
@@ -172,15 +173,19 @@ def _open_tracings(path: Path, num_records: int) -> Iterator[h5py.Dataset]:
         CorpusFormatError: It is no plain (records, 4096, 12) array of floats, or its number of records is another.
     """
     try:
+        file_size(path)
         file = h5py.File(path, "r")
-    except OSError as error:
+    except (OSError, RecordError) as error:
         raise CorpusFormatError(f"{path} is no HDF5 file that can be read ({error}); fetch it again") from error
     with file:
         try:
             tracings = _checked_tracings(file, (num_records, _NUM_SAMPLES, 12))
         except ValueError as error:
             raise CorpusFormatError(f"{path}: {error}; fetch it again") from error
-        yield tracings
+        try:
+            yield tracings
+        except (OSError, RuntimeError) as error:  # a broken chunk
+            raise RecordError("unreadable", f"{path} is broken: {error}") from error
 
 
 def _checked_tracings(file: h5py.File, shape: tuple[int, int, int]) -> h5py.Dataset:
@@ -190,6 +195,7 @@ def _checked_tracings(file: h5py.File, shape: tuple[int, int, int]) -> h5py.Data
     if tracings.dtype.kind != "f" or tracings.dtype.itemsize not in (2, 4, 8):
         raise ValueError(f"`tracings` has type {tracings.dtype}, expected floating point numbers")
     require_stored(tracings)
+    refuse_expansion("`tracings`", longest_read(tracings), tracings.id.get_storage_size())
     return tracings
 
 

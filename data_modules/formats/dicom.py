@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.corpus import CorpusFormatError, RecordError
-from data_modules.formats.raw_record import Format, RawRecord, check_shape, leads_first, refuse_large, unit_named
+from data_modules.formats.raw_record import Format, RawRecord, check_shape, leads_first, refuse_large, unit_stated
 
 
 def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
@@ -25,28 +25,47 @@ def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
         raise CorpusFormatError("DICOM is read with pydicom: pip install 'ecg-transfer[dicom]'") from error
     refuse_large(path)
     try:
+        _refuse_deflated(path)
         content = pydicom.dcmread(path)
         groups = list(content.WaveformSequence)
         index = max(range(len(groups)), key=lambda number: int(groups[number].NumberOfWaveformSamples))
         group = groups[index]
         shape = (int(group.NumberOfWaveformSamples), int(group.NumberOfWaveformChannels))
         check_shape(shape)
+        channels = list(group.ChannelDefinitionSequence)
+        if len(channels) != shape[1] or int(group.WaveformBitsAllocated) not in (8, 16, 32, 64):
+            raise RecordError("header", f"{path.name} describes {len(channels)} channels, expected {shape[1]}")
         needed = shape[0] * shape[1] * int(group.WaveformBitsAllocated) // 8
         if len(group.WaveformData) < needed:
             found = f"{path.name} has {len(group.WaveformData)} bytes of waveform, its header promises {needed}"
             raise RecordError("truncated", found)
+        units = {_unit(channel) for channel in channels}
+        if len(units) > 1:
+            raise RecordError("unit", f"the channels of {path.name} are in {', '.join(sorted(units))}")
         signal = _samples(content, index)
-        channels = list(group.ChannelDefinitionSequence)
         return RawRecord(
             signal=np.ascontiguousarray(leads_first(signal), dtype=np.float32),
             lead_names=tuple(_lead(channel) for channel in channels),
             sampling_rate=float(group.SamplingFrequency),
-            unit=unit_named(units.pop()) if len(units := {_unit(channel) for channel in channels}) == 1 else None,
+            unit=unit_stated(units.pop()),
         )
     except RecordError:
         raise
     except Exception as error:  # pydicom raises whatever a broken file makes it stumble over
         raise RecordError("unreadable", f"{path.name} is no DICOM waveform that can be read: {error}") from error
+
+
+def _refuse_deflated(path: Path) -> None:
+    """Refuse a file that is unpacked whole before a length in it can be looked at.
+
+    Raises:
+        RecordError: `unreadable`.
+    """
+    from pydicom.filereader import read_file_meta_info
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        raise RecordError("unreadable", f"{path.name} is deflated; `dcmconv +te` writes it plainly")
 
 
 def _samples(content: Any, index: int) -> NDArray[np.floating[Any]]:  # noqa: ANN401 - pydicom's Dataset

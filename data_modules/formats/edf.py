@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from data_modules.corpus import CorpusFormatError, RecordError
-from data_modules.formats.raw_record import Format, RawRecord, refuse_large, unit_named
+from data_modules.formats.raw_record import Format, RawRecord, refuse_large, unit_stated
 from data_modules.leads import canonical_lead
 from data_modules.wfdb_header import MAX_SIGNALS, MAX_VALUES
+
+FIXED_BYTES, SIGNAL_BYTES = 256, 256
+"""Of the header: once, and for each signal."""
 
 
 def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
@@ -24,10 +27,10 @@ def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
     except ImportError as error:
         raise CorpusFormatError("EDF is read with pyedflib: pip install 'ecg-transfer[edf]'") from error
     refuse_large(path)
+    _check_header(path)
     try:
-        with pyedflib.EdfReader(str(path)) as file:
-            if not 1 <= file.signals_in_file <= MAX_SIGNALS:
-                raise RecordError("header", f"{path.name} has {file.signals_in_file} signals, at most {MAX_SIGNALS}")
+        # annotations are not read: there may be a great many
+        with pyedflib.EdfReader(str(path), annotations_mode=pyedflib.DO_NOT_READ_ANNOTATIONS) as file:
             labels = [str(label) for label in file.getSignalLabels()]
             chosen = [index for index, label in enumerate(labels) if canonical_lead(label)] or list(range(len(labels)))
             kinds = {
@@ -38,13 +41,49 @@ def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
                 found = "; ".join(f"{count} samples at {rate:g} Hz in {unit}" for unit, rate, count in sorted(kinds))
                 raise RecordError("header", f"the leads of {path.name} differ: {found}")
             unit, rate, num_samples = kinds.pop()
-            if num_samples * len(chosen) > MAX_VALUES:
-                raise RecordError("header", f"{path.name} has {len(chosen)} leads of {num_samples} samples, too many")
+            if not 1 <= num_samples * len(chosen) <= MAX_VALUES:
+                raise RecordError("header", f"{path.name} has {len(chosen)} leads of {num_samples} samples")
             signal = np.stack([file.readSignal(index) for index in chosen]).astype(np.float32)
-    except OSError as error:
+    except RecordError:
+        raise
+    except Exception as error:  # pyedflib raises whatever it stumbles over in a broken header
         raise RecordError("unreadable", f"{path.name} is no EDF that can be read: {error}") from error
     names = tuple(labels[index] for index in chosen)
-    return RawRecord(signal=signal, lead_names=names, sampling_rate=rate, unit=unit_named(unit))
+    return RawRecord(signal=signal, lead_names=names, sampling_rate=rate, unit=unit_stated(unit))
+
+
+def _check_header(path: Path) -> None:
+    """Compare what the header declares with the file's size, before EDFlib takes memory for it.
+
+    Layout: https://www.edfplus.info/specs/edf.html; BDF has three bytes a sample.
+
+    Raises:
+        RecordError: `header`, or `truncated`.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            head = stream.read(FIXED_BYTES + MAX_SIGNALS * SIGNAL_BYTES)
+    except OSError as error:
+        raise RecordError("unreadable", f"{path.name}: {error.strerror or error}") from error
+    num_signals = _number(head[252:256])
+    if not 1 <= num_signals <= MAX_SIGNALS:
+        raise RecordError("header", f"{path.name} has {num_signals} signals, expected 1 to {MAX_SIGNALS}")
+    lengths_at = FIXED_BYTES + 216 * num_signals
+    lengths = [_number(head[lengths_at + 8 * number :][:8]) for number in range(num_signals)]
+    num_blocks = _number(head[236:244])
+    width = 3 if head[:1] == b"\xff" else 2
+    promised = FIXED_BYTES + SIGNAL_BYTES * num_signals + num_blocks * sum(lengths) * width
+    if num_blocks < 1 or min(lengths) < 1 or _number(head[184:192]) != FIXED_BYTES + SIGNAL_BYTES * num_signals:
+        raise RecordError("header", f"{path.name} has {num_blocks} blocks of {min(lengths)} or more samples")
+    if size < promised:
+        raise RecordError("truncated", f"{path.name} has {size} bytes, its header promises {promised}")
+
+
+def _number(text: bytes) -> int:
+    """A whole number as EDF writes it, in ASCII and padded with spaces; -1 for anything else."""
+    digits = text.strip(b" ")
+    return int(digits) if digits.isdigit() and len(digits) <= 8 else -1
 
 
 FORMAT = Format(name="edf", suffixes=(".edf", ".bdf"), read=read)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +17,21 @@ from data_modules.formats.raw_record import (
     RawRecord,
     check_numbers,
     check_shape,
+    file_size,
     leads_first,
+    refuse_expansion,
     without_padding,
 )
-from data_modules.hdf5_dataset import own_dataset, require_stored
+from data_modules.hdf5_dataset import longest_read, own_dataset, require_stored
 
 ID_DATASETS = ("record_ids", "record_id", "exam_id", "ids", "id")
 """Datasets that name the records, where there is one of as many entries as records; `exam_id` is CODE-15's."""
+
+MAX_ID = 1000
+"""Characters of a record's name."""
+
+ID_BYTES = 2**26
+"""That are read at a time of names of variable length."""
 
 
 def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
@@ -34,6 +43,9 @@ def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
     # opened for each record: an HDF5 handle survives neither pickling nor a fork, and opening takes under 1 ms
     with _open(path, dataset) as array:
         check_shape(array.shape[-2:])
+        stored = array.id.get_storage_size()
+        record = math.prod(array.shape[-2:]) * array.dtype.itemsize
+        refuse_expansion(f"`{array.name.strip('/')}`", max(record, longest_read(array)), stored)
         signal = np.asarray(leads_first(array[row] if array.ndim == 3 else array[()]), dtype=np.float32)
         return RawRecord(signal=without_padding(signal) if array.ndim == 3 else signal)
 
@@ -52,21 +64,48 @@ def record_names(path: Path, dataset: str | None = None) -> tuple[str, ...] | No
 
 def _given_ids(file: h5py.File, num_records: int) -> tuple[str, ...] | None:
     for name in ID_DATASETS:
-        if name in file:
+        if isinstance(file.get(name, getlink=True), h5py.HardLink):  # `in` would follow a link to another file
             try:
                 ids = own_dataset(file, name)
                 require_stored(ids)
             except ValueError as error:
                 raise RecordError("unreadable", f"{Path(file.filename).name}: {error}") from error
             if ids.shape == (num_records,) and ids.dtype.kind in "iuSO":
-                values = ids.asstr()[()] if ids.dtype.kind in "SO" else ids[()]
-                found = tuple(map(str, values.tolist()))
-                return found if len(set(found)) == num_records else None
+                refuse_expansion(f"`{name}`", longest_read(ids), ids.id.get_storage_size())
+                found = _as_text(ids)
+                return found if len(set(found)) == num_records and all(map(_is_plain, found)) else None
     return None
+
+
+def _as_text(ids: h5py.Dataset) -> tuple[str, ...]:
+    """The ids as text; a bounded part at a time, since entries of variable length may all be one long text.
+
+    Raises:
+        RecordError: `unreadable`.
+    """
+    is_text = ids.dtype.kind in "SO"
+    if ids.dtype.kind == "O" and h5py.check_string_dtype(ids.dtype) is None:
+        raise RecordError("unreadable", f"`{ids.name.strip('/')}` holds {ids.dtype}, expected numbers or text")
+    step = len(ids) if ids.dtype.kind != "O" else max(1, ID_BYTES // Path(ids.file.filename).stat().st_size)
+    found: list[str] = []
+    try:
+        for start in range(0, len(ids), max(step, 1)):
+            part = (ids.asstr() if is_text else ids)[start : start + step]
+            found += map(str, part.tolist())
+            if any(len(text) > MAX_ID for text in found[start:]):
+                raise RecordError("unreadable", f"`{ids.name.strip('/')}` holds ids of more than {MAX_ID} characters")
+    except UnicodeDecodeError as error:
+        raise RecordError("unreadable", f"`{ids.name.strip('/')}` is no text: {error}") from error
+    return tuple(found)
+
+
+def _is_plain(text: str) -> bool:
+    return text.isprintable() and bool(text.strip())
 
 
 @contextmanager
 def _open(path: Path, wanted: str | None) -> Iterator[h5py.Dataset]:
+    file_size(path)
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -80,7 +119,10 @@ def _open(path: Path, wanted: str | None) -> Iterator[h5py.Dataset]:
         if array.ndim not in (2, 3):
             raise RecordError("header", f"{path.name}: `{array.name}` has shape {array.shape}, expected 3 dimensions")
         check_numbers(array.dtype)
-        yield array
+        try:
+            yield array
+        except (OSError, RuntimeError) as error:  # a broken filter, a chunk that is not there
+            raise RecordError("unreadable", f"{path.name} is broken: {error}") from error
 
 
 def _only_array(file: h5py.File) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -16,10 +17,14 @@ from data_modules.formats.raw_record import (
     RawRecord,
     check_numbers,
     check_shape,
+    file_size,
     leads_first,
+    refuse_expansion,
+    refuse_large,
     unit_named,
     without_padding,
 )
+from data_modules.unzip import BROKEN_ZIP, check_compression
 
 SIGNAL_KEYS = ("signal", "signals", "ecg", "data", "x")
 LEADS_KEYS = ("leads", "lead_names", "sig_name")
@@ -28,6 +33,10 @@ UNIT_KEYS = ("unit", "units")
 MAX_ROWS = 10_000_000
 MAX_DESCRIPTION = 2**16
 """Bytes of an array that is read because it may say what the signal is."""
+
+MAX_MEMBERS = 100
+"""Arrays in one `.npz`."""
+MAX_DIMENSIONS = 32
 
 Array = NDArray[Any]
 
@@ -64,13 +73,36 @@ def row_names(num_records: int) -> tuple[str, ...]:
 
 
 def _open_npy(path: Path) -> Array:
+    size = file_size(path)
     try:
-        # mapped, so that a shape which the file does not hold is refused and nothing else is read
-        array = cast(Array, np.load(path, mmap_mode="r", allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
-        raise RecordError("unreadable", f"{path.name}: {error}") from error
-    check_numbers(array.dtype)
-    return array
+        with path.open("rb") as stream:
+            shape, is_fortran, dtype = _declared(stream)
+            offset = stream.tell()
+    except OSError as error:
+        raise RecordError("unreadable", f"{path.name}: {error.strerror or error}") from error
+    check_numbers(dtype)
+    needed = offset + dtype.itemsize * math.prod(shape)
+    if size < needed or 0 in shape:
+        raise RecordError("truncated", f"{path.name} has {size} bytes, its header promises {needed}")
+    # mapped, so that of a stack nothing but the wanted record is read
+    return np.memmap(path, dtype, "r", offset, shape, "F" if is_fortran else "C")
+
+
+def _declared(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order and type that a `.npy` declares, before any of its contents is read.
+
+    Raises:
+        RecordError: `unreadable`.
+    """
+    try:
+        version = npy.read_magic(stream)
+        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, is_fortran, dtype = read_header(stream)
+    except Exception as error:  # numpy evaluates a literal: its parser may stumble in any way
+        raise RecordError("unreadable", f"no NumPy array that can be read: {' '.join(str(error).split())}") from error
+    if len(shape) > MAX_DIMENSIONS or not all(0 <= length < 2**63 for length in shape):
+        raise RecordError("unreadable", f"an array of shape {str(shape)[:80]}")
+    return shape, is_fortran, dtype
 
 
 def read_npz(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
@@ -79,37 +111,46 @@ def read_npz(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
     Raises:
         RecordError: `unreadable` or `header`.
     """
+    refuse_large(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            shapes = {name.removesuffix(".npy"): _header(archive, name) for name in archive.namelist()}
+            members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+            if len(members) > MAX_MEMBERS or len(members) < len(archive.infolist()):
+                raise RecordError("unreadable", f"{path.name} holds {len(archive.infolist())} arrays, or one twice")
+            shapes = {name: _header(archive, member) for name, member in members.items()}
             key = _signal_key(path, shapes, dataset)
             check_shape(shapes[key][0])
             check_numbers(shapes[key][1])
-            small = {
-                name for name, (shape, kind) in shapes.items() if kind.itemsize * np.prod(shape) <= MAX_DESCRIPTION
-            }
-            described = {name: _read_member(archive, name) for name in sorted(small - {key})}
-            signal = _read_member(archive, key)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        if isinstance(error, RecordError):
-            raise
+            small = {name for name in shapes if _is_description(*shapes[name])}
+            described = {name: _read_member(archive, members[name]) for name in sorted(small - {key})}
+            signal = _read_member(archive, members[key])
+    except RecordError:
+        raise
+    except (*BROKEN_ZIP, OSError, ValueError) as error:
         raise RecordError("unreadable", f"{path.name} is no .npz that can be read: {error}") from error
     rate = _first(described, RATE_KEYS)
     return RawRecord(
         signal=np.asarray(leads_first(signal), dtype=np.float32),
         lead_names=tuple(map(str, leads.ravel())) if (leads := _first(described, LEADS_KEYS)) is not None else None,
-        sampling_rate=float(rate) if rate is not None and rate.size == 1 and rate.dtype.kind in "fiu" else None,
+        sampling_rate=float(rate.item()) if rate is not None and rate.size == 1 and rate.dtype.kind in "fiu" else None,
         unit=unit_named(str(unit)) if (unit := _first(described, UNIT_KEYS)) is not None else None,
     )
 
 
-def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type that a member declares; none of its contents is unpacked."""
-    with archive.open(name) as stream:
-        version = npy.read_magic(stream)
-        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = read_header(stream)
+def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type that a member declares, which must be what it unpacks to; none of its contents is unpacked."""
+    check_compression(member)
+    with archive.open(member) as stream:
+        shape, _, dtype = _declared(stream)
+        needed = stream.tell() + dtype.itemsize * math.prod(shape)
+    if not dtype.hasobject and member.file_size != needed:
+        raise RecordError("truncated", f"{member.filename} has {member.file_size} bytes, its header promises {needed}")
+    refuse_expansion(member.filename, needed, member.compress_size)
     return shape, dtype
+
+
+def _is_description(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    return not dtype.hasobject and dtype.itemsize * math.prod(shape) <= MAX_DESCRIPTION
 
 
 def _signal_key(path: Path, shapes: dict[str, tuple[tuple[int, ...], np.dtype[Any]]], wanted: str | None) -> str:
@@ -122,8 +163,8 @@ def _signal_key(path: Path, shapes: dict[str, tuple[tuple[int, ...], np.dtype[An
     raise RecordError("unreadable", f"{path.name} holds {found}; name the array of the signal with --dataset")
 
 
-def _read_member(archive: zipfile.ZipFile, name: str) -> Array:
-    with archive.open(f"{name}.npy") as stream:
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
+    with archive.open(member) as stream:
         return npy.read_array(stream, allow_pickle=False)
 
 

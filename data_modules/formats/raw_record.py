@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,12 @@ MILLIVOLTS: dict[Unit, float] = {"mV": 1.0, "uV": 1e-3, "V": 1e3}
 
 MAX_FILE_BYTES = 2**28
 """Of a file that a library reads whole."""
+
+MAX_EXPANSION = 100
+"""Times that an array may be larger than in its file; ECGs shrink to a third at best, padded ones to a tenth."""
+
+FREE_BYTES = 2**26
+"""Up to which any expansion is accepted."""
 
 _UNITS: dict[str, Unit] = {"mv": "mV", "uv": "uV", "µv": "uV", "μv": "uV", "v": "V"}
 _UNIT_IN_NAME = re.compile(r".*[\[(]\s*(?P<unit>[mµμu]?v)\s*[\])]\s*", re.IGNORECASE)
@@ -59,6 +66,18 @@ class Format:
 def unit_named(text: str) -> Unit | None:
     """The unit that a file writes in its own way (`µV`, `uv`); None where it is no voltage."""
     return _UNITS.get(text.strip().casefold())
+
+
+def unit_stated(text: str) -> Unit | None:
+    """The unit of samples whose file has a place for it; None where that is empty.
+
+    Raises:
+        RecordError: `unit`, if it is no voltage: what is said of the numbers elsewhere cannot make it one.
+    """
+    unit = unit_named(text)
+    if unit is None and text.strip():
+        raise RecordError("unit", f"the file says that its numbers are {text.strip()[:20]!r}, which is no voltage")
+    return unit
 
 
 def unit_in_names(names: tuple[str, ...]) -> Unit | None:
@@ -122,9 +141,37 @@ def refuse_large(path: Path) -> None:
     Raises:
         RecordError: `unreadable`.
     """
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise RecordError("unreadable", f"{path.name}: {error.strerror or error}") from error
-    if size > MAX_FILE_BYTES:
+    if (size := file_size(path)) > MAX_FILE_BYTES:
         raise RecordError("unreadable", f"{path.name} has {size} bytes, at most {MAX_FILE_BYTES} are read")
+
+
+def file_size(path: Path) -> int:
+    """Bytes of a regular file. Opening a pipe would wait for ever, reading a device never end.
+
+    Raises:
+        RecordError: `unreadable`.
+    """
+    try:
+        info = path.stat()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in its name
+        raise RecordError("unreadable", f"{path.name}: {getattr(error, 'strerror', None) or error}") from error
+    if not stat.S_ISREG(info.st_mode):
+        raise RecordError("unreadable", f"{path.name} is no regular file")
+    return info.st_size
+
+
+def refuse_expansion(what: str, needed: int, stored: int) -> None:
+    """Refuse to unpack what is far smaller in the file than in memory.
+
+    Args:
+        what: Its name.
+        needed: Bytes in memory.
+        stored: Bytes that hold it in the file.
+
+    Raises:
+        RecordError: `header`.
+    """
+    if needed > max(FREE_BYTES, MAX_EXPANSION * stored):
+        raise RecordError(
+            "header", f"{what} grows from {stored} to {needed} bytes, at most {MAX_EXPANSION} times is read"
+        )

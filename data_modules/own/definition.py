@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_type_hints
 import yaml
 
 from data_modules.corpus import CorpusFormatError
+from data_modules.plain_yaml import PlainYamlError, read_plain_yaml
 from data_modules.reading import ReadingOptions
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
@@ -20,7 +21,6 @@ NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 RESERVED = ("cache", "simulated")
 """Folders of the data root that are no corpora."""
 
-MAX_BYTES = 2**20
 HEADER = "# Written by `ecg-transfer corpora add`; edit it, or write it anew with --replace.\n"
 
 Style = Literal["columns", "list", "header"]
@@ -98,14 +98,12 @@ def load_definition(path: Path) -> Definition:
         CorpusFormatError: It is not what `save_definition` writes; the message names the field.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise CorpusFormatError(f"{path} is longer than {MAX_BYTES} bytes; no description of a corpus is")
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise CorpusFormatError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+        content = read_plain_yaml(path)
+    except (OSError, PlainYamlError) as error:
+        raise CorpusFormatError(f"{path} cannot be read: {error}") from error
     try:
         definition: Definition = _build(Definition, content)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise CorpusFormatError(f"{path}: {error}; `ecg-transfer corpora add --replace` writes it anew") from error
     if definition.name != path.stem:
         raise CorpusFormatError(f"{path} describes {definition.name!r}; file and corpus have the same name")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,21 +70,28 @@ def read_table(path: Path) -> Table:
     Raises:
         CorpusFormatError: It is too large, no text, or a line is longer than the first.
     """
+    if not path.is_file():
+        raise CorpusFormatError(f"there is no file {path}")
     try:
         if path.stat().st_size > MAX_TABLE_BYTES:
             raise CorpusFormatError(f"{path} is larger than {MAX_TABLE_BYTES} bytes")
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise CorpusFormatError(f"{path} cannot be read ({error}); it should be a CSV file in UTF-8") from error
-    lines = text.splitlines()
-    if len(lines) < 2:
-        raise CorpusFormatError(f"{path} has no rows; expected a line of column names, then a line a record")
-    delimiter = max(",;\t", key=lines[0].count)
+    first = text[: text.find("\n") + 1 or len(text)]
+    delimiter = max(",;\t", key=first.count)
+    if first.count(delimiter) >= MAX_COLUMNS:
+        raise CorpusFormatError(f"{path} has {first.count(delimiter) + 1} columns, at most {MAX_COLUMNS} are read")
     try:
-        header, *rows = [tuple(map(str.strip, row)) for row in csv.reader(lines, delimiter=delimiter) if any(row)]
+        # split at line ends alone: a cell may hold any other character that Python takes for the end of a line
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        table = [tuple(map(str.strip, row)) for row in lines if any(row)]
     except csv.Error as error:
         raise CorpusFormatError(f"{path} is no CSV file: {error}") from error
-    if len(header) > MAX_COLUMNS or len(set(header)) < len(header):
+    if len(table) < 2:
+        raise CorpusFormatError(f"{path} has no rows; expected a line of column names, then a line a record")
+    header, *rows = table
+    if len(set(header)) < len(header):
         raise CorpusFormatError(f"{path} has {len(header)} columns: at most {MAX_COLUMNS}, and no two of one name")
     for number, row in enumerate(rows, 2):
         if len(row) != len(header):
@@ -102,7 +110,7 @@ def record_names_of(cells: Sequence[str], record_ids: Sequence[str]) -> list[str
         stem = record_id.rsplit("/", 1)[-1]
         if stems[stem] == 1:
             known.setdefault(stem, record_id)
-    if all(map(str.isdecimal, record_ids)):
+    if all(record_id.isascii() and record_id.isdecimal() and len(record_id) < 20 for record_id in record_ids):
         known |= {str(int(record_id)): record_id for record_id in record_ids}
     found: list[str | None] = []
     for cell in cells:
@@ -219,7 +227,8 @@ def _folds(rules: LabelRules, table: Table | None, rows: Mapping[str, int]) -> d
     folds = {}
     for record_id, row in rows.items():
         cell = column[row].casefold()
-        number = FOLD_WORDS.get(cell, int(cell) if cell.isdecimal() else 0 if cell == "" else -1)
+        is_number = cell.isascii() and cell.isdecimal() and len(cell) < 9
+        number = FOLD_WORDS.get(cell, int(cell) if is_number else 0 if cell == "" else -1)
         if not 0 <= number <= OFFICIAL_TEST_FOLD:
             raise CorpusFormatError(
                 f"{table.path}: {record_id} has the fold {column[row]!r}; expected 1 to 10 (9 validates, 10 tests), or "

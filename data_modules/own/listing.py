@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,10 @@ from data_modules.formats import FORMATS
 from data_modules.formats.raw_record import Format, RawRecord
 
 MAX_FILES = 5_000_000
+
+
+class LinksLeftOutWarning(UserWarning):
+    """Files of a folder that are links to files elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class Place:
 def record_files(path: Path, formats: Collection[Format], ignored: Collection[Path] = ()) -> list[Path]:
     """The files of these formats in a folder and its subfolders, sorted; or the one file.
 
-    Links to folders and hidden files are left out.
+    Links to folders and hidden files are left out; so are links to files elsewhere, with a warning.
 
     Raises:
         CorpusNotFoundError: Nothing is there.
@@ -43,7 +48,16 @@ def record_files(path: Path, formats: Collection[Format], ignored: Collection[Pa
         for file in _walk(path)
         if file.name.casefold().endswith(suffixes) and os.path.normpath(file.absolute()) not in skipped
     ]
-    return sorted(found)
+    home = path.resolve()
+    elsewhere = {file for file in found if file.is_symlink() and not Path(os.path.realpath(file)).is_relative_to(home)}
+    if elsewhere:
+        warnings.warn(
+            f"{len(elsewhere)} files in {path} are links out of it and are left out, {min(elsewhere).name} first: "
+            "copy the files, or name the folder that they lie in",
+            LinksLeftOutWarning,
+            stacklevel=2,
+        )
+    return sorted(file for file in found if file not in elsewhere)
 
 
 def _walk(path: Path) -> Iterator[Path]:

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 
 from data_modules.corpora import CORPORA
 from data_modules.sources import own_corpora
-from ecg_transfer.config import RECIPES, ConfigError
+from ecg_transfer.config import RECIPES, ConfigError, read_tree
 from ecg_transfer.models import BACKBONES
 
 
@@ -98,16 +98,14 @@ def read_study(path: Path, grids: Sequence[str] | None = None) -> Study:
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
 
     if not path.is_file():
         known = ", ".join(str(file) for file in sorted(Path("experiments").glob("*.yaml")))
         raise FileNotFoundError(f"there is no study {path}" + (f"; there are: {known}" if known else ""))
-    OmegaConf.clear_resolver("oc.env")  # or ${oc.env:SECRET} would end up in a saved configuration
     try:
-        tree = OmegaConf.merge(OmegaConf.structured(Study), OmegaConf.load(path))
+        tree = OmegaConf.merge(OmegaConf.structured(Study), read_tree(path))
         study = cast(Study, OmegaConf.to_object(tree))
-    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+    except (OmegaConfBaseException, ValueError) as error:
         where = getattr(error, "full_key", None)
         reason = " ".join(str(error).split("\n    ")[0].split())
         raise StudyError(f"{path}: {reason}" + (f" (in {where})" if where else "")) from error

@@ -1,0 +1,170 @@
+"""Weights from anyone: what a file holds is compared with the model that it should be, before either takes memory.
+
+Weights come from safetensors, or from checkpoints that hold plain values and tensors alone. Neither can run code; a
+backbone that is named `package.module:factory` could, and is imported only where its user says so.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ecg_transfer.checkpoint_file import is_whole
+from ecg_transfer.models import BACKBONES, create_backbone
+
+MAX_LEADS, MAX_SAMPLES, MAX_LABELS = 64, 1_000_000, 10_000
+"""Of a model's input and output."""
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".bin", ".ckpt", ".npy", ".npz", ".onnx", ".h5")
+"""Endings of files that are no model to be loaded: most are pickles or may be."""
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+
+
+class WeightsMismatchError(ValueError):
+    """Weights that belong to another backbone, another number of leads or another length."""
+
+
+class UntrustedCodeError(ValueError):
+    """A file names a backbone whose code would have to be imported, and nobody said that it may be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint whose parts have the right types, and nothing more."""
+
+    state: dict[str, Tensor]
+    hyper_parameters: dict[str, Any]
+
+
+def refuse_by_name(source: str | Path) -> None:
+    """Refuse addresses and single files of weights where a model is asked for.
+
+    Raises:
+        ValueError: The message says what to do instead.
+    """
+    if _ADDRESS.match(str(source)):
+        raise ValueError(
+            f"{source} is an address, and nothing is loaded from one: download the folder first (`hf download`, `git "
+            "clone`, `wget`) and name it"
+        )
+    if Path(source).suffix.lower() in PICKLES and not Path(source).is_dir():
+        raise ValueError(
+            f"{source} is a single file: a pickle runs its author's code when it is loaded. Name a run's directory, or "
+            "a folder that `ecg-transfer export` wrote (model.safetensors beside config.json)"
+        )
+
+
+def require_known(backbone: str, place: Path, *, trust: bool | str) -> None:
+    """Refuse to import a backbone because a file names it.
+
+    Args:
+        backbone: As the file has it.
+        place: The file.
+        trust: Whether any may be imported, or the one that may.
+
+    Raises:
+        UntrustedCodeError: It is none of `BACKBONES`, and not trusted.
+    """
+    if backbone not in BACKBONES and trust is not True and backbone != trust:
+        raise UntrustedCodeError(
+            f"{place} names the backbone {backbone[:80]!r}: that is code of its author's. If you have it and trust it, "
+            "load the model with trust=True (--trust)"
+        )
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """The content of a checkpoint. Nothing but plain values and tensors is loaded, and nothing is unpacked.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint.
+        ValueError: The file is no checkpoint, is torn, or holds more than plain values and tensors.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path}")
+    try:
+        _require_stored(path)
+        if not is_whole(path):
+            raise ValueError("its size or its digest is not what was written")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # PyTorch's readers raise whatever a broken file makes them stumble over
+        raise ValueError(f"{path} is no checkpoint of plain values and tensors alone, or it is torn") from error
+    parts = [content.get(name) if isinstance(content, dict) else None for name in ("state_dict", "hyper_parameters")]
+    state, hyper_parameters = parts
+    if not isinstance(state, dict) or not isinstance(hyper_parameters, dict):
+        raise ValueError(f"{path} is no checkpoint of a classifier: it lacks its weights or its hyper-parameters")
+    if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()):
+        raise ValueError(f"{path} is no checkpoint of a classifier: something in it is no weight")
+    return Checkpoint(state=dict(state), hyper_parameters=dict(hyper_parameters))
+
+
+def _require_stored(path: Path) -> None:
+    """Check that an archive is as large as what it holds: PyTorch writes it so, and would unpack another one whole."""
+    size = path.stat().st_size
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    if sum(member.file_size for member in members) > size or any(member.compress_type for member in members):
+        raise ValueError("an archive that is packed")
+
+
+def require_fit(
+    found: Mapping[str, tuple[int, ...]], backbone: str, *, num_labels: int, num_leads: int, num_samples: int
+) -> None:
+    """Compare names and shapes of weights with a classifier's, before memory is taken for it.
+
+    Args:
+        found: Name -> shape.
+        backbone: Of the classifier.
+        num_labels: Of its head.
+        num_leads: Of its input.
+        num_samples: Likewise.
+
+    Raises:
+        WeightsMismatchError: See above.
+    """
+    for name, value, most in (
+        ("labels", num_labels, MAX_LABELS),
+        ("leads", num_leads, MAX_LEADS),
+        ("samples", num_samples, MAX_SAMPLES),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+            raise WeightsMismatchError(f"a model of {str(value)[:20]} {name}, expected 1 to {most}")
+    with torch.device("meta"):
+        network = create_backbone(backbone, num_leads=num_leads, num_samples=num_samples)
+        head = nn.Linear(network.num_features, num_labels)
+    parts = {"backbone": network.state_dict(), "head": head.state_dict()}
+    wanted = {f"{part}.{name}": tuple(value.shape) for part, state in parts.items() for name, value in state.items()}
+    problems = [f"{name} is missing" for name in sorted(wanted.keys() - found.keys())]
+    problems += [f"{name} is none of its weights" for name in sorted(found.keys() - wanted.keys())]
+    problems += [
+        f"{name} is {found[name]}, expected {wanted[name]}"
+        for name in sorted(found.keys() & wanted.keys())
+        if found[name] != wanted[name]
+    ]
+    if problems:
+        shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
+        raise WeightsMismatchError(f"do not fit a {backbone}: {shown}")
+
+
+def require_numbers(state: Mapping[str, Tensor]) -> None:
+    """Check that weights are floating point numbers (counts aside) and finite.
+
+    Raises:
+        WeightsMismatchError: See above.
+    """
+    for name, value in state.items():
+        if value.dtype not in (*FLOATS, torch.int64) or value.is_sparse or value.is_quantized:
+            raise WeightsMismatchError(f"{name} holds {value.dtype}, expected floating point numbers")
+    if state["head.weight"].dtype not in FLOATS:
+        raise WeightsMismatchError(f"head.weight holds {state['head.weight'].dtype}, expected floating point numbers")
+    if not all(torch.isfinite(value).all() for value in state.values()):
+        raise WeightsMismatchError("the weights hold NaN or infinite values")
