@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, TypedDict
 
 import numpy as np
@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from data_modules.quality import MAX_MILLIVOLTS
 from data_modules.signal import scale
+
+SERVED_MILLIVOLTS = 2 * MAX_MILLIVOLTS
+"""Largest value that a batch may hold: what a record may, and room for a resampling filter's overshoot."""
+
+
+class SignalNotFiniteError(ArithmeticError):
+    """A signal that is about to be served holds NaN, infinity or a value that no ECG has."""
 
 
 class Batch(TypedDict):
@@ -28,10 +36,14 @@ class Batch(TypedDict):
 class ECGDataset(Dataset[Batch]):
     """Whole batches by their rows: one gather and one scaling a batch, none a record.
 
+    Every batch is looked at before it is served, in training and in evaluation, because a network's BatchNorm takes a
+    NaN into its running statistics before any loss is computed, and 1e30 without the loss ever showing it.
+
     Args:
         signals: Millivolts, (records, T, 12).
         labels: Multi-hot, (records, L).
         method: How amplitudes are scaled; see `data_modules.signal.scale`.
+        record_ids: What an error calls the rows; their numbers by default.
     """
 
     def __init__(
@@ -39,20 +51,38 @@ class ECGDataset(Dataset[Batch]):
         signals: NDArray[np.float32],
         labels: NDArray[np.uint8],
         method: Literal["minmax", "millivolt", "zscore", "none"],
+        record_ids: Sequence[str] | None = None,
     ) -> None:
         self._signals, self._labels, self._method = signals, labels.astype(np.float32), method
+        self._record_ids = record_ids
 
     def __len__(self) -> int:
         return len(self._signals)
 
     def __getitem__(self, rows: NDArray[np.int64]) -> Batch:
-        """The batch of these rows, (B,)."""
+        """The batch of these rows, (B,).
+
+        Raises:
+            SignalNotFiniteError: A row holds what no ECG can; the message names the records.
+        """
         signal = torch.from_numpy(np.asarray(self._signals[rows]))
+        low, high = torch.aminmax(signal)  # a NaN is the result of both; 35 times faster than isfinite().all()
+        if not (low >= -SERVED_MILLIVOLTS and high <= SERVED_MILLIVOLTS):
+            raise SignalNotFiniteError(self._complaint(signal, rows))
         return {
             "signal": scale(signal, self._method).transpose(1, 2),
             "label": torch.from_numpy(self._labels[rows]),
             "index": torch.from_numpy(rows),
         }
+
+    def _complaint(self, signal: Tensor, rows: NDArray[np.int64]) -> str:
+        within = (signal.abs() <= SERVED_MILLIVOLTS).all(dim=2).all(dim=1).numpy()
+        names = [str(row) if self._record_ids is None else self._record_ids[row] for row in rows[~within]]
+        others = f" and {len(names) - 8} more" if len(names) > 8 else ""
+        return (
+            f"the records {', '.join(names[:8])}{others} hold NaN, infinity or more than {SERVED_MILLIVOLTS:g} mV after "
+            "they were prepared; nothing has been computed of them. `ecg-transfer data check` looks at all records"
+        )
 
 
 class ShuffledBatches(Sampler[NDArray[np.int64]]):

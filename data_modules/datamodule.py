@@ -113,7 +113,7 @@ class ECGDataModule(pl.LightningDataModule):
                     f"{self.corpus.spec.name}: no record is left to {part}: {len(usable)} of {len(table)} records can "
                     "be used; see data.split, data.val_fraction, data.test_fraction and data.short"
                 )
-        self._dataset = ECGDataset(self._cache.signals, self.labels, self.config.scale)
+        self._dataset = ECGDataset(self._cache.signals, self.labels, self.config.scale, self.record_ids)
 
     def _split(self, usable: NDArray[np.int64]) -> Split:
         """Split the usable rows; the result speaks of the table's rows."""
