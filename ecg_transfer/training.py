@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,11 @@ from ecg_transfer.callbacks.convergence import Convergence
 from ecg_transfer.callbacks.early_stop import EarlyStop
 from ecg_transfer.callbacks.epoch_seed import EpochSeed
 from ecg_transfer.callbacks.finite_loss import FiniteLoss
+from ecg_transfer.callbacks.freezing import Freezing
+from ecg_transfer.callbacks.l2_sp import L2SP
+from ecg_transfer.callbacks.movement import Movement
 from ecg_transfer.callbacks.progress import Progress
+from ecg_transfer.callbacks.reestimate import ReestimateBatchNorm
 from ecg_transfer.callbacks.save_predictions import SavePredictions
 from ecg_transfer.claim import claimed
 from ecg_transfer.classifier import ECGClassifier
@@ -35,6 +40,7 @@ from ecg_transfer.provenance import provenance
 from ecg_transfer.resolve import Resolved, pretrain_config, resolve
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, RunNotFoundError, save_config
 from ecg_transfer.upstream import RecordsOverlapWarning, Upstream
+from ecg_transfer.ways import FREEZING, require_possible, require_sensible
 
 PRECISION = {32: "32-true", "bf16": "bf16-mixed", 64: "64-true"}
 """Lightning's names of our precisions."""
@@ -158,7 +164,9 @@ def train(
     Raises:
         KeyboardInterrupt, SIGTERMException: It was interrupted; the same call resumes it at its last whole epoch.
         RunClaimedError: Another process is at it.
+        ConfigError: A way to transfer that makes no sense here.
     """
+    require_sensible(config)
     try:
         resolved = resolve(config, Path(output))
     except RunNotFoundError:
@@ -190,12 +198,17 @@ def _fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
     data.setup()
     num_epochs = config.optim.num_epochs(len(data.train_dataloader()))
     classifier = ECGClassifier(
-        config.model.backbone, data.label_names, num_samples=config.data.num_samples, optim=config.optim
+        config.model.backbone,
+        data.label_names,
+        num_samples=config.data.num_samples,
+        optim=config.optim,
+        transfer=config.transfer,
     )
+    require_possible(config.transfer, classifier.backbone, num_epochs)
     if config.trainer.precision == 64:
         classifier.double()
     num_loaded = _load_upstream(classifier, resolved.upstream)
-    trainer = _trainer(config, run, data, num_epochs, progress)
+    trainer = _trainer(config, run, data, num_epochs, progress, _way_callbacks(config, classifier))
     last = run.path / "last.ckpt"
     if last.exists():
         refuse_other_data(run, data.digest())
@@ -231,7 +244,12 @@ def _fit(trainer: pl.Trainer, classifier: ECGClassifier, datamodule: ECGDataModu
 
 
 def _trainer(
-    config: RunConfig, run: Run, datamodule: ECGDataModule, num_epochs: int, progress: bool | None
+    config: RunConfig,
+    run: Run,
+    datamodule: ECGDataModule,
+    num_epochs: int,
+    progress: bool | None,
+    extra: Sequence[Callback] = (),
 ) -> pl.Trainer:
     num_devices = config.trainer.devices * config.trainer.num_nodes
     show_bar = sys.stderr.isatty() if progress is None else progress
@@ -239,14 +257,14 @@ def _trainer(
         accelerator=config.trainer.accelerator,
         devices=config.trainer.devices,
         num_nodes=config.trainer.num_nodes,
-        strategy="ddp" if num_devices > 1 else "auto",
+        strategy=_strategy(config) if num_devices > 1 else "auto",
         sync_batchnorm=num_devices > 1 and torch.cuda.is_available() and config.trainer.accelerator != "cpu",
         precision=PRECISION[config.trainer.precision],  # type: ignore[arg-type]
         deterministic=config.trainer.deterministic,
         gradient_clip_val=config.optim.gradient_clip,
         max_epochs=num_epochs,
         check_val_every_n_epoch=config.optim.evaluate_every,
-        callbacks=_callbacks(config, run, datamodule, show_bar),
+        callbacks=[*extra, *_callbacks(config, run, datamodule, show_bar)],
         logger=TensorBoardLogger(run.path, name="", version="tensorboard", default_hp_metric=False),
         plugins=[AtomicCheckpointIO(), *([LightningEnvironment()] if num_devices == 1 else [])],
         default_root_dir=run.path,
@@ -269,6 +287,25 @@ def _callbacks(config: RunConfig, run: Run, datamodule: ECGDataModule, show_bar:
         *([Progress()] if show_bar else []),
         BestF1(run.path, config.monitor),
         LastEpoch(run.path, config.trainer.checkpoint_seconds),
+    ]
+
+
+def _strategy(config: RunConfig) -> str:
+    """Distributed training; frozen weights are waited for in vain unless the processes look for unused ones."""
+    return "ddp_find_unused_parameters_true" if config.transfer.way in FREEZING else "ddp"
+
+
+def _way_callbacks(config: RunConfig, classifier: ECGClassifier) -> list[Callback]:
+    """What a way of fine-tuning adds; the classifier has the upstream's weights."""
+    transfer = config.transfer
+    if config.phase != "finetune":
+        return []
+    start = {name: value.detach().clone() for name, value in classifier.backbone.state_dict().items()}
+    return [
+        *([ReestimateBatchNorm()] if transfer.batch_norm == "reestimate" else []),
+        *([Freezing(transfer)] if transfer.way in FREEZING or transfer.batch_norm != "train" else []),
+        *([L2SP(start, transfer.l2_sp, transfer.l2_sp_head)] if transfer.way == "l2_sp" else []),
+        Movement(start),
     ]
 
 
