@@ -8,6 +8,7 @@ own) is frozen as a whole, and `gradual` is then `lp_ft` by another name.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,8 +72,8 @@ def stage_parameters(backbone: Backbone) -> list[list[nn.Parameter]]:
         list({id(value): value for module in stage for value in module.parameters()}.values())
         for stage in backbone.stages()
     ]
-    listed = [id(value) for stage in stages for value in stage]
-    problems = [name for name, value in backbone.named_parameters() if listed.count(id(value)) != 1]
+    listed = Counter(id(value) for stage in stages for value in stage)
+    problems = [name for name, value in backbone.named_parameters() if listed[id(value)] != 1]
     if problems:
         raise ConfigError(
             f"{type(backbone).__name__}.stages() has the weights {', '.join(problems[:4])} in no stage or in several; "
