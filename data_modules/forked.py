@@ -35,7 +35,10 @@ def forked_map(
         yield from map(function, items)
         return
     with ProcessPoolExecutor(
-        num_workers, mp_context=multiprocessing.get_context("fork"), initializer=_inherit, initargs=(function, os.getpid())
+        num_workers,
+        mp_context=multiprocessing.get_context("fork"),
+        initializer=_inherit,
+        initargs=(function, os.getpid()),
     ) as pool:
         yield from pool.map(_apply, items, chunksize=chunk)
 

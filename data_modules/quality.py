@@ -137,7 +137,9 @@ def screen(record: Record, min_seconds: float | None = None) -> Record:
     recorded = [name not in record.absent_leads for name in LEAD_NAMES]
     judged = signal[recorded] if record.absent_leads else signal
     if (highest := float(max(judged.max(), -judged.min()))) > MAX_MILLIVOLTS:
-        raise RecordError("amplitude", f"{record.record_id} holds {highest:.3g} mV, no ECG more than {MAX_MILLIVOLTS:g}")
+        raise RecordError(
+            "amplitude", f"{record.record_id} holds {highest:.3g} mV, no ECG more than {MAX_MILLIVOLTS:g}"
+        )
     height = heights(judged, record.sampling_rate)
     is_flat = np.median(height, axis=1) <= FLAT_MILLIVOLTS
     num_flat = int(is_flat.sum())

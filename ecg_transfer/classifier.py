@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import pytorch_lightning as pl
 import torch
@@ -15,11 +15,12 @@ from torchmetrics import Metric
 from torchmetrics.classification import BinaryF1Score, MultilabelF1Score
 
 from data_modules.batches import Batch
-from ecg_transfer.config import OptimConfig
+from ecg_transfer.config import OptimConfig, TransferConfig
 from ecg_transfer.metrics import Scores, score
 from ecg_transfer.models import Backbone, create_backbone
 from ecg_transfer.models.imported import ImportedBackbone
 from ecg_transfer.optim import configure
+from ecg_transfer.ways import parameter_groups
 from ecg_transfer.weights import (
     WeightsMismatchError,
     read_checkpoint,
@@ -45,6 +46,7 @@ class ECGClassifier(pl.LightningModule):
         num_leads: Leads of the signal.
         num_samples: Samples of the signal.
         optim: How it is trained; the paper's way by default.
+        transfer: The way of a fine-tuning; it decides the optimizer's groups, and is no part of a checkpoint.
 
     Attributes:
         evaluated: After each epoch, for `val` and `test`, the (rows, logits, targets), sorted by row.
@@ -52,6 +54,8 @@ class ECGClassifier(pl.LightningModule):
         train_scores: After each epoch the mean `loss` and the `f1_weighted` of the training records as they were
             trained on, over all processes.
         num_trained: Training records of the epoch on this process.
+        kept_in_evaluation: Modules that training leaves in evaluation mode; see `ecg_transfer.ways`.
+        movement: How far the backbone is from where it started, as of the last evaluation; empty where nobody measures.
     """
 
     def __init__(
@@ -62,8 +66,12 @@ class ECGClassifier(pl.LightningModule):
         num_leads: int = 12,
         num_samples: int = 1000,
         optim: OptimConfig | Mapping[str, Any] | None = None,
+        transfer: TransferConfig | None = None,
     ) -> None:
         super().__init__()
+        self.kept_in_evaluation: list[nn.Module] = []
+        self.movement: dict[str, Any] = {}
+        self.transfer = transfer or TransferConfig()
         self.optim = optim if isinstance(optim, OptimConfig) else OptimConfig(**(optim or {}))
         self.label_names = tuple(label_names)
         if isinstance(backbone, str):
@@ -128,7 +136,15 @@ class ECGClassifier(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own type is a union of ten
         """The optimizer and, where there is one, its schedule by updates."""
-        return configure(self.parameters(), self.optim, int(self.trainer.estimated_stepping_batches))
+        groups = parameter_groups(self.backbone, self.head, self.transfer, self.optim)
+        return configure(groups, self.optim, int(self.trainer.estimated_stepping_batches))
+
+    def train(self, mode: bool = True) -> Self:
+        """Go into training mode, but for what is frozen."""
+        super().train(mode)
+        for module in self.kept_in_evaluation:
+            module.eval()
+        return self
 
     @property
     def was_evaluated(self) -> bool:

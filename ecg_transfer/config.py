@@ -13,6 +13,7 @@ from data_modules.config import DataConfig
 from data_modules.plain_yaml import PlainYamlError, plain_text
 
 Phase = Literal["pretrain", "finetune", "scratch"]
+Way = Literal["full", "linear_probe", "lp_ft", "layerwise", "gradual", "l2_sp"]
 
 Overrides = Mapping[str, object] | Sequence[str]
 """`{"optim.lr": 1e-3}` or `["optim.lr=1e-3"]`."""
@@ -89,13 +90,34 @@ class TrainerConfig:
 
 @dataclass(kw_only=True)
 class TransferConfig:
-    """The `transfer` section: where a fine-tuning starts."""
+    """The `transfer` section: where a fine-tuning starts, and the way it goes (see `ecg_transfer.ways`)."""
 
     upstream: str | None = None
     """A corpus name (its pre-training with this backbone is looked up), a run's name or directory, or the folder of an
     exported model."""
     allow_simulated: bool = False
     """Whether a run on real ECGs may start from weights that were pre-trained on simulated ones."""
+    way: Way = "full"
+    """`full`: all weights at one rate, as the paper. `linear_probe`: the head alone. `lp_ft`: first a linear probe,
+    then all (Kumar et al. 2022, arXiv 2202.10054). `layerwise`: lower rates nearer the signal. `gradual`: from the last
+    stage back, one after the other (Howard & Ruder 2018, arXiv 1801.06146). `l2_sp`: all, pulled back to the
+    pre-trained weights (Li et al. 2018, arXiv 1802.01483)."""
+    batch_norm: Literal["train", "frozen", "reestimate"] = "train"
+    """Running statistics of BatchNorm: `train` follows the batches; `frozen` keeps the upstream's; `reestimate` takes
+    those of the downstream's training records once, before training, and keeps them (after AdaBN, Li et al. 2016, arXiv
+    1603.04779). Scale and shift are weights like others."""
+    head_lr: float = 1.0
+    """The head's learning rate over `optim.lr`, in every way."""
+    layer_decay: float = 0.65
+    """`layerwise`: each stage's rate over that of the stage behind it; the head has the full rate."""
+    probe_share: float = 0.5
+    """`lp_ft`: share of the epochs in which the head alone is trained."""
+    unfreeze_share: float = 0.5
+    """`gradual`: share of the epochs after which all stages are trained."""
+    l2_sp: float = 0.01
+    """`l2_sp`: alpha, the penalty alpha / 2 * |w - w0|^2 on the backbone; it replaces `optim.weight_decay`."""
+    l2_sp_head: float = 0.01
+    """`l2_sp`: beta, the penalty beta / 2 * |w|^2 on the head."""
 
 
 @dataclass(kw_only=True)

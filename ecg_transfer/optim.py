@@ -13,11 +13,13 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from ecg_transfer.config import OptimConfig
 
 
-def configure(parameters: Iterable[nn.Parameter], optim: OptimConfig, num_updates: int) -> dict[str, Any]:
+def configure(
+    parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]], optim: OptimConfig, num_updates: int
+) -> dict[str, Any]:
     """Build what a LightningModule's `configure_optimizers` returns.
 
     Args:
-        parameters: What is trained.
+        parameters: What is trained; or groups of it, each with its own highest rate `lr`.
         optim: How.
         num_updates: Updates of the whole training, over which a schedule runs.
     """
@@ -31,7 +33,8 @@ def configure(parameters: Iterable[nn.Parameter], optim: OptimConfig, num_update
 
 def _schedule(optimizer: Optimizer, optim: OptimConfig, num_updates: int) -> LRScheduler | None:
     if optim.schedule == "one_cycle":
-        return OneCycleLR(optimizer, optim.lr, total_steps=max(num_updates, 2))
+        highest = [float(group["lr"]) for group in optimizer.param_groups]
+        return OneCycleLR(optimizer, highest, total_steps=max(num_updates, 2))
     if optim.schedule == "cosine":
         num_warmup = round(optim.warmup * num_updates)
 

@@ -220,6 +220,10 @@ def run_name(config: RunConfig, upstream_corpus: str | None) -> str:
     parts.append(re.sub(r"[^\w.]+", "-", config.model.backbone))
     if config.data.subset is not None:
         parts.append(f"n{config.data.subset:g}")
+    if config.transfer.way != "full":
+        parts.append(config.transfer.way)
+    if config.transfer.batch_norm != "train":
+        parts.append(f"{config.transfer.batch_norm}_bn")
     return "-".join([*parts, f"s{config.seed}", config.digest()[:8]])
 
 

@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,11 @@ from ecg_transfer.callbacks.convergence import Convergence
 from ecg_transfer.callbacks.early_stop import EarlyStop
 from ecg_transfer.callbacks.epoch_seed import EpochSeed
 from ecg_transfer.callbacks.finite_loss import FiniteLoss
+from ecg_transfer.callbacks.freezing import Freezing
+from ecg_transfer.callbacks.l2_sp import L2SP
+from ecg_transfer.callbacks.movement import Movement
 from ecg_transfer.callbacks.progress import Progress
+from ecg_transfer.callbacks.reestimate import ReestimateBatchNorm
 from ecg_transfer.callbacks.save_predictions import SavePredictions
 from ecg_transfer.callbacks.stoppable import Stoppable
 from ecg_transfer.classifier import ECGClassifier
@@ -39,6 +44,7 @@ from ecg_transfer.resolve import Resolved, pretrain_config, resolve
 from ecg_transfer.resume import newest_state, recover
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, RunNotFoundError, save_config
 from ecg_transfer.upstream import RecordsOverlapWarning, Upstream
+from ecg_transfer.ways import FREEZING, require_possible, require_sensible
 
 PRECISION = {32: "32-true", "bf16": "bf16-mixed", 64: "64-true"}
 """Lightning's names of our precisions."""
@@ -163,7 +169,9 @@ def train(
         KeyboardInterrupt, SystemExit: Ctrl-C, or SIGTERM (code 143); the same call resumes it at its last whole epoch.
         RunClaimedError: Another process is at it.
         OutOfMemoryError: It needs more memory than there is; the message says what needs less.
+        ConfigError: A way to transfer that makes no sense here.
     """
+    require_sensible(config)
     try:
         resolved = resolve(config, Path(output))
     except RunNotFoundError:
@@ -199,13 +207,18 @@ def _fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
     data.setup()
     num_epochs = config.optim.num_epochs(len(data.train_dataloader()))
     classifier = ECGClassifier(
-        config.model.backbone, data.label_names, num_samples=config.data.num_samples, optim=config.optim
+        config.model.backbone,
+        data.label_names,
+        num_samples=config.data.num_samples,
+        optim=config.optim,
+        transfer=config.transfer,
     )
+    require_possible(config.transfer, classifier.backbone, num_epochs)
     if config.trainer.precision == 64:
         classifier.double()
     num_loaded = _load_upstream(classifier, resolved.upstream)
     state = _state_to_go_on_from(run, data)
-    trainer = _trainer(config, run, data, num_epochs, progress)
+    trainer = _trainer(config, run, data, num_epochs, progress, _way_callbacks(config, classifier))
     if trainer.is_global_zero:
         run.path.mkdir(parents=True, exist_ok=True)
         save_config(run.path / "config.yaml", config)
@@ -247,7 +260,12 @@ def _fit(trainer: pl.Trainer, classifier: ECGClassifier, datamodule: ECGDataModu
 
 
 def _trainer(
-    config: RunConfig, run: Run, datamodule: ECGDataModule, num_epochs: int, progress: bool | None
+    config: RunConfig,
+    run: Run,
+    datamodule: ECGDataModule,
+    num_epochs: int,
+    progress: bool | None,
+    extra: Sequence[Callback] = (),
 ) -> pl.Trainer:
     num_devices = config.trainer.devices * config.trainer.num_nodes
     show_bar = sys.stderr.isatty() if progress is None else progress
@@ -255,14 +273,14 @@ def _trainer(
         accelerator=config.trainer.accelerator,
         devices=config.trainer.devices,
         num_nodes=config.trainer.num_nodes,
-        strategy="ddp" if num_devices > 1 else "auto",
+        strategy=_strategy(config) if num_devices > 1 else "auto",
         sync_batchnorm=num_devices > 1 and torch.cuda.is_available() and config.trainer.accelerator != "cpu",
         precision=PRECISION[config.trainer.precision],  # type: ignore[arg-type]
         deterministic=config.trainer.deterministic,
         gradient_clip_val=config.optim.gradient_clip,
         max_epochs=num_epochs,
         check_val_every_n_epoch=config.optim.evaluate_every,
-        callbacks=_callbacks(config, run, datamodule, show_bar),
+        callbacks=[*extra, *_callbacks(config, run, datamodule, show_bar)],
         logger=_tensorboard(run),
         plugins=[AtomicCheckpointIO(), *([LightningEnvironment()] if num_devices == 1 else [])],
         default_root_dir=run.path,
@@ -293,6 +311,25 @@ def _callbacks(config: RunConfig, run: Run, datamodule: ECGDataModule, show_bar:
         *([Progress()] if show_bar else []),
         BestF1(run.path, config.monitor),
         LastEpoch(run.path, config.trainer.checkpoint_seconds),
+    ]
+
+
+def _strategy(config: RunConfig) -> str:
+    """Distributed training; frozen weights are waited for in vain unless the processes look for unused ones."""
+    return "ddp_find_unused_parameters_true" if config.transfer.way in FREEZING else "ddp"
+
+
+def _way_callbacks(config: RunConfig, classifier: ECGClassifier) -> list[Callback]:
+    """What a way of fine-tuning adds; the classifier has the upstream's weights."""
+    transfer = config.transfer
+    if config.phase != "finetune":
+        return []
+    start = {name: value.detach().clone() for name, value in classifier.backbone.state_dict().items()}
+    return [
+        *([ReestimateBatchNorm()] if transfer.batch_norm == "reestimate" else []),
+        *([Freezing(transfer)] if transfer.way in FREEZING or transfer.batch_norm != "train" else []),
+        *([L2SP(start, transfer.l2_sp, transfer.l2_sp_head)] if transfer.way == "l2_sp" else []),
+        Movement(start),
     ]
 
 

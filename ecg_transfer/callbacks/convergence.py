@@ -73,6 +73,8 @@ class Convergence(pl.Callback):
             content = scores.as_dict()
             record[part] = {name: content[name] for name in SHOWN}
             record[part]["f1"] = {label: values["f1"] for label, values in content["per_class"].items()}
+        if classifier.movement:
+            record["movement"] = classifier.movement
         return record
 
 
@@ -80,7 +82,7 @@ def _flat(record: dict[str, Any]) -> dict[str, float]:
     """TensorBoard's names: `val/f1_weighted`, `val/f1/<label>`, `time/seconds`."""
     flat = {f"time/{name}": record[name] for name in ("seconds", "train_seconds", "records_per_second")}
     flat |= {"optim/lr": record["lr"], "optim/updates": record["updates"]}
-    for part in ("train", "val", "test"):
+    for part in ("train", "val", "test", "movement"):
         for name, value in record.get(part, {}).items():
             if isinstance(value, dict):
                 flat |= {f"{part}/{name}/{label}": score for label, score in value.items()}

@@ -22,7 +22,7 @@ from data_modules.batches import Batch
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class StopRequested(BaseException):  # noqa: N818 - no error; and no Exception, that nothing on its way catches it
+class StopRequested(BaseException):
     """A signal asked this training to end; raised between two batches."""
 
 
