@@ -16,8 +16,9 @@ from torch.utils.data import DataLoader
 from data_modules.batches import Batch, ECGDataset, OrderedBatches, ShuffledBatches
 from data_modules.cache import Cache, open_cache
 from data_modules.completeness import check_completeness
-from data_modules.config import DataConfig
+from data_modules.config import CropConfig, DataConfig
 from data_modules.corpus import Corpus
+from data_modules.crops import RandomCrops
 from data_modules.sources import data_root, open_corpus
 from data_modules.splits import Split, join_groups, nested_order, official_split, paper_split, patient_split
 
@@ -30,6 +31,7 @@ class ECGDataModule(pl.LightningDataModule):
 
     Args:
         config: Which corpus, how it is prepared and split.
+        crops: Whether a Trainer trains on pieces of the records; what the loaders give are whole records always.
         corpus: A corpus that is open already, in place of the one that `config` names.
         batch_size: Of the global batch, whatever the number of processes.
         seed: Of the order of the training records.
@@ -50,6 +52,7 @@ class ECGDataModule(pl.LightningDataModule):
         self,
         config: DataConfig | None = None,
         *,
+        crops: CropConfig | None = None,
         corpus: Corpus | None = None,
         batch_size: int = 256,
         seed: int = 0,
@@ -57,6 +60,8 @@ class ECGDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.config = config or DataConfig()
+        self._crop_length = (crops or CropConfig()).num_samples(self.config)
+        self._crops: RandomCrops | None = None
         self.batch_size = batch_size
         self.seed = seed
         self._progress = progress
@@ -114,6 +119,8 @@ class ECGDataModule(pl.LightningDataModule):
                     "be used; see data.split, data.val_fraction, data.test_fraction and data.short"
                 )
         self._dataset = ECGDataset(self._cache.signals, self.labels, self.config.scale)
+        if self._crop_length is not None:
+            self._crops = RandomCrops(len(table), self.config.num_samples, self._crop_length, seed=self.seed)
 
     def _split(self, usable: NDArray[np.int64]) -> Split:
         """Split the usable rows; the result speaks of the table's rows."""
@@ -191,6 +198,13 @@ class ECGDataModule(pl.LightningDataModule):
             generator=torch.Generator(),
             pin_memory=torch.cuda.is_available(),
         )
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Cut the pieces out of a training batch, on the device that it has come to."""
+        trainer = self.trainer
+        if self._crops is None or trainer is None or not trainer.training:
+            return batch
+        return {**batch, "signal": self._crops.cut(batch["signal"], batch["index"], trainer.current_epoch)}
 
     def _place(self) -> tuple[int, int]:
         trainer = self.trainer

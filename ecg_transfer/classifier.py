@@ -21,6 +21,7 @@ from ecg_transfer.metrics import Scores, score
 from ecg_transfer.models import Backbone, create_backbone
 from ecg_transfer.models.imported import ImportedBackbone
 from ecg_transfer.optim import configure
+from ecg_transfer.windows import Windows
 
 EVALUATED = ("val", "test")
 """The parts that are evaluated after every epoch, in the order of the data module's loaders."""
@@ -33,6 +34,9 @@ class WeightsMismatchError(ValueError):
 class ECGClassifier(pl.LightningModule):
     """Signal (B, 12, T) -> backbone -> embedding (B, F) -> head -> logits (B, L).
 
+    With `windows` a longer signal is cut into windows of their length, which go through the network side by side, and
+    the logits are those of the record: of the largest or the mean probability of its windows.
+
     The loss is the mean binary cross-entropy of all labels. After each epoch the logits of the validation and test
     records are collected from all processes, one row a record, and scored; nothing is averaged over batches.
 
@@ -42,6 +46,8 @@ class ECGClassifier(pl.LightningModule):
         label_names: In column order.
         num_leads: Leads of the signal.
         num_samples: Samples of the signal.
+        windows: How a record is evaluated by a network that is trained on pieces of it; None takes it as a whole.
+        dropout: Share of the embedding's features that are zeroed in training.
         optim: How it is trained; the paper's way by default.
 
     Attributes:
@@ -59,13 +65,17 @@ class ECGClassifier(pl.LightningModule):
         *,
         num_leads: int = 12,
         num_samples: int = 1000,
+        windows: Windows | Mapping[str, Any] | None = None,
+        dropout: float = 0.0,
         optim: OptimConfig | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.optim = optim if isinstance(optim, OptimConfig) else OptimConfig(**(optim or {}))
+        self.windows = Windows(**windows) if isinstance(windows, Mapping) else windows
         self.label_names = tuple(label_names)
         if isinstance(backbone, str):
-            name, backbone = backbone, create_backbone(backbone, num_leads=num_leads, num_samples=num_samples)
+            length = num_samples if self.windows is None else self.windows.length
+            name, backbone = backbone, create_backbone(backbone, num_leads=num_leads, num_samples=length)
         else:
             name = f"{type(backbone).__module__}:{type(backbone).__qualname__}"
             if not isinstance(backbone, Backbone):  # the same weights' names as when it is built by its name
@@ -77,10 +87,13 @@ class ECGClassifier(pl.LightningModule):
                 "label_names": list(label_names),
                 "num_leads": num_leads,
                 "num_samples": num_samples,
+                "windows": None if self.windows is None else asdict(self.windows),
+                "dropout": dropout,
                 "optim": asdict(self.optim),
             }
         )
         self.backbone = backbone
+        self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(backbone.num_features, len(self.label_names))
         self.train_f1: Metric = (
             BinaryF1Score() if len(label_names) == 1 else MultilabelF1Score(len(label_names), average="weighted")
@@ -94,7 +107,12 @@ class ECGClassifier(pl.LightningModule):
 
     def forward(self, signal: Tensor) -> Tensor:
         """Logits (B, L) of scaled signals (B, 12, T)."""
-        return cast(Tensor, self.head(self.backbone(signal)))
+        if self.windows is None or signal.shape[2] == self.windows.length:
+            return self._logits(signal)
+        return self.windows.join(self._logits(self.windows.cut(signal)), len(signal))
+
+    def _logits(self, signal: Tensor) -> Tensor:
+        return cast(Tensor, self.head(self.dropout(self.backbone(signal))))
 
     def load_backbone(self, state: Mapping[str, Tensor]) -> int:
         """Take over the weights of a backbone of the same shape; the head stays as it is.

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, cast
 
-from data_modules.config import DataConfig
+from data_modules.config import CropConfig, DataConfig
 
 Phase = Literal["pretrain", "finetune", "scratch"]
 
@@ -26,6 +26,8 @@ class ModelConfig:
 
     backbone: str = "resnet1d18"
     """A key of `ecg_transfer.models.BACKBONES`, or `package.module:factory` for one of your own."""
+    dropout: float = 0.0
+    """Share of the embedding's features that are zeroed in training, before the head."""
 
 
 @dataclass(kw_only=True)
@@ -109,6 +111,7 @@ class RunConfig:
     monitor: Literal["f1_weighted", "f1_macro"] = "f1_weighted"
     """Validation score by which the best epoch is chosen; weighted is the paper's."""
     data: DataConfig = field(default_factory=DataConfig)
+    crops: CropConfig = field(default_factory=CropConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)

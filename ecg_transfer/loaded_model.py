@@ -139,7 +139,9 @@ def _from_folder(folder: ModelFolder, *, trust: bool) -> LoadedModel:
         )
     _require_shapes(folder)
     state = folder.state_dict()
-    classifier = ECGClassifier(folder.backbone, folder.label_names, num_samples=folder.preprocessing.num_samples)
+    classifier = ECGClassifier(
+        folder.backbone, folder.label_names, num_samples=folder.preprocessing.num_samples, windows=folder.windows
+    )
     classifier.to(state["head.weight"].dtype).load_state_dict(state, strict=True)
     if not all(torch.isfinite(value).all() for value in state.values()):
         raise ModelFolderError(f"{folder.path}: the weights hold NaN or infinite values")
@@ -155,7 +157,8 @@ def _from_folder(folder: ModelFolder, *, trust: bool) -> LoadedModel:
 def _require_shapes(folder: ModelFolder) -> None:
     """Compare names and shapes of the file with the model's, before memory is taken for the one or the other."""
     with torch.device("meta"):
-        backbone = create_backbone(folder.backbone, num_samples=folder.preprocessing.num_samples)
+        length = folder.preprocessing.num_samples if folder.windows is None else folder.windows.length
+        backbone = create_backbone(folder.backbone, num_samples=length)
         head = nn.Linear(backbone.num_features, len(folder.label_names))
     wanted = {
         name: tuple(value.shape)

@@ -35,6 +35,7 @@ from ecg_transfer.provenance import provenance
 from ecg_transfer.resolve import Resolved, pretrain_config, resolve
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, RunNotFoundError, save_config
 from ecg_transfer.upstream import RecordsOverlapWarning, Upstream
+from ecg_transfer.windows import Windows
 
 PRECISION = {32: "32-true", "bf16": "bf16-mixed", 64: "64-true"}
 """Lightning's names of our precisions."""
@@ -186,11 +187,18 @@ def train(
 def _fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
     config, run = resolved.config, resolved.run
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    data = ECGDataModule(config.data, batch_size=config.optim.batch_size, seed=config.seed, progress=progress)
+    data = ECGDataModule(
+        config.data, crops=config.crops, batch_size=config.optim.batch_size, seed=config.seed, progress=progress
+    )
     data.setup()
     num_epochs = config.optim.num_epochs(len(data.train_dataloader()))
     classifier = ECGClassifier(
-        config.model.backbone, data.label_names, num_samples=config.data.num_samples, optim=config.optim
+        config.model.backbone,
+        data.label_names,
+        num_samples=config.data.num_samples,
+        windows=Windows.of(config.crops, config.data),
+        dropout=config.model.dropout,
+        optim=config.optim,
     )
     if config.trainer.precision == 64:
         classifier.double()

@@ -12,6 +12,7 @@ from pathlib import Path
 from data_modules.sources import spec_named
 from ecg_transfer.study.plan import Plan, PlannedRun
 from ecg_transfer.study.probe import Speed, Work, speeds, worker_choices
+from ecg_transfer.windows import Windows
 
 STARTUP_SECONDS = 7.0
 """A worker's imports, once."""
@@ -44,7 +45,7 @@ def work_of(planned: PlannedRun) -> Work:
         precision=config.trainer.precision,
         batch_size=config.optim.batch_size,
         accelerator=config.trainer.accelerator,
-        num_samples=config.data.num_samples,
+        num_samples=config.crops.num_samples(config.data) or config.data.num_samples,
     )
 
 
@@ -58,16 +59,19 @@ def cost(planned: PlannedRun, speed: Speed) -> Cost:
     """What a run costs on a machine of this speed, from its start to its end."""
     sizes, config = planned.sizes, planned.config
     data = config.data
-    numbers = num_parameters(config.model.backbone, data.corpus, data.label_set, data.num_samples, data.root)
+    windows = Windows.of(config.crops, data)
+    length = data.num_samples if windows is None else windows.length
+    numbers = num_parameters(config.model.backbone, data.corpus, data.label_set, length, data.root)
     width = 8 if config.trainer.precision == 64 else 4
     weights = width * numbers
     evaluated = sizes.val + sizes.test
+    inputs = evaluated * (1 if windows is None else len(windows.starts(data.num_samples)))
     labels = len(label_names(data.corpus, data.label_set, data.root))
-    an_epoch = sizes.train / speed.train + evaluated / speed.evaluate / config.optim.evaluate_every + EPOCH_SECONDS
+    an_epoch = sizes.train / speed.train + inputs / speed.evaluate / config.optim.evaluate_every + EPOCH_SECONDS
     saves = min(1.0, an_epoch / max(config.trainer.checkpoint_seconds, 1e-3))
     an_epoch += saves * 4 * weights / BYTES_PER_SECOND
     return Cost(
-        seconds=RUN_SECONDS + num_epochs(planned) * an_epoch + evaluated / speed.evaluate,
+        seconds=RUN_SECONDS + num_epochs(planned) * an_epoch + inputs / speed.evaluate,
         kept_bytes=weights + PREDICTIONS // 2 * evaluated * (5 * labels + 40) + 5000 * num_epochs(planned) + 20_000,
         working_bytes=3 * weights,
     )
