@@ -117,3 +117,29 @@ class CropConfig:
                 f"{self.seconds:g} s, or never moves on; give more than 0 and at most {self.seconds:g}"
             )
         return length
+
+
+@dataclass(kw_only=True)
+class AugmentConfig:
+    """The `augment` section: small changes to the training records, other ones in every epoch; none by default."""
+
+    scaling: float = 0.0
+    """Amplitudes are multiplied by up to 1 + this, or divided, all leads of a record alike."""
+    lead_masking: float = 0.0
+    """Probability with which a lead is missing (zero)."""
+    noise: float = 0.0
+    """Standard deviation of Gaussian noise, in the unit of the scaled signal (`millivolt`: 0.2 mV)."""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether anything is changed.
+
+        Raises:
+            ValueError: A strength that cannot be.
+        """
+        if self.scaling < 0 or self.noise < 0 or not 0 <= self.lead_masking < 1:
+            raise ValueError(
+                f"augment.scaling={self.scaling:g}, augment.lead_masking={self.lead_masking:g}, augment.noise="
+                f"{self.noise:g}: none of them is negative, and lead_masking is below 1"
+            )
+        return bool(self.scaling or self.lead_masking or self.noise)

@@ -1,4 +1,4 @@
-"""Random pieces of the training records, as the PTB-XL benchmark trains on them (Strodthoff et al. 2020, 2004.13701)."""
+"""Random pieces of the training records, as in the PTB-XL benchmark (Strodthoff et al. 2020, arXiv 2004.13701)."""
 
 from __future__ import annotations
 

@@ -11,12 +11,14 @@ from typing import Any, cast
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.func import functional_call
 from torchmetrics import Metric
 from torchmetrics.classification import BinaryF1Score, MultilabelF1Score
 
 from data_modules.batches import Batch
+from ecg_transfer.averaging import WeightAverage
 from ecg_transfer.config import OptimConfig
+from ecg_transfer.loss import logits_and_loss
 from ecg_transfer.metrics import Scores, score
 from ecg_transfer.models import Backbone, create_backbone
 from ecg_transfer.models.imported import ImportedBackbone
@@ -103,6 +105,7 @@ class ECGClassifier(pl.LightningModule):
         self.train_scores: dict[str, float] = {}
         self._loss_sum = torch.zeros(())
         self.num_trained = 0
+        self._average = None if self.optim.ema is None else WeightAverage(self.optim.ema)
         self._collected: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {}
 
     def forward(self, signal: Tensor) -> Tensor:
@@ -160,8 +163,7 @@ class ECGClassifier(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch."""
-        logits = self(batch["signal"])
-        loss = binary_cross_entropy_with_logits(logits, batch["label"])
+        logits, loss = logits_and_loss(self, batch, self.optim)
         num_records = len(batch["label"])
         self._loss_sum += loss.detach() * num_records
         self.num_trained += num_records
@@ -171,6 +173,25 @@ class ECGClassifier(pl.LightningModule):
         self.train_f1.update(probability, target)
         return loss
 
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ANN401
+        """Let the mean of the weights follow them."""
+        if self._average is not None:
+            self._average.update(self.state_dict(), self.trainer.global_step)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A checkpoint's weights are the averaged ones; one to resume from holds the trained ones beside them."""
+        if self._average is None or self._average.state is None:
+            return
+        if "optimizer_states" in checkpoint:
+            checkpoint["trained_state_dict"] = checkpoint["state_dict"]
+        checkpoint["state_dict"] = dict(self._average.state)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the trained weights, and with their mean so far."""
+        if self._average is not None and "trained_state_dict" in checkpoint:
+            self._average.state = dict(checkpoint["state_dict"])
+            checkpoint["state_dict"] = checkpoint["trained_state_dict"]
+
     def on_validation_epoch_start(self) -> None:
         """Forget the last evaluation."""
         self._collected = {part: [] for part in EVALUATED}
@@ -178,7 +199,10 @@ class ECGClassifier(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Keep a batch's logits, computed at full precision also where training runs in bfloat16."""
         with torch.autocast(self.device.type, enabled=False):
-            logits = self(batch["signal"])
+            if self._average is None or self._average.state is None:
+                logits = self(batch["signal"])
+            else:
+                logits = functional_call(self, self._average.state, (batch["signal"],))
         self._collected[EVALUATED[dataloader_idx]].append((batch["index"], logits, batch["label"]))
 
     def on_validation_epoch_end(self) -> None:

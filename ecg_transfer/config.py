@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, cast
 
-from data_modules.config import CropConfig, DataConfig
+from data_modules.config import AugmentConfig, CropConfig, DataConfig
 
 Phase = Literal["pretrain", "finetune", "scratch"]
 
@@ -54,6 +54,14 @@ class OptimConfig:
     """Small corpora train for more epochs than `max_epochs`, until so many updates are done."""
     gradient_clip: float | None = None
     """Largest norm of the gradient; None does not clip."""
+    label_smoothing: float = 0.0
+    """The loss's targets are moved by half of this from 0 and 1 towards each other."""
+    mixup: float = 0.0
+    """Each training batch is mixed with itself in another order, signals and targets alike, by a share drawn from
+    Beta(mixup, mixup) (Zhang et al. 2018, arXiv 1710.09412); 0 does not mix."""
+    ema: float | None = None
+    """Decay of a running mean of the weights, 0.999 say, which is evaluated, kept and exported in place of the weights
+    themselves; None keeps no mean."""
     early_stop_patience: int | None = None
     """Stop after so many evaluations without a better validation score; None never stops early."""
 
@@ -112,6 +120,7 @@ class RunConfig:
     """Validation score by which the best epoch is chosen; weighted is the paper's."""
     data: DataConfig = field(default_factory=DataConfig)
     crops: CropConfig = field(default_factory=CropConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)

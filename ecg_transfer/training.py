@@ -188,7 +188,12 @@ def _fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
     config, run = resolved.config, resolved.run
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = ECGDataModule(
-        config.data, crops=config.crops, batch_size=config.optim.batch_size, seed=config.seed, progress=progress
+        config.data,
+        crops=config.crops,
+        augment=config.augment,
+        batch_size=config.optim.batch_size,
+        seed=config.seed,
+        progress=progress,
     )
     data.setup()
     num_epochs = config.optim.num_epochs(len(data.train_dataloader()))

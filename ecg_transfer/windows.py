@@ -64,8 +64,9 @@ class Windows:
         """Logits (B, L) of records out of their windows' (B * W, L): of the largest or of the mean probability."""
         from torch.nn.functional import logsigmoid
 
-        by_record = logits.unflatten(0, (num_records, -1))
+        by_record = logits.reshape(num_records, -1, logits.shape[1])
         if self.aggregate == "max":
             return by_record.amax(dim=1)
         # the means of p and of 1 - p differ from their logarithms' means by the same log(W)
-        return logsigmoid(by_record).logsumexp(dim=1) - logsigmoid(-by_record).logsumexp(dim=1)
+        mean: Tensor = logsigmoid(by_record).logsumexp(dim=1) - logsigmoid(-by_record).logsumexp(dim=1)
+        return mean
