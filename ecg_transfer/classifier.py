@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytorch_lightning as pl
 import torch
@@ -17,7 +17,7 @@ from torchmetrics.classification import BinaryF1Score, MultilabelF1Score
 
 from data_modules.batches import Batch
 from ecg_transfer.averaging import WeightAverage
-from ecg_transfer.config import OptimConfig
+from ecg_transfer.config import Monitor, OptimConfig
 from ecg_transfer.loss import logits_and_loss
 from ecg_transfer.metrics import Scores, score
 from ecg_transfer.models import Backbone, create_backbone
@@ -218,7 +218,7 @@ class ECGClassifier(pl.LightningModule):
             self.scores[part] = score(
                 self.evaluated[part][1].double().numpy(), self.evaluated[part][2].byte().numpy(), self.label_names
             )
-            for name in ("f1_weighted", "f1_macro"):
+            for name in get_args(Monitor):
                 self.log(f"{part}/{name}", getattr(self.scores[part], name), logger=False)
         self._collected = {}
         if self.num_trained:

@@ -12,6 +12,8 @@ from data_modules.config import AugmentConfig, CropConfig, DataConfig
 
 Phase = Literal["pretrain", "finetune", "scratch"]
 
+Monitor = Literal["f1_weighted", "f1_macro", "auroc_macro"]
+
 Overrides = Mapping[str, object] | Sequence[str]
 """`{"optim.lr": 1e-3}` or `["optim.lr=1e-3"]`."""
 
@@ -116,8 +118,8 @@ class RunConfig:
     """Which named recipe the fields below started from."""
     seed: int = 0
     """Of the weights, the order of the batches and all else that is random, but not of the split."""
-    monitor: Literal["f1_weighted", "f1_macro"] = "f1_weighted"
-    """Validation score by which the best epoch is chosen; weighted is the paper's."""
+    monitor: Monitor = "f1_weighted"
+    """Validation score by which the best epoch is chosen; weighted F1 is the paper's."""
     data: DataConfig = field(default_factory=DataConfig)
     crops: CropConfig = field(default_factory=CropConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)

@@ -196,6 +196,7 @@ def _fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
         progress=progress,
     )
     data.setup()
+    _require_monitored(config, data)
     num_epochs = config.optim.num_epochs(len(data.train_dataloader()))
     classifier = ECGClassifier(
         config.model.backbone,
@@ -283,6 +284,17 @@ def _callbacks(config: RunConfig, run: Run, datamodule: ECGDataModule, show_bar:
         BestF1(run.path, config.monitor),
         LastEpoch(run.path, config.trainer.checkpoint_seconds),
     ]
+
+
+def _require_monitored(config: RunConfig, data: ECGDataModule) -> None:
+    """Refuse to choose epochs by an AUROC that validation or test records do not have."""
+    for part in ("val", "test") if config.monitor == "auroc_macro" else ():
+        present = data.labels[data.rows[part]].mean(axis=0)
+        if not ((present > 0) & (present < 1)).any():
+            raise ValueError(
+                f"monitor=auroc_macro: no label has positives and negatives among the {len(data.rows[part])} {part} "
+                f"records of {data.corpus.spec.name}; choose the epoch by monitor=f1_weighted"
+            )
 
 
 def _load_upstream(classifier: ECGClassifier, upstream: Upstream | None) -> int:

@@ -173,6 +173,25 @@ def test_the_export_evaluates_in_windows_too(finished: Run, tmp_path: Path) -> N
     np.testing.assert_allclose(probabilities, expit(torch.stack(parts).amax(dim=0).numpy()), atol=1e-6)
 
 
+def test_the_epoch_can_be_chosen_by_auroc(data: Path, tmp_path: Path) -> None:
+    chosen = run(data, tmp_path, **{"monitor": "auroc_macro"})
+    val = [record["val"]["auroc_macro"] for record in read_curve(chosen.path / "metrics.jsonl")]
+    assert chosen.results["val_selected"]["epoch"] == int(np.argmax(val))
+
+
+def test_an_auroc_that_does_not_exist_is_refused_before_anything_is_trained(
+    data: Path,
+) -> None:
+    config = make_config("scratch", "cpsc2018", backbone=NAME, overrides=settings(data, monitor="auroc_macro"))
+    module = ECGDataModule(config.data)
+    module.setup()
+    module.rows["val"] = module.rows["val"][:1]
+    from ecg_transfer.training import _require_monitored
+
+    with pytest.raises(ValueError, match="no label has positives and negatives among the 1 val records"):
+        _require_monitored(config, module)
+
+
 @pytest.mark.parametrize("seconds", [None, 5.0])
 def test_its_backbone_goes_on_to_other_lengths(data: Path, finished: Run, seconds: float | None) -> None:
     overrides = settings(data, **{"crops.seconds": seconds, "optim.max_epochs": 1})
