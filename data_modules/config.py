@@ -83,3 +83,63 @@ class DataConfig:
             short=self.short or spec.short,
             scale=self.scale,
         )
+
+
+@dataclass(kw_only=True)
+class CropConfig:
+    """The `crops` section: training on random pieces of the records, evaluation on windows over the whole of them."""
+
+    seconds: float | None = None
+    """Length of a piece, drawn anew for each record and epoch; None trains on whole records. The PTB-XL benchmark's is
+    2.5 (Strodthoff et al. 2020, arXiv 2004.13701). Amplitudes are scaled before, on the whole record."""
+    windows: Literal["max", "mean"] = "max"
+    """How the windows' probabilities become a record's: the largest (the benchmark's) or the mean."""
+    stride_seconds: float | None = None
+    """From one window to the next; None is half a window."""
+
+    def num_samples(self, data: DataConfig) -> int | None:
+        """Samples of a piece; None where whole records are trained on.
+
+        Raises:
+            ValueError: A piece that is longer than the records or has no sample, or windows that leave gaps.
+        """
+        if self.seconds is None:
+            return None
+        length, whole = round(self.seconds * data.sampling_rate), data.num_samples / data.sampling_rate
+        if not 1 <= length <= data.num_samples:
+            raise ValueError(
+                f"crops.seconds={self.seconds:g} cuts no piece out of records of {whole:g} s (data.num_samples="
+                f"{data.num_samples} at {data.sampling_rate} Hz); give more than 0 and at most {whole:g}, or null"
+            )
+        if self.stride_seconds is not None and not 0 < self.stride_seconds <= self.seconds:
+            raise ValueError(
+                f"crops.stride_seconds={self.stride_seconds:g} leaves parts of a record unseen by windows of "
+                f"{self.seconds:g} s, or never moves on; give more than 0 and at most {self.seconds:g}"
+            )
+        return length
+
+
+@dataclass(kw_only=True)
+class AugmentConfig:
+    """The `augment` section: small changes to the training records, other ones in every epoch; none by default."""
+
+    scaling: float = 0.0
+    """Amplitudes are multiplied by up to 1 + this, or divided, all leads of a record alike."""
+    lead_masking: float = 0.0
+    """Probability with which a lead is missing (zero)."""
+    noise: float = 0.0
+    """Standard deviation of Gaussian noise, in the unit of the scaled signal (`millivolt`: 0.2 mV)."""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether anything is changed.
+
+        Raises:
+            ValueError: A strength that cannot be.
+        """
+        if self.scaling < 0 or self.noise < 0 or not 0 <= self.lead_masking < 1:
+            raise ValueError(
+                f"augment.scaling={self.scaling:g}, augment.lead_masking={self.lead_masking:g}, augment.noise="
+                f"{self.noise:g}: none of them is negative, and lead_masking is below 1"
+            )
+        return bool(self.scaling or self.lead_masking or self.noise)

@@ -13,11 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
+from data_modules.augmentation import Augmentation
 from data_modules.batches import Batch, ECGDataset, OrderedBatches, ShuffledBatches
 from data_modules.cache import Cache, open_cache
 from data_modules.completeness import check_completeness
-from data_modules.config import DataConfig
-from data_modules.corpus import Corpus
+from data_modules.config import AugmentConfig, CropConfig, DataConfig
+from data_modules.corpus import LEAD_NAMES, Corpus
+from data_modules.crops import RandomCrops
 from data_modules.sources import data_root, open_corpus
 from data_modules.splits import Split, join_groups, nested_order, official_split, paper_split, patient_split
 
@@ -30,6 +32,8 @@ class ECGDataModule(pl.LightningDataModule):
 
     Args:
         config: Which corpus, how it is prepared and split.
+        crops: Whether a Trainer trains on pieces of the records; what the loaders give are whole records always.
+        augment: How a Trainer's training batches are changed.
         corpus: A corpus that is open already, in place of the one that `config` names.
         batch_size: Of the global batch, whatever the number of processes.
         seed: Of the order of the training records.
@@ -50,6 +54,8 @@ class ECGDataModule(pl.LightningDataModule):
         self,
         config: DataConfig | None = None,
         *,
+        crops: CropConfig | None = None,
+        augment: AugmentConfig | None = None,
         corpus: Corpus | None = None,
         batch_size: int = 256,
         seed: int = 0,
@@ -57,6 +63,10 @@ class ECGDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.config = config or DataConfig()
+        self._crop_length = (crops or CropConfig()).num_samples(self.config)
+        self._augment = augment or AugmentConfig()
+        self._crops: RandomCrops | None = None
+        self._augmentation: Augmentation | None = None
         self.batch_size = batch_size
         self.seed = seed
         self._progress = progress
@@ -114,6 +124,10 @@ class ECGDataModule(pl.LightningDataModule):
                     "be used; see data.split, data.val_fraction, data.test_fraction and data.short"
                 )
         self._dataset = ECGDataset(self._cache.signals, self.labels, self.config.scale, self.record_ids)
+        if self._crop_length is not None:
+            self._crops = RandomCrops(len(table), self.config.num_samples, self._crop_length, seed=self.seed)
+        if self._augment.is_active:
+            self._augmentation = Augmentation(self._augment, len(table), len(LEAD_NAMES), seed=self.seed)
 
     def _split(self, usable: NDArray[np.int64]) -> Split:
         """Split the usable rows; the result speaks of the table's rows."""
@@ -191,6 +205,18 @@ class ECGDataModule(pl.LightningDataModule):
             generator=torch.Generator(),
             pin_memory=torch.cuda.is_available(),
         )
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Cut the pieces out of a training batch and change them, on the device that it has come to."""
+        trainer = self.trainer
+        if trainer is None or not trainer.training:
+            return batch
+        signal, rows = batch["signal"], batch["index"]
+        if self._crops is not None:
+            signal = self._crops.cut(signal, rows, trainer.current_epoch)
+        if self._augmentation is not None:
+            signal = self._augmentation.apply(signal, rows, trainer.current_epoch)
+        return {"signal": signal, "label": batch["label"], "index": rows}
 
     def _place(self) -> tuple[int, int]:
         trainer = self.trainer

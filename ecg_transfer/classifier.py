@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self, cast, get_args
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.func import functional_call
 from torchmetrics import Metric
 from torchmetrics.classification import BinaryF1Score, MultilabelF1Score
 
 from data_modules.batches import Batch
-from ecg_transfer.config import OptimConfig, TransferConfig
+from ecg_transfer.averaging import WeightAverage
+from ecg_transfer.config import Monitor, OptimConfig, TransferConfig
+from ecg_transfer.loss import logits_and_loss
 from ecg_transfer.metrics import Scores, score
 from ecg_transfer.models import Backbone, create_backbone
 from ecg_transfer.models.imported import ImportedBackbone
@@ -28,6 +30,7 @@ from ecg_transfer.weights import (
     require_known,
     require_numbers,
 )
+from ecg_transfer.windows import Windows
 
 EVALUATED = ("val", "test")
 """The parts that are evaluated after every epoch, in the order of the data module's loaders."""
@@ -35,6 +38,9 @@ EVALUATED = ("val", "test")
 
 class ECGClassifier(pl.LightningModule):
     """Signal (B, 12, T) -> backbone -> embedding (B, F) -> head -> logits (B, L).
+
+    With `windows` a longer signal is cut into windows of their length, which go through the network side by side, and
+    the logits are those of the record: of the largest or the mean probability of its windows.
 
     The loss is the mean binary cross-entropy of all labels. After each epoch the logits of the validation and test
     records are collected from all processes, one row a record, and scored; nothing is averaged over batches.
@@ -45,6 +51,8 @@ class ECGClassifier(pl.LightningModule):
         label_names: In column order.
         num_leads: Leads of the signal.
         num_samples: Samples of the signal.
+        windows: How a record is evaluated by a network that is trained on pieces of it; None takes it as a whole.
+        dropout: Share of the embedding's features that are zeroed in training.
         optim: How it is trained; the paper's way by default.
         transfer: The way of a fine-tuning; it decides the optimizer's groups, and is no part of a checkpoint.
 
@@ -65,6 +73,8 @@ class ECGClassifier(pl.LightningModule):
         *,
         num_leads: int = 12,
         num_samples: int = 1000,
+        windows: Windows | Mapping[str, Any] | None = None,
+        dropout: float = 0.0,
         optim: OptimConfig | Mapping[str, Any] | None = None,
         transfer: TransferConfig | None = None,
     ) -> None:
@@ -73,9 +83,11 @@ class ECGClassifier(pl.LightningModule):
         self.movement: dict[str, Any] = {}
         self.transfer = transfer or TransferConfig()
         self.optim = optim if isinstance(optim, OptimConfig) else OptimConfig(**(optim or {}))
+        self.windows = Windows(**windows) if isinstance(windows, Mapping) else windows
         self.label_names = tuple(label_names)
         if isinstance(backbone, str):
-            name, backbone = backbone, create_backbone(backbone, num_leads=num_leads, num_samples=num_samples)
+            length = num_samples if self.windows is None else self.windows.length
+            name, backbone = backbone, create_backbone(backbone, num_leads=num_leads, num_samples=length)
         else:
             name = f"{type(backbone).__module__}:{type(backbone).__qualname__}"
             if not isinstance(backbone, Backbone):  # the same weights' names as when it is built by its name
@@ -87,10 +99,13 @@ class ECGClassifier(pl.LightningModule):
                 "label_names": list(label_names),
                 "num_leads": num_leads,
                 "num_samples": num_samples,
+                "windows": None if self.windows is None else asdict(self.windows),
+                "dropout": dropout,
                 "optim": asdict(self.optim),
             }
         )
         self.backbone = backbone
+        self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(backbone.num_features, len(self.label_names))
         self.train_f1: Metric = (
             BinaryF1Score() if len(label_names) == 1 else MultilabelF1Score(len(label_names), average="weighted")
@@ -100,11 +115,17 @@ class ECGClassifier(pl.LightningModule):
         self.train_scores: dict[str, float] = {}
         self._loss_sum = torch.zeros(())
         self.num_trained = 0
+        self._average = None if self.optim.ema is None else WeightAverage(self.optim.ema)
         self._collected: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {}
 
     def forward(self, signal: Tensor) -> Tensor:
         """Logits (B, L) of scaled signals (B, 12, T)."""
-        return cast(Tensor, self.head(self.backbone(signal)))
+        if self.windows is None or signal.shape[2] == self.windows.length:
+            return self._logits(signal)
+        return self.windows.join(self._logits(self.windows.cut(signal)), len(signal))
+
+    def _logits(self, signal: Tensor) -> Tensor:
+        return cast(Tensor, self.head(self.dropout(self.backbone(signal))))
 
     def load_backbone(self, state: Mapping[str, Tensor]) -> int:
         """Take over the weights of a backbone of the same shape; the head stays as it is.
@@ -160,8 +181,7 @@ class ECGClassifier(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch."""
-        logits = self(batch["signal"])
-        loss = binary_cross_entropy_with_logits(logits, batch["label"])
+        logits, loss = logits_and_loss(self, batch, self.optim)
         num_records = len(batch["label"])
         self._loss_sum += loss.detach() * num_records
         self.num_trained += num_records
@@ -171,6 +191,25 @@ class ECGClassifier(pl.LightningModule):
         self.train_f1.update(probability, target)
         return loss
 
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ANN401
+        """Let the mean of the weights follow them."""
+        if self._average is not None:
+            self._average.update(self.state_dict(), self.trainer.global_step)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A checkpoint's weights are the averaged ones; one to resume from holds the trained ones beside them."""
+        if self._average is None or self._average.state is None:
+            return
+        if "optimizer_states" in checkpoint:
+            checkpoint["trained_state_dict"] = checkpoint["state_dict"]
+        checkpoint["state_dict"] = dict(self._average.state)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the trained weights, and with their mean so far."""
+        if self._average is not None and "trained_state_dict" in checkpoint:
+            self._average.state = dict(checkpoint["state_dict"])
+            checkpoint["state_dict"] = checkpoint["trained_state_dict"]
+
     def on_validation_epoch_start(self) -> None:
         """Forget the last evaluation."""
         self._collected = {part: [] for part in EVALUATED}
@@ -178,7 +217,10 @@ class ECGClassifier(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Keep a batch's logits, computed at full precision also where training runs in bfloat16."""
         with torch.autocast(self.device.type, enabled=False):
-            logits = self(batch["signal"])
+            if self._average is None or self._average.state is None:
+                logits = self(batch["signal"])
+            else:
+                logits = functional_call(self, self._average.state, (batch["signal"],))
         self._collected[EVALUATED[dataloader_idx]].append((batch["index"], logits, batch["label"]))
 
     def on_validation_epoch_end(self) -> None:
@@ -194,7 +236,7 @@ class ECGClassifier(pl.LightningModule):
             self.scores[part] = score(
                 self.evaluated[part][1].double().numpy(), self.evaluated[part][2].byte().numpy(), self.label_names
             )
-            for name in ("f1_weighted", "f1_macro"):
+            for name in get_args(Monitor):
                 self.log(f"{part}/{name}", getattr(self.scores[part], name), logger=False)
         self._collected = {}
         if self.num_trained:
@@ -237,34 +279,42 @@ def load_classifier(path: Path, *, trust: bool | str = False) -> ECGClassifier:
         WeightsMismatchError: Its weights are not those of the model it names.
     """
     checkpoint = read_checkpoint(path)
-    backbone, label_names, sizes, optim = _described(checkpoint.hyper_parameters, path)
-    require_known(backbone, path, trust=trust)
+    described = _described(checkpoint.hyper_parameters, path)
+    require_known(described["backbone"], path, trust=trust)
+    windows: Windows | None = described["windows"]
     try:
-        shapes = {name: tuple(value.shape) for name, value in checkpoint.state.items()}
-        require_fit(shapes, backbone, num_labels=len(label_names), **sizes)
+        require_fit(
+            {name: tuple(value.shape) for name, value in checkpoint.state.items()},
+            described["backbone"],
+            num_labels=len(described["label_names"]),
+            num_leads=described["num_leads"],
+            num_samples=described["num_samples"] if windows is None else windows.length,
+        )
         require_numbers(checkpoint.state)
     except WeightsMismatchError as error:
         raise WeightsMismatchError(f"the weights in {path} cannot be used: {error}") from error
-    classifier = ECGClassifier(backbone, label_names, optim=optim, **sizes)
+    classifier = ECGClassifier(**described)
     classifier.to(checkpoint.state["head.weight"].dtype).load_state_dict(checkpoint.state)
     return classifier.eval()
 
 
-def _described(hyper_parameters: Mapping[str, Any], path: Path) -> tuple[str, list[str], dict[str, int], OptimConfig]:
-    """Backbone, labels, size of the input and way of training out of a checkpoint's hyper-parameters."""
-    label_names = hyper_parameters.get("label_names")
-    is_right = (
-        isinstance(hyper_parameters.get("backbone"), str)
-        and isinstance(label_names, list)
-        and all(isinstance(name, str) for name in label_names)
-        and isinstance(hyper_parameters.get("optim"), dict)
-    )
-    if not is_right:
+def _described(hyper_parameters: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """A classifier's arguments out of a checkpoint's hyper-parameters; sizes are looked at by `require_fit`."""
+    backbone, label_names = hyper_parameters.get("backbone"), hyper_parameters.get("label_names")
+    are_names = isinstance(label_names, list) and all(isinstance(name, str) for name in label_names)
+    if not isinstance(backbone, str) or not are_names or not isinstance(hyper_parameters.get("optim"), dict):
         found = ", ".join(map(str, hyper_parameters))
         raise ValueError(f"{path} is no checkpoint of a classifier: its hyper-parameters are {found[:200]}")
     try:
-        optim = OptimConfig(**hyper_parameters["optim"])
-    except TypeError as error:
+        windows = hyper_parameters.get("windows")
+        return {
+            "backbone": backbone,
+            "label_names": label_names,
+            "num_leads": hyper_parameters.get("num_leads", 12),
+            "num_samples": hyper_parameters.get("num_samples", 1000),
+            "windows": None if windows is None else Windows(**windows),
+            "dropout": float(hyper_parameters.get("dropout", 0.0)),
+            "optim": OptimConfig(**hyper_parameters["optim"]),
+        }
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{path} was made by another version: {error}") from error
-    sizes = {name: hyper_parameters.get(name, default) for name, default in (("num_leads", 12), ("num_samples", 1000))}
-    return hyper_parameters["backbone"], hyper_parameters["label_names"], sizes, optim

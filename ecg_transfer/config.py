@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from data_modules.config import DataConfig
+from data_modules.config import AugmentConfig, CropConfig, DataConfig
 from data_modules.plain_yaml import PlainYamlError, plain_text
 
 Phase = Literal["pretrain", "finetune", "scratch"]
 Way = Literal["full", "linear_probe", "lp_ft", "layerwise", "gradual", "l2_sp"]
+
+Monitor = Literal["f1_weighted", "f1_macro", "auroc_macro"]
 
 Overrides = Mapping[str, object] | Sequence[str]
 """`{"optim.lr": 1e-3}` or `["optim.lr=1e-3"]`."""
@@ -29,6 +31,8 @@ class ModelConfig:
 
     backbone: str = "resnet1d18"
     """A key of `ecg_transfer.models.BACKBONES`, or `package.module:factory` for one of your own."""
+    dropout: float = 0.0
+    """Share of the embedding's features that are zeroed in training, before the head."""
 
 
 @dataclass(kw_only=True)
@@ -55,6 +59,14 @@ class OptimConfig:
     """Small corpora train for more epochs than `max_epochs`, until so many updates are done."""
     gradient_clip: float | None = None
     """Largest norm of the gradient; None does not clip."""
+    label_smoothing: float = 0.0
+    """The loss's targets are moved by half of this from 0 and 1 towards each other."""
+    mixup: float = 0.0
+    """Each training batch is mixed with itself in another order, signals and targets alike, by a share drawn from
+    Beta(mixup, mixup) (Zhang et al. 2018, arXiv 1710.09412); 0 does not mix."""
+    ema: float | None = None
+    """Decay of a running mean of the weights, 0.999 say, which is evaluated, kept and exported in place of the weights
+    themselves; None keeps no mean."""
     early_stop_patience: int | None = None
     """Stop after so many evaluations without a better validation score; None never stops early."""
 
@@ -130,9 +142,11 @@ class RunConfig:
     """Which named recipe the fields below started from."""
     seed: int = 0
     """Of the weights, the order of the batches and all else that is random, but not of the split."""
-    monitor: Literal["f1_weighted", "f1_macro"] = "f1_weighted"
-    """Validation score by which the best epoch is chosen; weighted is the paper's."""
+    monitor: Monitor = "f1_weighted"
+    """Validation score by which the best epoch is chosen; weighted F1 is the paper's."""
     data: DataConfig = field(default_factory=DataConfig)
+    crops: CropConfig = field(default_factory=CropConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)

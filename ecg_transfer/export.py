@@ -30,6 +30,7 @@ from ecg_transfer.model_folder import (
     RECORDS,
     SCHEMA_VERSION,
     WEIGHTS,
+    WINDOWS_VERSION,
     RecordSet,
     read_digests,
     read_model_folder,
@@ -106,8 +107,9 @@ def _write(run: Run, model: LoadedModel, folder: Path, *, onnx: bool, rate: int)
     if sets:
         with write_atomically(folder / RECORDS) as stream:
             stream.write(save({records.array: values for records, values in zip(sets, digests, strict=True)}))
+    windows = model.classifier.windows
     config = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": SCHEMA_VERSION if windows is None else WINDOWS_VERSION,
         "library": "ecg_transfer",
         "library_version": _library_version(),
         "name": run.name,
@@ -116,6 +118,7 @@ def _write(run: Run, model: LoadedModel, folder: Path, *, onnx: bool, rate: int)
         "lead_names": list(LEAD_NAMES),
         "units": "mV",
         "preprocessing": asdict(model.preprocessing),
+        "windows": None if windows is None else asdict(windows),
         "thresholds": dict(zip(model.label_names, model.thresholds.tolist(), strict=True)),
         "weights": {
             "file": WEIGHTS,

@@ -137,15 +137,20 @@ def run_preprocessing(data: DataConfig) -> Preprocessing:
 
 def _from_folder(folder: ModelFolder, *, trust: bool) -> LoadedModel:
     require_known(folder.backbone, folder.path, trust=trust)
-    num_samples = folder.preprocessing.num_samples
+    num_samples, windows = folder.preprocessing.num_samples, folder.windows
     try:
-        shapes, num_labels = folder.shapes(), len(folder.label_names)
-        require_fit(shapes, folder.backbone, num_labels=num_labels, num_leads=len(LEAD_NAMES), num_samples=num_samples)
+        require_fit(
+            folder.shapes(),
+            folder.backbone,
+            num_labels=len(folder.label_names),
+            num_leads=len(LEAD_NAMES),
+            num_samples=num_samples if windows is None else windows.length,
+        )
         state = folder.state_dict()
         require_numbers(state)
     except WeightsMismatchError as error:
         raise ModelFolderError(f"the weights in {folder.path} cannot be used: {error}") from error
-    classifier = ECGClassifier(folder.backbone, folder.label_names, num_samples=num_samples)
+    classifier = ECGClassifier(folder.backbone, folder.label_names, num_samples=num_samples, windows=windows)
     classifier.to(state["head.weight"].dtype).load_state_dict(state, strict=True)
     return LoadedModel(
         classifier=classifier.eval(),

@@ -21,12 +21,16 @@ from numpy.typing import NDArray
 from data_modules.config import Preprocessing
 from data_modules.corpus import LEAD_NAMES
 from ecg_transfer.runs import sha256
+from ecg_transfer.windows import Windows
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SCHEMA_VERSION = 1
 """Raised when a reader of the one before would misread a folder."""
+
+WINDOWS_VERSION = 2
+"""Of a folder whose model reads a record in windows: a reader of version 1 would give it the whole at once."""
 
 CONFIG, WEIGHTS, RECORDS = "config.json", "model.safetensors", "training_records.safetensors"
 CARD, ONNX = "README.md", "model.onnx"
@@ -82,6 +86,8 @@ class ModelFolder:
     backbone: str
     label_names: tuple[str, ...]
     preprocessing: Preprocessing
+    windows: Windows | None
+    """How a record is evaluated by a model that was trained on pieces; None takes it as a whole."""
     thresholds: tuple[float, ...]
     """Probability above which a record is positive, tuned on validation, by label."""
     corpus: str
@@ -170,10 +176,10 @@ def read_model_folder(path: str | Path) -> ModelFolder:
     except (ValueError, RecursionError) as error:
         raise ModelFolderError(f"{place} is no JSON: {error}") from error
     check = _Checked(place, config)
-    if check.field("schema_version", int) != SCHEMA_VERSION:
+    if check.field("schema_version", int) not in (SCHEMA_VERSION, WINDOWS_VERSION):
         raise ModelFolderError(
             f"{place} has schema version {config['schema_version']}, this version of ecg_transfer reads "
-            f"{SCHEMA_VERSION}: export the run again, or update"
+            f"{SCHEMA_VERSION} and {WINDOWS_VERSION}: export the run again, or update"
         )
     labels = check.names("label_names")
     thresholds = check.field("thresholds", dict)
@@ -187,6 +193,12 @@ def read_model_folder(path: str | Path) -> ModelFolder:
         raise ModelFolderError(f"{place}: `weights.sha256` is {digest[:80]!r}, expected a SHA-256")
     if not PLAIN_NAME.fullmatch(data.field("corpus", str)) or not PLAIN_NAME.fullmatch(check.field("name", str)):
         raise ModelFolderError(f"{place}: `name` or `data.corpus` is no plain name; both become parts of file names")
+    preprocessing = check.read(Preprocessing, check.field("preprocessing", dict))
+    windows = None if config.get("windows") is None else check.read(Windows, config["windows"])
+    if windows is not None and windows.length > preprocessing.num_samples:
+        raise ModelFolderError(
+            f"{place}: windows of {windows.length} samples do not fit into an input of {preprocessing.num_samples}"
+        )
     sets = check.field("training_records", list)
     for entry in check.field("pretrained_on", list):
         _Checked(place, entry)
@@ -195,7 +207,8 @@ def read_model_folder(path: str | Path) -> ModelFolder:
         name=check.field("name", str),
         backbone=check.field("backbone", str),
         label_names=labels,
-        preprocessing=check.read(Preprocessing, check.field("preprocessing", dict)),
+        preprocessing=preprocessing,
+        windows=windows,
         thresholds=tuple(float(value) for value in thresholds.values()),
         corpus=data.field("corpus", str),
         simulated=data.field("simulated", bool),
@@ -244,7 +257,10 @@ class _Checked:
         rate = given.get("sampling_rate", 1)
         if kind is Preprocessing and not (0 < given["num_samples"] <= MAX_SAMPLES and 0 < rate <= MAX_RATE):
             raise ModelFolderError(f"{self._place}: an input of {given['num_samples']} samples at {rate} Hz is no ECG")
-        return kind(**given)
+        try:
+            return kind(**given)
+        except ValueError as error:
+            raise ModelFolderError(f"{self._place}: {error}") from error
 
     def _is(self, value: object, kind: type[T], name: str) -> T:
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):

@@ -45,6 +45,7 @@ from ecg_transfer.resume import newest_state, recover
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, RunNotFoundError, save_config
 from ecg_transfer.upstream import RecordsOverlapWarning, Upstream
 from ecg_transfer.ways import FREEZING, require_possible, require_sensible
+from ecg_transfer.windows import Windows
 
 PRECISION = {32: "32-true", "bf16": "bf16-mixed", 64: "64-true"}
 """Lightning's names of our precisions."""
@@ -203,13 +204,23 @@ def train(
 def _fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
     config, run = resolved.config, resolved.run
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    data = ECGDataModule(config.data, batch_size=config.optim.batch_size, seed=config.seed, progress=progress)
+    data = ECGDataModule(
+        config.data,
+        crops=config.crops,
+        augment=config.augment,
+        batch_size=config.optim.batch_size,
+        seed=config.seed,
+        progress=progress,
+    )
     data.setup()
+    _require_monitored(config, data)
     num_epochs = config.optim.num_epochs(len(data.train_dataloader()))
     classifier = ECGClassifier(
         config.model.backbone,
         data.label_names,
         num_samples=config.data.num_samples,
+        windows=Windows.of(config.crops, config.data),
+        dropout=config.model.dropout,
         optim=config.optim,
         transfer=config.transfer,
     )
@@ -331,6 +342,17 @@ def _way_callbacks(config: RunConfig, classifier: ECGClassifier) -> list[Callbac
         *([L2SP(start, transfer.l2_sp, transfer.l2_sp_head)] if transfer.way == "l2_sp" else []),
         Movement(start),
     ]
+
+
+def _require_monitored(config: RunConfig, data: ECGDataModule) -> None:
+    """Refuse to choose epochs by an AUROC that validation or test records do not have."""
+    for part in ("val", "test") if config.monitor == "auroc_macro" else ():
+        present = data.labels[data.rows[part]].mean(axis=0)
+        if not ((present > 0) & (present < 1)).any():
+            raise ValueError(
+                f"monitor=auroc_macro: no label has positives and negatives among the {len(data.rows[part])} {part} "
+                f"records of {data.corpus.spec.name}; choose the epoch by monitor=f1_weighted"
+            )
 
 
 def _load_upstream(classifier: ECGClassifier, upstream: Upstream | None) -> int:

@@ -44,10 +44,7 @@ def main() -> None:
     rows = []
     for backbone in options.backbones:
         by_seed = [
-            {
-                precision: _trained(options, backbone, seed, precision).scores["last_epoch"]
-                for precision in (32, "bf16")
-            }
+            {precision: _trained(options, backbone, seed, precision).scores["last_epoch"] for precision in (32, "bf16")}
             for seed in range(options.seeds)
         ]
         rows += [_row(backbone, metric, by_seed) for metric in METRICS]

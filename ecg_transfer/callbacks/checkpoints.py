@@ -61,11 +61,11 @@ class _MovableCheckpoint(ModelCheckpoint):
 
 
 class BestF1(_MovableCheckpoint):
-    """Keep the weights of the epoch with the best validation F1 as `best.ckpt`; of equal ones the first.
+    """Keep the weights of the epoch with the best validation score as `best.ckpt`; of equal ones the first.
 
     Args:
         folder: The run's directory.
-        monitor: `f1_weighted` or `f1_macro`.
+        monitor: One of `ecg_transfer.config.Monitor`.
     """
 
     def __init__(self, folder: Path, monitor: str) -> None:

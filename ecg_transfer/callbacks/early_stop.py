@@ -10,7 +10,7 @@ class EarlyStop(EarlyStopping):
     """Lightning's early stopping, which a resumed run remembers: it would train one epoch more than one never resumed.
 
     Args:
-        monitor: `f1_weighted` or `f1_macro`, of the validation records.
+        monitor: One of `ecg_transfer.config.Monitor`, of the validation records.
         patience: Evaluations without a better score after which training ends.
     """
 

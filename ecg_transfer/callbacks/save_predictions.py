@@ -22,7 +22,7 @@ class SavePredictions(pl.Callback):
 
     Args:
         path: The file.
-        monitor: `f1_weighted` or `f1_macro`.
+        monitor: One of `ecg_transfer.config.Monitor`.
     """
 
     def __init__(self, path: Path, monitor: str) -> None:

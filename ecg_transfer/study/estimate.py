@@ -16,6 +16,7 @@ from ecg_transfer.study.failures import DiskFullError
 from ecg_transfer.study.plan import Plan, PlannedRun
 from ecg_transfer.study.probe import Speed, Work, speeds, worker_choices
 from ecg_transfer.study.quantities import file_size
+from ecg_transfer.windows import Windows
 
 STARTUP_SECONDS = 7.0
 """A worker's imports, once."""
@@ -50,7 +51,7 @@ def work_of(planned: PlannedRun) -> Work:
         precision=config.trainer.precision,
         batch_size=config.optim.batch_size,
         accelerator=config.trainer.accelerator,
-        num_samples=config.data.num_samples,
+        num_samples=config.crops.num_samples(config.data) or config.data.num_samples,
     )
 
 
@@ -65,11 +66,13 @@ def cost(planned: PlannedRun, speed: Speed) -> Cost:
     sizes, config = planned.sizes, planned.config
     kept_bytes, state_bytes = bytes_of(planned)
     evaluated = sizes.val + sizes.test
-    an_epoch = sizes.train / speed.train + evaluated / speed.evaluate / config.optim.evaluate_every + EPOCH_SECONDS
+    windows = Windows.of(config.crops, config.data)
+    inputs = evaluated * (1 if windows is None else len(windows.starts(config.data.num_samples)))
+    an_epoch = sizes.train / speed.train + inputs / speed.evaluate / config.optim.evaluate_every + EPOCH_SECONDS
     saves = min(1.0, an_epoch / max(config.trainer.checkpoint_seconds, 1e-3))
     an_epoch += saves * state_bytes / BYTES_PER_SECOND
     return Cost(
-        seconds=RUN_SECONDS + num_epochs(planned) * an_epoch + evaluated / speed.evaluate,
+        seconds=RUN_SECONDS + num_epochs(planned) * an_epoch + inputs / speed.evaluate,
         kept_bytes=kept_bytes,
         working_bytes=STATES * state_bytes,
     )
@@ -79,7 +82,9 @@ def bytes_of(planned: PlannedRun) -> tuple[int, int]:
     """Disk that a finished run takes, and each state of an unfinished one: weights, two moments, the best weights."""
     sizes, config = planned.sizes, planned.config
     data = config.data
-    numbers = num_parameters(config.model.backbone, data.corpus, data.label_set, data.num_samples, data.root)
+    windows = Windows.of(config.crops, data)
+    length = data.num_samples if windows is None else windows.length
+    numbers = num_parameters(config.model.backbone, data.corpus, data.label_set, length, data.root)
     weights = (8 if config.trainer.precision == 64 else 4) * numbers
     labels = len(label_names(data.corpus, data.label_set, data.root))
     predictions = PREDICTIONS // 2 * (sizes.val + sizes.test) * (5 * labels + 40)

@@ -241,7 +241,7 @@ def test_another_backbone_or_input_is_refused_as_for_a_run(exported: Folders, da
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"schema_version": 2}, "schema version 2"),
+        ({"schema_version": 3}, "schema version 3"),
         ({"schema_version": "1"}, "`schema_version` is a str, expected int"),
         ({"label_names": []}, "0 entries"),
         ({"label_names": ["AF", "AF"]}, "expected different names"),
@@ -250,6 +250,10 @@ def test_another_backbone_or_input_is_refused_as_for_a_run(exported: Folders, da
         ({"units": "uV"}, "other leads or units"),
         ({"lead_names": ["I"]}, "other leads or units"),
         ({"preprocessing": {}}, "Preprocessing has"),
+        ({"windows": {"length": 0, "stride": 1, "aggregate": "max"}}, "at least one sample"),
+        ({"windows": {"length": 9, "stride": 1, "aggregate": "sum"}}, "expected one of"),
+        ({"windows": {"length": 2000, "stride": 1, "aggregate": "max"}}, "do not fit into an input of 1000"),
+        ({"windows": {"length": 9}}, "Windows has"),
         ({"weights": {"sha256": "../../x"}}, "expected a SHA-256"),
         ({"backbone": "resnet1d18"}, "do not fit a resnet1d18"),
         ({"backbone": "os:system"}, "trust=True"),

@@ -1,0 +1,26 @@
+"""The loss of a training batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from data_modules.batches import Batch
+from ecg_transfer.config import OptimConfig
+
+
+def logits_and_loss(classifier: nn.Module, batch: Batch, optim: OptimConfig) -> tuple[Tensor, Tensor]:
+    """Logits (B, L), and their mean binary cross-entropy over all labels, with mixup and label smoothing if wanted.
+
+    A mixed record keeps the larger share of what it was, so that its own labels still are its best description.
+    """
+    signal, target = batch["signal"], batch["label"]
+    if optim.mixup:
+        drawn = float(torch.distributions.Beta(optim.mixup, optim.mixup).sample())
+        other, share = torch.randperm(len(signal), device=signal.device), min(drawn, 1 - drawn)
+        signal, target = signal.lerp(signal[other], share), target.lerp(target[other], share)
+    if optim.label_smoothing:
+        target = target.lerp(torch.full_like(target, 0.5), optim.label_smoothing)
+    logits: Tensor = classifier(signal)
+    return logits, binary_cross_entropy_with_logits(logits, target)
