@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from data_modules.signal import scale
+from data_modules.signal import scale_
 
 
 class Batch(TypedDict):
@@ -49,7 +49,7 @@ class ECGDataset(Dataset[Batch]):
         """The batch of these rows, (B,)."""
         signal = torch.from_numpy(np.asarray(self._signals[rows]))
         return {
-            "signal": scale(signal, self._method).transpose(1, 2),
+            "signal": scale_(signal, self._method).transpose(1, 2),
             "label": torch.from_numpy(self._labels[rows]),
             "index": torch.from_numpy(rows),
         }

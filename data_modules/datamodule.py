@@ -113,6 +113,7 @@ class ECGDataModule(pl.LightningDataModule):
                     f"{self.corpus.spec.name}: no record is left to {part}: {len(usable)} of {len(table)} records can "
                     "be used; see data.split, data.val_fraction, data.test_fraction and data.short"
                 )
+        self._cache.read_ahead(np.concatenate(list(self.rows.values())))
         self._dataset = ECGDataset(self._cache.signals, self.labels, self.config.scale)
 
     def _split(self, usable: NDArray[np.int64]) -> Split:
