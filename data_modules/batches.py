@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from data_modules.quality import MAX_MILLIVOLTS
-from data_modules.signal import scale
+from data_modules.signal import scale_
 
 SERVED_MILLIVOLTS = 2 * MAX_MILLIVOLTS
 """Largest value that a batch may hold: what a record may, and room for a resampling filter's overshoot."""
@@ -70,7 +70,7 @@ class ECGDataset(Dataset[Batch]):
         if not (low >= -SERVED_MILLIVOLTS and high <= SERVED_MILLIVOLTS):
             raise SignalNotFiniteError(self._complaint(signal, rows))
         return {
-            "signal": scale(signal, self._method).transpose(1, 2),
+            "signal": scale_(signal, self._method).transpose(1, 2),
             "label": torch.from_numpy(self._labels[rows]),
             "index": torch.from_numpy(rows),
         }

@@ -12,9 +12,11 @@ import json
 import math
 import os
 import sys
+import threading
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 import h5py
 import numpy as np
@@ -44,7 +46,7 @@ class Cache:
     path: Path
     record_ids: tuple[str, ...]
     """All records of the corpus's table, in its order: a row each."""
-    signals: NDArray[np.float32]
+    signals: np.memmap[tuple[int, int, int], np.dtype[np.float32]]
     """Millivolts, (records, samples, 12), memory-mapped; rows that were set aside hold nothing of use."""
     digests: NDArray[np.int64]
     """A number for the content of each row, (records,): equal ones are exact copies."""
@@ -57,6 +59,25 @@ class Cache:
     def kept(self) -> NDArray[np.bool_]:
         """Which rows may be used, (records,)."""
         return np.array([record_id not in self.set_aside for record_id in self.record_ids], dtype=bool)
+
+    def read_ahead(self, rows: NDArray[np.int64]) -> None:
+        """Let the system read these rows into its page cache while this process goes on.
+
+        A first epoch in shuffled order would wait for the disk at every record. Does nothing where the system cannot be
+        asked.
+
+        Args:
+            rows: Rows that will be used, in any order.
+        """
+        if hasattr(os, "posix_fadvise"):
+            file = self.path.open("rb")
+            threading.Thread(target=self._read_ahead, args=(file, np.sort(rows)), daemon=True).start()
+
+    def _read_ahead(self, file: IO[bytes], rows: NDArray[np.int64]) -> None:
+        start, num_bytes = self.signals.offset, self.signals[0].nbytes
+        with file:
+            for row in rows.tolist():  # Linux reads some hundred kilobytes a call at most
+                os.posix_fadvise(file.fileno(), start + row * num_bytes, num_bytes, os.POSIX_FADV_WILLNEED)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """How many records were set aside by each reason, and how many were mended how."""

@@ -123,6 +123,7 @@ class ECGDataModule(pl.LightningDataModule):
                     f"{self.corpus.spec.name}: no record is left to {part}: {len(usable)} of {len(table)} records can "
                     "be used; see data.split, data.val_fraction, data.test_fraction and data.short"
                 )
+        self._cache.read_ahead(np.concatenate(list(self.rows.values())))
         self._dataset = ECGDataset(self._cache.signals, self.labels, self.config.scale, self.record_ids)
         if self._crop_length is not None:
             self._crops = RandomCrops(len(table), self.config.num_samples, self._crop_length, seed=self.seed)

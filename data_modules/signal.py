@@ -162,15 +162,25 @@ def scale(signal: Tensor, method: Literal["minmax", "millivolt", "zscore", "none
     Returns:
         The same shape and dtype.
     """
+    return signal if method == "none" else scale_(signal.clone(), method)
+
+
+def scale_(signal: Tensor, method: Literal["minmax", "millivolt", "zscore", "none"]) -> Tensor:
+    """Scale a batch's amplitudes in place, and return it; see `scale`.
+
+    A batch of 256 is 12 MB, and so would be every intermediate result: their page faults cost more than the arithmetic.
+    """
     if method == "none":
         return signal
     if method == "millivolt":
-        return signal / MILLIVOLTS_PER_UNIT
+        return signal.div_(MILLIVOLTS_PER_UNIT)
     low, high = torch.aminmax(signal, dim=1, keepdim=True)
-    span = high - low  # NaN where a sample is: that is not flat, and must not become a harmless 0
+    span = high - low
+    flat = span <= FLAT  # not where a sample is NaN: that must not become a harmless 0
     if method == "minmax":
-        return torch.where(span <= FLAT, 0, (signal - low) * (2 / span.clamp_min(FLAT)) - 1)
-    centred = signal - signal.mean(dim=1, keepdim=True)
-    deviation = centred.square().mean(dim=1, keepdim=True).sqrt()
+        factor, offset = torch.where(flat, 0, 2 / span.clamp_min(FLAT)), torch.where(flat, 0.0, 1.0)
+        return signal.sub_(low).mul_(factor).sub_(offset)
+    signal.sub_(signal.mean(dim=1, keepdim=True))
+    deviation = signal.square().mean(dim=1, keepdim=True).sqrt().clamp_min(torch.finfo(signal.dtype).tiny)
     # the span, not the deviation, tells a flat lead: the rounding of an offset's mean looks like a deviation
-    return torch.where(span <= FLAT, 0, centred / deviation.clamp_min(torch.finfo(signal.dtype).tiny))
+    return signal.div_(torch.where(flat, torch.inf, deviation))

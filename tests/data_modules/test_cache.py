@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import re
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -218,3 +219,21 @@ def test_processes_that_build_at_once_end_with_one_good_cache(corpus: FakeCorpus
     (path,) = (tmp_path / "cache").iterdir()
     assert re.fullmatch(r"fake-[0-9a-f]{16}\.h5", path.name)
     assert_holds(open_cache(corpus, WANTED, tmp_path / "cache"), corpus, WANTED)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system cannot be asked to read ahead")
+def test_reads_ahead_what_the_rows_hold(corpus: FakeCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = open_cache(corpus, WANTED, tmp_path / "cache")
+    asked: list[bytes] = []
+    done = threading.Event()
+
+    def note(descriptor: int, start: int, length: int, advice: int) -> None:
+        assert advice == os.POSIX_FADV_WILLNEED
+        asked.append(os.pread(descriptor, length, start))
+        if len(asked) == 3:
+            done.set()
+
+    monkeypatch.setattr(os, "posix_fadvise", note)
+    cache.read_ahead(np.array([5, 0, 3]))
+    assert done.wait(10)
+    assert asked == [cache.signals[row].tobytes() for row in (0, 3, 5)]

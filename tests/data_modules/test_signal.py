@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
 from data_modules.config import Preprocessing
-from data_modules.signal import crop_or_pad, prepare, resample, scale
+from data_modules.signal import FLAT, crop_or_pad, prepare, resample, scale, scale_
 
 RATES = [(500, 100), (1000, 100), (400, 100), (257, 100), (250, 100), (100, 500), (360, 128), (100, 100)]
 
@@ -109,6 +109,19 @@ def test_scales_by_hand() -> None:
     assert torch.allclose(scale(signal, "millivolt")[0], torch.tensor([[5.0, 25], [15, 25], [10, 25]]))
     root = (3 / 2) ** 0.5
     assert torch.allclose(scale(signal, "zscore")[0], torch.tensor([[-root, 0], [root, 0], [0, 0]]))
+
+
+def test_scaling_in_place_gives_the_bits_of_the_formula_and_scaling_leaves_its_input_alone() -> None:
+    signal = torch.from_numpy(noise(200, leads=60).reshape(5, 12, 200)).transpose(1, 2).contiguous() * 3 + 1
+    signal[2, :, 4] = 0.7
+    before = signal.clone()
+    low, high = signal.amin(1, True), signal.amax(1, True)
+    expected = torch.where(high - low <= FLAT, 0, (signal - low) * (2 / (high - low).clamp_min(FLAT)) - 1)
+    assert torch.equal(scale(signal, "minmax"), expected)
+    assert torch.equal(signal, before)
+    assert torch.equal(scale(signal, "millivolt"), signal / 0.2)
+    assert scale_(signal, "minmax") is signal
+    assert torch.equal(signal, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
