@@ -82,8 +82,13 @@ def movement_figures(families: Sequence[WaysOf]) -> list[Exhibit]:
     if not families:
         return []
     each = families[0]
-    found = {way: _movements(members[-1][1]) for way, members in each.by_way.items()}
     size = each.sizes[-1]
+    found = {
+        way: _movements(result)
+        for way, members in each.by_way.items()
+        for one, result in members
+        if one.cell.num_train == size
+    }
     drawn = [
         _movement(each, {way: of[kind] for way, of in found.items() if of[kind]}, kind, size) for kind in MOVEMENTS
     ]
