@@ -9,6 +9,7 @@ from functools import cached_property
 
 from ecg_transfer.study.effects import CellEffect
 from ecg_transfer.study.significance import MIN_SEEDS
+from ecg_transfer.study.way_names import WAY_NAMES
 
 CORPUS_NAMES = {
     "ptbxl": "PTB-XL",
@@ -60,7 +61,13 @@ class Setting:
     def name(self) -> str:
         """`recipe paper, lr 0.01, batch 256`, as the verdicts name it."""
         cell = self.effects[0].cell
-        return f"{cell.recipe}, lr {cell.lr:g}, batch {cell.batch_size}"
+        way = "" if self.is_full else f", {cell.way}"
+        return f"{cell.recipe}, lr {cell.lr:g}, batch {cell.batch_size}{way}"
+
+    @property
+    def is_full(self) -> bool:
+        """Whether its fine-tunings train all weights at one rate: what the paper's claims are about."""
+        return self.effects[0].cell.way == WAY_NAMES["full"]
 
     @cached_property
     def whole(self) -> tuple[CellEffect, ...]:
@@ -110,15 +117,16 @@ class Setting:
 
 
 def settings_of(effects: Iterable[CellEffect]) -> list[Setting]:
-    """The settings among cells, the headline first: real before simulated, then the one with the most seeds."""
+    """The settings among cells, the headline first: real before simulated, the full fine-tuning, the most seeds."""
     groups: dict[tuple[bool, str], list[CellEffect]] = defaultdict(list)
     for effect in effects:
         groups[effect.cell.simulated, effect.cell.setting].append(effect)
     found = [Setting(effects=tuple(members)) for _, members in sorted(groups.items(), key=lambda item: item[0])]
 
-    def rank(setting: Setting) -> tuple[bool, int, bool, str]:
+    def rank(setting: Setting) -> tuple[bool, bool, int, bool, str]:
         weight = sum(min(effect.effect.num_seeds, MIN_SEEDS) for effect in setting.effects)
-        return setting.simulated, -weight, setting.effects[0].cell.recipe != "paper", setting.name
+        is_paper = setting.effects[0].cell.recipe == "paper"
+        return setting.simulated, not setting.is_full, -weight, not is_paper, setting.name
 
     return sorted(found, key=rank)
 

@@ -1,4 +1,4 @@
-"""A study as its YAML file states it: grids over upstream, downstream, backbone, start, size, seed, rate and budget."""
+"""A study as its YAML file states it: grids over corpora, backbone, start, way, size, seed, rate and budget."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ import difflib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from data_modules.corpora import CORPORA
 from data_modules.sources import own_corpora
-from ecg_transfer.config import RECIPES, ConfigError, read_tree
+from ecg_transfer.config import RECIPES, ConfigError, Way, read_tree
 from ecg_transfer.models import BACKBONES
+
+WAY_FIELDS = ("transfer.", "optim.")
+"""What the fields of a way begin with."""
+
+NOT_OF_A_WAY = ("transfer.upstream", "optim.lr", "optim.batch_size", "optim.max_epochs", "optim.max_updates")
+"""Fields that have axes of their own, or that both arms of a comparison must share."""
 
 
 class StudyError(ConfigError):
@@ -53,7 +59,10 @@ class Grid:
     seeds: list[int] = field(default_factory=lambda: [0])
     """Both starts get the same ones: they share the head's weights and the order of the batches."""
     lrs: list[float] = field(default_factory=list)
-    """Learning rates of both starts; none is the recipe's."""
+    """Learning rates of both starts and of every way, so that all are tried equally often; none is the recipe's."""
+    ways: list[Any] = field(default_factory=lambda: ["full"])
+    """Of the fine-tunings: values of `transfer.way`, or `{name: overrides}` of fields of `transfer` and `optim`,
+    `frozen_bn: {transfer.batch_norm: frozen}` say. Training from scratch is done once for all of them."""
     epochs: list[int] = field(default_factory=list)
     """Budgets in epochs, exactly so many whatever the corpus's size; none is the recipe's."""
     updates: list[int] = field(default_factory=list)
@@ -140,9 +149,10 @@ def _problems(study: Study) -> list[str]:
         ]
         if "finetune" in grid.starts and not grid.upstreams:
             found.append(f"{where}: fine-tunings need upstreams; starts: [scratch] goes without")
+        found += [f"{where}.ways: {problem}" for way in grid.ways for problem in _way_problems(way)]
         if grid.pretrain.epochs is not None and grid.pretrain.updates is not None:
             found.append(f"{where}.pretrain: a budget is in epochs or in updates, not in both")
-        for axis in ("downstreams", "backbones", "starts", "subsets", "seeds"):
+        for axis in ("downstreams", "backbones", "starts", "subsets", "seeds", "ways"):
             if not getattr(grid, axis):
                 found.append(f"{where}.{axis} is empty: no run would come of this grid")
     return found
@@ -153,6 +163,28 @@ def _known_corpora(overrides: Mapping[str, Any]) -> list[str]:
     section = overrides.get("data")
     nested = section.get("root") if isinstance(section, dict) else None
     return [*CORPORA, *own_corpora(overrides.get("data.root", nested))]
+
+
+def way_fields(way: object) -> dict[str, Any]:
+    """The dotted fields of one value of `Grid.ways`."""
+    if isinstance(way, dict):
+        (overrides,) = way.values()
+        return dict(overrides)
+    return {"transfer.way": way}
+
+
+def _way_problems(way: object) -> list[str]:
+    if not isinstance(way, dict):
+        names = [str(name) for name in get_args(Way)]
+        return [] if way in names else [f"{way!r} is no way: there are {', '.join(names)}, and {{name: overrides}}"]
+    if len(way) != 1 or not isinstance(next(iter(way.values())), dict):
+        return [f"{way!r}: expected one name with its overrides, as in frozen_bn: {{transfer.batch_norm: frozen}}"]
+    refused = [name for name in way_fields(way) if not str(name).startswith(WAY_FIELDS) or name in NOT_OF_A_WAY]
+    return [
+        f"{next(iter(way))!r} sets {name}: a way is made of dotted fields of transfer and optim, but for "
+        f"{', '.join(NOT_OF_A_WAY)}; the rate is the axis lrs, the budget the axes epochs and updates"
+        for name in refused
+    ]
 
 
 def _is_subset(value: object) -> bool:

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ecg_transfer.study.way_names import WAY_NAMES
+
 Floats = NDArray[np.float64]
 
 
@@ -28,8 +30,10 @@ class Cell:
     """Whether any of its ECGs are, upstream or downstream."""
     series: str
     """Equal for the cells that differ in the size of the subset alone: the points of one learning curve."""
+    way: str
+    """Of the fine-tuning, in words."""
     setting: str
-    """Equal for cells of one recipe, learning rate, budget: those that a claim may pool."""
+    """Equal for cells of one recipe, way, learning rate, budget: those that a claim may pool."""
     pairs: pd.DataFrame
     """One row a pair, sorted by seed: the columns of the results table, each with `_finetune` and `_scratch`."""
 
@@ -37,7 +41,8 @@ class Cell:
     def name(self) -> str:
         """Readable, and unique up to recipes of the same name."""
         kind = " SIMULATED" if self.simulated else ""
-        return f"{self.upstream} -> {self.downstream}, {self.backbone}, {self.recipe}, n={self.num_train}{kind}"
+        way = "" if self.way == WAY_NAMES["full"] else f", {self.way}"
+        return f"{self.upstream} -> {self.downstream}, {self.backbone}, {self.recipe}{way}, n={self.num_train}{kind}"
 
     @cached_property
     def units(self) -> list[tuple[int, int]]:
@@ -88,11 +93,12 @@ def find_cells(results: pd.DataFrame) -> list[Cell]:
         return []
     keys = ["cell_finetune", "upstream_finetune", "upstream_cell_finetune", "simulated_finetune"]
     order = ["seed_finetune", "subset_seed_finetune", "run_finetune"]
-    cells = [_cell(group.sort_values(order)) for _, group in pairs.groupby(keys, sort=True)]
+    cells = [cell_of(group.sort_values(order)) for _, group in pairs.groupby(keys, sort=True)]
     return sorted(cells, key=lambda cell: (cell.downstream, cell.upstream, cell.backbone, cell.recipe, cell.num_train))
 
 
-def _cell(pairs: pd.DataFrame) -> Cell:
+def cell_of(pairs: pd.DataFrame) -> Cell:
+    """The cell of some pairs, as `pair_runs` gives them, that differ in seeds alone."""
     first = pairs.iloc[0]
     return Cell(
         upstream=str(first["upstream_finetune"]),
@@ -104,6 +110,7 @@ def _cell(pairs: pd.DataFrame) -> Cell:
         num_train=int(pairs["num_train_finetune"].median()),
         simulated=bool(first["simulated_finetune"]),
         series=f"{first['series_finetune']} {first['upstream_cell_finetune']}",
+        way=str(first["way_finetune"]),
         setting=str(first["setting_finetune"]),
         pairs=pairs,
     )

@@ -15,8 +15,9 @@ from data_modules.corpus import CorpusFormatError, CorpusNotFoundError
 from data_modules.sources import open_corpus, will_simulate
 from ecg_transfer.config import ConfigError, Phase, RunConfig, make_config
 from ecg_transfer.runs import Run, home, run_name
-from ecg_transfer.study.definition import Grid, Study, StudyError
+from ecg_transfer.study.definition import Grid, Study, StudyError, way_fields
 from ecg_transfer.study.sizes import PartSizes, part_sizes
+from ecg_transfer.ways import require_sensible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +104,7 @@ class _Arm:
     seed: int
     subset: float | None
     fields: dict[str, object]
-    """Of the learning rate and the budget."""
+    """Of the way, the learning rate and the budget."""
 
 
 def _arms(grid: Grid) -> Iterator[_Arm]:
@@ -112,12 +113,11 @@ def _arms(grid: Grid) -> Iterator[_Arm]:
     rates: list[dict[str, object]] = [{"optim.lr": lr} for lr in grid.lrs]
     axes = product(grid.downstreams, grid.backbones, grid.seeds, grid.subsets, rates or [{}], budgets or [{}])
     for downstream, backbone, seed, subset, rate, budget in axes:
-        upstreams: list[str | None] = [name for name in grid.upstreams if name != downstream]
-        if "finetune" not in grid.starts:
-            upstreams = []
+        names = [name for name in grid.upstreams if name != downstream] if "finetune" in grid.starts else []
+        starts: list[tuple[str | None, dict[str, object]]] = list(product(names, map(way_fields, grid.ways)))
         if "scratch" in grid.starts:
-            upstreams.append(None)
-        for upstream in upstreams:
+            starts.append((None, {}))
+        for upstream, way in starts:
             yield _Arm(
                 grid=grid,
                 upstream=upstream,
@@ -125,7 +125,7 @@ def _arms(grid: Grid) -> Iterator[_Arm]:
                 backbone=backbone,
                 seed=seed,
                 subset=None if subset in ("all", None) else float(subset),
-                fields={**rate, **budget},
+                fields={**way, **rate, **budget},
             )
 
 
@@ -152,6 +152,7 @@ class _Draft:
     def add(self, arm: _Arm) -> None:
         """Add the run of an arm and, before it, the pre-training it needs."""
         config = self._config(arm)
+        require_sensible(config)
         problem = _missing(config) or self._clip(config)
         if problem is not None:
             self._note(problem)

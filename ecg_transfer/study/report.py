@@ -28,6 +28,7 @@ from ecg_transfer.study.arrangement import (
 )
 from ecg_transfer.study.bootstrap import NUM_DRAWS
 from ecg_transfer.study.claims import judge
+from ecg_transfer.study.contests import contests_table
 from ecg_transfer.study.effects import CellEffect, cell_effects, effects_table, pooled
 from ecg_transfer.study.evidence import ClaimResult
 from ecg_transfer.study.exhibit_tables import (
@@ -60,6 +61,8 @@ from ecg_transfer.study.study_tables import (
     optimism_table,
     provenance_table,
 )
+from ecg_transfer.study.way_tables import way_table
+from ecg_transfer.study.ways import Ways, read_ways
 
 MAX_SETTINGS = 3
 """Settings that get figures; the CSV files have all."""
@@ -111,16 +114,22 @@ def write_report(
     effects = cell_effects(find_cells(study.results), metric, num_draws=num_draws)
     speeds = cell_speeds([effect.cell for effect in effects], study.curves, num_draws=num_draws)
     settings = settings_of(effects)
-    claims = [result for setting in settings for result in judge(study, effects=setting.effects, speeds=speeds)]
-    anchors = Anchors(effect.cell for setting in settings for effect in setting.effects)
+    claims = [
+        result
+        for setting in settings
+        if setting.is_full
+        for result in judge(study, effects=setting.effects, speeds=speeds)
+    ]
+    ways = read_ways(study, metric, num_draws)
+    cells = [effect.cell for setting in settings for effect in setting.effects] + ways.cells
+    anchors = Anchors(cells)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     sections = [
         _section(setting, study, speeds, anchors, metric, folder, number)
         for number, setting in enumerate(settings[:MAX_SETTINGS])
     ]
     summary = optimism_summary(study.results) if len(study.results) else pd.DataFrame()
-    _write_tables(folder / "tables", study, effects, claims, speeds, summary)
-    cells = [effect.cell for setting in settings for effect in setting.effects]
+    _write_tables(folder / "tables", study, effects, claims, speeds, summary, ways)
     page = _environment().get_template("report.html.j2").render(
         title=title,
         css=Markup(files("ecg_transfer.study").joinpath("templates/report.css").read_text()),
@@ -132,10 +141,12 @@ def write_report(
         estimate_text=estimate_text,
         several=several,
         sections=sections,
+        way_exhibits=_write_exhibits(ways.exhibits(metric), folder),
         metric=metric_name(metric),
         tables={
             "corpora": corpora_table(manifests.values()),
             "claims": claims_table(claims),
+            "ways": way_table(ways.families, ways.speeds, anchors, metric),
             "effects": effect_table(settings, anchors, metric, MAX_ROWS),
             "optimism": optimism_table(summary),
             "cost": cost_table(study.results, {name: hardware_name(each) for name, each in manifests.items()}),
@@ -189,6 +200,11 @@ def _section(
     )
 
 
+def _write_exhibits(exhibits: Sequence[Exhibit], folder: Path) -> list[tuple[Exhibit, tuple[Markup, str]]]:
+    with style():
+        return [(exhibit, _write_figure(exhibit, folder / "figures", "")) for exhibit in exhibits]
+
+
 def _write_figure(exhibit: Exhibit, folder: Path, suffix: str) -> tuple[Markup, str]:
     """Write a figure's two files; give its SVG for the page, and their name."""
     name = f"{exhibit.slug}{suffix}"
@@ -235,6 +251,7 @@ def _write_tables(
     claims: Sequence[ClaimResult],
     speeds: Sequence[Speed],
     optimism: pd.DataFrame,
+    ways: Ways,
 ) -> None:
     results = study.results
     if len(results):
@@ -247,6 +264,8 @@ def _write_tables(
         "speeds": speeds_table(speeds),
         "optimism": optimism,
     }
+    if ways.contests:
+        tables["ways"] = contests_table(ways.contests, ways.effects)
     for name, table in tables.items():
         write_results(table, folder / f"{name}.csv")
 

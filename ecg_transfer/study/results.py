@@ -27,6 +27,7 @@ from ecg_transfer.config import (
 from ecg_transfer.curve import read_curve, time_to_targets
 from ecg_transfer.files import write_atomically
 from ecg_transfer.runs import SCORE_NAMES, Run
+from ecg_transfer.study.way_names import schedule_name, way_name
 
 METRICS = ("f1_weighted", "f1_macro", "auroc_macro", "ap_macro")
 """Test scores of the results table, each as `<score name>/<metric>`: the paper's weighted F1 at a threshold of 0.5, the
@@ -43,7 +44,15 @@ EPOCH_METRICS = tuple(f"{part}/{metric}" for part in ("val", "test") for metric 
 """Scores of the table of epochs."""
 
 LEFT_OUT = {
-    "cell": ("phase", "transfer", "seed", "data.subset_seed", "data.root", "trainer.accelerator"),
+    "cell": (
+        "phase",
+        "transfer.upstream",
+        "transfer.allow_simulated",
+        "seed",
+        "data.subset_seed",
+        "data.root",
+        "trainer.accelerator",
+    ),
     "series": ("data.subset",),
     "setting": (
         "model",
@@ -55,6 +64,15 @@ LEFT_OUT = {
     ),
 }
 """Columns by the fields that may differ between their members, each with those of the columns before."""
+
+CONTEST = (
+    *(path for path in LEFT_OUT["cell"] if not path.startswith("transfer.")),
+    "transfer",
+    "optim.lr",
+    "optim.schedule",
+    "optim.warmup",
+)
+"""Fields in which the runs of a contest may differ: all of the above that make a cell, the way, and the rate."""
 
 SECTIONS = {
     "data": DataConfig,
@@ -121,6 +139,8 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
         for each of `SCORE_NAMES`: `<name>/epoch` from 1, `<name>/<metric>` of `METRICS`, `<name>/tuned/<metric>` of
         `TUNED`, `<name>/val/<metric>` of `TUNED`; `monitor`, `optimism`; `epochs_to_90`, `updates_to_90`,
         `seconds_to_90` and those to 95 and 99 % of the run's own best validation score;
+        way and schedule in words, data (the digest of its records), contest (equal for runs that differ in start, way,
+        learning rate, schedule and seeds alone: each way at its best rate is compared with scratch at its own);
         pair_key (equal for a fine-tuning and its training from scratch), cell (equal for runs that differ in start
         and seeds alone), series (equal for cells that also differ in the subset), setting (equal for runs that also
         differ in corpus and backbone: one recipe, learning rate, budget and so on).
@@ -189,6 +209,10 @@ def _row(run: Run, config: RunConfig, curve: list[dict[str, Any]]) -> dict[str, 
         **_score_columns(run.results),
         **_time_columns(curve, config.monitor),
         "monitor": config.monitor,
+        "way": way_name(config.transfer),
+        "schedule": schedule_name(config.optim),
+        "data": data["digest"],
+        "contest": _left(config, CONTEST, simulated=bool(data["simulated"])),
         "pair_key": pair_key(config, data["digest"]),
         **keys,
     }
@@ -196,15 +220,21 @@ def _row(run: Run, config: RunConfig, curve: list[dict[str, Any]]) -> dict[str, 
 
 def _keys(config: RunConfig, *, simulated: bool) -> dict[str, str]:
     """Digests of what is left of a configuration when, step by step, more of it is left out."""
-    tree = config.as_dict()
     keys = {}
-    for name, left_out in LEFT_OUT.items():
-        for path in left_out:
-            section, _, key = path.rpartition(".")
-            (tree[section] if section else tree).pop(key)
-        content = f"{json.dumps(tree, sort_keys=True)} {simulated}"
-        keys[name] = hashlib.sha256(content.encode()).hexdigest()[:16]
+    left_out: tuple[str, ...] = ()
+    for name, more in LEFT_OUT.items():
+        left_out += more
+        keys[name] = _left(config, left_out, simulated=simulated)
     return keys
+
+
+def _left(config: RunConfig, left_out: tuple[str, ...], *, simulated: bool) -> str:
+    """A digest of what is left of a configuration without some fields."""
+    tree = config.as_dict()
+    for path in left_out:
+        section, _, key = path.rpartition(".")
+        (tree[section] if section else tree).pop(key)
+    return hashlib.sha256(f"{json.dumps(tree, sort_keys=True)} {simulated}".encode()).hexdigest()[:16]
 
 
 def _score_columns(scores: dict[str, Any]) -> dict[str, Any]:

@@ -399,3 +399,29 @@ def test_a_run_that_another_process_is_at_is_left_to_it(data: Path, tmp_path: Pa
         assert holder.stdin is not None
         holder.stdin.close()
     assert scratch(data, tmp_path).is_done
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["gradual", "linear_probe"])
+def test_two_processes_fine_tune_as_one_where_batch_norm_is_frozen(data: Path, tmp_path: Path, way: str) -> None:
+    """Frozen weights get no gradient in either process, and those unfrozen later are averaged like all."""
+    staged = "tests.ecg_transfer.tiny_backbone:staged_without_dropout"
+    upstream = et.pretrain("cpsc2018", backbone=staged, recipe="modern", overrides=settings(data), output=tmp_path)
+    more = {"transfer.way": way, "transfer.batch_norm": "reestimate", "transfer.unfreeze_share": 0.7}
+    wanted = settings(data, **more)
+    small = [f"{name}={value}" for name, value in wanted.items() if name != "data.root"]
+    arguments = ("finetune", "ptb", "--upstream", upstream.name, "--backbone", staged, "--recipe", "modern", *small)
+    result = console(*arguments, "trainer.devices=2", data=data, output=tmp_path)
+    assert result.returncode == 0, result.stderr
+    one = et.finetune(
+        "ptb", upstream=upstream.name, backbone=staged, recipe="modern", overrides=wanted, output=tmp_path
+    )
+    (two,) = (run for run in et.find_runs(tmp_path) if run.config.trainer.devices == 2)
+    logits = [run.predictions["last_epoch/test"].logits for run in (two, one)]
+    np.testing.assert_allclose(*logits, rtol=1e-3, atol=1e-4)
+    moved = [
+        [record["movement"]["distance"] for record in read_curve(run.path / "metrics.jsonl")] for run in (two, one)
+    ]
+    for ours, theirs in zip(*moved, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-6)
+    assert (moved[0][-1]["embedding"] > 0, moved[0][0]["embedding"]) == (way == "gradual", 0)

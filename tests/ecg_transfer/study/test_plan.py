@@ -220,3 +220,58 @@ def real_data(monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.skip("ECG_REAL_DATA does not name the real recordings")
     monkeypatch.setenv("ECG_DATA_ROOT", folder)
     return Path(folder)
+
+
+def test_ways_multiply_the_fine_tunings_alone(tmp_path: Path) -> None:
+    ways = ["full", "lp_ft", {"frozen": {"transfer.batch_norm": "frozen", "optim.schedule": "cosine"}}]
+    study = simulated(upstreams=["georgia"], downstreams=["ptb"], seeds=[0, 1], lrs=[0.1, 0.2], ways=ways)
+    plan = make_plan(study, tmp_path)
+    assert Counter(planned.config.phase for planned in plan.runs) == {"pretrain": 2, "finetune": 12, "scratch": 4}
+    found = Counter((run.config.transfer.way, run.config.transfer.batch_norm) for run in plan.by_phase("finetune"))
+    assert found == {("full", "train"): 4, ("lp_ft", "train"): 4, ("full", "frozen"): 4}
+    assert {run.config.transfer.way for run in plan.runs if run.config.phase != "finetune"} == {"full"}
+    tried = Counter((run.config.phase, run.config.transfer.way, run.config.optim.lr) for run in plan.runs)
+    assert {tried["scratch", "full", lr] for lr in (0.1, 0.2)} == {2}, "as often as each way"
+
+
+def test_a_grid_without_ways_plans_what_it_always_did(tmp_path: Path) -> None:
+    bare = make_plan(simulated(upstreams=["georgia"], downstreams=["ptb"]), tmp_path)
+    written = make_plan(simulated(upstreams=["georgia"], downstreams=["ptb"], ways=["full"]), tmp_path)
+    assert [planned.name for planned in bare.runs] == [planned.name for planned in written.runs]
+
+
+@pytest.mark.parametrize(
+    ("ways", "message"),
+    [
+        ("[ful]", r"grids\[0\]\.ways: 'ful' is no way: there are full, linear_probe, lp_ft"),
+        ("[{low: {optim.lr: 0.1}}]", r"grids\[0\]\.ways: 'low' sets optim.lr: a way is made of .* axis lrs"),
+        ("[{small: {data.subset: 5}}]", r"'small' sets data.subset"),
+        ("[{a: 1}]", r"expected one name with its overrides"),
+        ("[]", r"grids\[0\]\.ways is empty"),
+    ],
+)
+def test_ways_that_are_none_are_told(ways: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(f"name: s\ngrids: [{{downstreams: [ptb], upstreams: [georgia], ways: {ways}}}]\n")
+    with pytest.raises(StudyError, match=message):
+        read_study(path)
+
+
+def test_a_study_that_gives_scratch_a_way_is_refused(tmp_path: Path) -> None:
+    study = simulated(upstreams=["georgia"], downstreams=["ptb"], overrides={"transfer.way": "lp_ft"})
+    with pytest.raises(StudyError, match=r"transfer.way=lp_ft is for fine-tunings; this run is of phase scratch"):
+        make_plan(study, tmp_path)
+
+
+def test_the_study_of_ways_tries_every_way_as_often_as_scratch(tmp_path: Path) -> None:
+    study = read_study(EXPERIMENTS / "ways.yaml")
+    study.overrides["data.source"] = "simulated"
+    for grid in study.grids:
+        assert len(grid.seeds) == 6
+        grid.seeds = [0]
+    plan = make_plan(study, tmp_path)
+    assert Counter(planned.config.phase for planned in plan.runs) == {"pretrain": 1, "finetune": 54, "scratch": 6}
+    assert {(run.config.optim.max_updates, run.config.optim.lr) for run in plan.runs if run.upstream} == {
+        (48, 0.001),
+        (48, 0.003),
+    }
