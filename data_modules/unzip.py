@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -52,7 +53,9 @@ def unzip(archive: Path, folder: Path, *, wanted: str, max_bytes: int) -> dict[s
             return {name: _extract(opened, member, place(folder, name)) for name, member in sorted(members.items())}
     except ArchiveError:
         raise
-    except (*BROKEN_ZIP, ValueError) as error:
+    except (*BROKEN_ZIP, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # what comes of a place before the file's start
+            raise
         raise ArchiveError(f"{archive.name} cannot be unpacked: {error}") from error
 
 

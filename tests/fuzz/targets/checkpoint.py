@@ -21,7 +21,7 @@ REFUSALS = (ValueError, UntrustedCodeError)
 class _Small(nn.Module):
     num_features = 3
 
-    def __init__(self) -> None:
+    def __init__(self, num_leads: int = 12, num_samples: int = 40) -> None:
         super().__init__()
         self.linear = nn.Linear(2, 3)
 
@@ -29,8 +29,9 @@ class _Small(nn.Module):
 def seeds(folder: Path) -> Iterator[bytes]:
     BACKBONES.setdefault("small", _Small)  # the built-in ones have a hundred kilobytes and more
     classifier = ECGClassifier(_Small(), ("AF", "B"), num_samples=40)
+    state = {name.replace(".module.", "."): value for name, value in classifier.state_dict().items()}
     for backbone in ("small", "antigravity:geohash"):
-        content = {"state_dict": classifier.state_dict(), "hyper_parameters": dict(classifier.hparams)}
+        content = {"state_dict": state, "hyper_parameters": dict(classifier.hparams)}
         content["hyper_parameters"]["backbone"] = backbone
         stream = io.BytesIO()
         torch.save(content, stream)

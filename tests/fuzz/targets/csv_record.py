@@ -9,6 +9,7 @@ import numpy as np
 
 from data_modules.corpus import RecordError
 from data_modules.formats import csv
+from data_modules.leads import canonical_lead
 from tests.data_modules.ecg_files import synthetic_millivolts
 from tests.data_modules.formats.ecg_writers import write_csv
 
@@ -32,7 +33,8 @@ def check(data: bytes, folder: Path) -> None:
     cells = [line.split(None if delimiter == " " else delimiter) for line in lines if line.strip()]
     if raw.lead_names is not None:
         names = [cell.strip().strip('"') for cell in lines[0].strip().split(delimiter)]
-        columns = [names.index(name) for name in raw.lead_names]
+        columns = [index for index, name in enumerate(names) if canonical_lead(name)] or list(range(len(names)))
+        assert raw.lead_names == tuple(names[column] for column in columns)
         cells = [[row[column] for column in columns] for row in cells[bool(lines[0].strip()) :]]
     with np.errstate(all="ignore"):
         expected = np.array([[float(cell) if cell.strip() else np.nan for cell in row] for row in cells], np.float32)

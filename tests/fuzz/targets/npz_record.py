@@ -25,6 +25,8 @@ def seeds(folder: Path) -> Iterator[bytes]:
 def check(data: bytes, folder: Path) -> None:
     (folder / "a.npz").write_bytes(data)
     raw = ours.read_npz(folder / "a.npz")
+    if data[:2] != b"PK":  # where an archive begins later, numpy takes the file for a pickle
+        return
     with np.load(io.BytesIO(data), allow_pickle=False) as theirs:
         flat = [name for name in theirs.files if theirs[name].ndim == 2]
         shapes = [np.asarray(theirs[name]) for name in flat]

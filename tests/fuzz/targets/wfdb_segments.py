@@ -18,7 +18,7 @@ def seeds(folder: Path) -> Iterator[bytes]:
     CONTENT.tofile(folder / "s.dat")
     segment = b"s 2 500 120\ns.dat 16 200/mV 16 0 0 0 0 I\ns.dat 16 200/mV 16 0 0 0 0 II\n"
     yield b"r/2 2 500 240\ns 120\ns 120\n\0" + segment
-    yield b"r/3 2 500 250\ns 120\n~ 10\ns 120\n\0" + segment
+    yield b"r/1 1 500 120\ns 120\n\0s 1 500 120\ns.dat 16x2 200(3)/uV 16 0 0 0 0 V1\n"
 
 
 def check(data: bytes, folder: Path) -> None:
