@@ -34,6 +34,6 @@ def check(data: bytes, folder: Path) -> None:
     flat = np.frombuffer(CONTENT[header.signals[0].storage.byte_offset :], "<i2")
     codes = flat[: len(flat) // width * width].reshape(-1, width).T.astype(np.float64)
     for row, line, found in zip(codes, header.signals, signal, strict=True):
-        expected = np.where(row == -32768, np.nan, (row.astype(np.float32) - line.baseline) / line.gain)
+        expected = np.where(row == -32768, np.nan, (row - line.baseline) / line.gain)
         with np.errstate(all="ignore"):
             np.testing.assert_allclose(found, expected.astype(np.float32), rtol=1e-6)
