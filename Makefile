@@ -10,15 +10,18 @@ OVERRIDES ?=
 STUDY ?= quick
 PYTHON ?= python3
 PORT ?= 6006
+FUZZ_SECONDS ?= 300
 
 VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 RUN := $(BIN)/ecg-transfer
+TOOLS := .venv-tools
+TOOLS_READY := $(TOOLS)/.ready
 OPTIONS = --backbone $(BACKBONE) --recipe $(RECIPE) --seed $(SEED) trainer.devices=$(DEVICES) $(OVERRIDES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo pretrain finetune scratch compare study report runs corpora tensorboard test lint format clean
+.PHONY: help setup demo pretrain finetune scratch compare study report runs corpora tensorboard test lint format fuzz lock audit sbom clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,5 +81,26 @@ format: $(READY)  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+fuzz: $(READY)  ## Mutated files against every reader for FUZZ_SECONDS: inputs tried, findings
+	$(BIN)/python -m pip install --quiet --constraint .constraints.txt --group fuzz
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS)
+
+$(TOOLS_READY): pyproject.toml
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(TOOLS)/bin/python -m pip install --quiet --group supply
+	@touch $(TOOLS_READY)
+
+lock: $(TOOLS_READY)  ## Pin all dependencies with hashes, for all platforms, in .requirements.lock
+	$(TOOLS)/bin/uv pip compile pyproject.toml --all-extras --group dev --group fuzz --universal --generate-hashes \
+		--python-version 3.11 --constraint .constraints.txt --custom-compile-command "make lock" \
+		--quiet --output-file .requirements.lock
+
+audit: $(READY) $(TOOLS_READY)  ## Compare what is installed with the lock file and with known flaws
+	$(BIN)/python experiments/audit.py
+
+sbom: $(READY) $(TOOLS_READY)  ## A bill of materials of .venv (CycloneDX) in .sbom.json
+	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o .sbom.json $(BIN)/python
+
 clean:  ## Remove the environment, caches and simulated ECGs; runs and real data stay
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache data/cache data/simulated
+	rm -rf $(VENV) $(TOOLS) .fuzz .sbom.json .mypy_cache .pytest_cache .ruff_cache .import_linter_cache data/cache data/simulated

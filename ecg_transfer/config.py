@@ -7,10 +7,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any, Literal, cast
 
 from data_modules.config import AugmentConfig, CropConfig, DataConfig
-from data_modules.plain_yaml import PlainYamlError, plain_text
+from data_modules.plain_yaml import PlainYamlError, parse_plain_yaml, plain_text
 
 Phase = Literal["pretrain", "finetune", "scratch"]
 Way = Literal["full", "linear_probe", "lp_ft", "layerwise", "gradual", "l2_sp"]
@@ -287,12 +288,13 @@ def read_tree(path: Path) -> dict[str, Any]:
     from yaml import YAMLError
 
     text = plain_text(path)
+    if not isinstance(parse_plain_yaml(text), dict | NoneType):
+        raise PlainYamlError("it holds no fields")
     try:
         tree = OmegaConf.to_container(OmegaConf.create(text))
     except (OmegaConfBaseException, YAMLError, ValueError) as error:
         raise PlainYamlError(" ".join(str(error).split())) from error
-    if not isinstance(tree, dict):
-        raise PlainYamlError("it holds a list, expected fields")
+    assert isinstance(tree, dict)
     refuse_interpolations(tree)
     return {str(name): value for name, value in tree.items()}
 

@@ -102,7 +102,7 @@ def load_model(source: str | Path | Run, *, output: Path = DEFAULT_OUTPUT, trust
     if not isinstance(source, Run):
         refuse_by_name(source)
         if is_model_folder(source):
-            return _from_folder(read_model_folder(source), trust=trust)
+            return model_of(read_model_folder(source), trust=trust)
     run = source if isinstance(source, Run) else open_run(source, output)
     per_class = run.results["val_selected"]["test_tuned"]["per_class"]
     classifier = run.model(trust=trust)
@@ -135,7 +135,8 @@ def run_preprocessing(data: DataConfig) -> Preprocessing:
     )
 
 
-def _from_folder(folder: ModelFolder, *, trust: bool) -> LoadedModel:
+def model_of(folder: ModelFolder, *, trust: bool = False) -> LoadedModel:
+    """The model of an exported folder; see `load_model`."""
     require_known(folder.backbone, folder.path, trust=trust)
     num_samples, windows = folder.preprocessing.num_samples, folder.windows
     try:

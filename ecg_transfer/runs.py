@@ -70,7 +70,7 @@ class Run:
         """`done` when `DONE` is there and every file it vouches for has its size."""
         if not (self.path / "config.yaml").exists():
             return "absent"
-        files = self._sealed("bytes")
+        files = self._sealed("bytes", int)
         if files and all(_size(self.path / name) == size for name, size in files.items()):
             return "done"
         return "failed" if (self.path / "FAILED").exists() else "unfinished"
@@ -171,17 +171,19 @@ class Run:
 
     def verify(self) -> list[str]:
         """Names of the files that are not what `DONE` vouches for; reads them all."""
-        files = self._sealed("sha256")
+        files = self._sealed("sha256", str)
         if files is None:
             return list(SEALED)
         return [name for name, digest in files.items() if sha256(self.path / name) != digest]
 
-    def _sealed(self, what: str) -> dict[str, object] | None:
+    def _sealed(self, what: str, kind: type[int] | type[str]) -> dict[str, object] | None:
         """Size or digest of the files that `DONE` vouches for; None if it is not what `seal` writes."""
         files = (_read_json(self.path / "DONE") or {}).get("files")
         if not isinstance(files, dict) or not files or not files.keys() <= set(SEALED):
             return None
-        return {name: entry.get(what) if isinstance(entry, dict) else None for name, entry in files.items()}
+        if not all(isinstance(entry, dict) and isinstance(entry.get(what), kind) for entry in files.values()):
+            return None
+        return {name: entry[what] for name, entry in files.items()}
 
     def fail(self, error: BaseException) -> None:
         """Leave a note of why the run could not be completed; on a full disk there is none."""

@@ -108,12 +108,17 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def _require_stored(path: Path) -> None:
-    """Check that an archive is as large as what it holds: PyTorch writes it so, and would unpack another one whole."""
+    """Check that an archive is as large as what it holds, and undamaged.
+
+    PyTorch writes it so. It would unpack a packed one whole, and does not compare the checksums.
+    """
     size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-    if sum(member.file_size for member in members) > size or any(member.compress_type for member in members):
-        raise ValueError("an archive that is packed")
+        if sum(member.file_size for member in members) > size or any(member.compress_type for member in members):
+            raise ValueError("an archive that is packed")
+        if (damaged := archive.testzip()) is not None:
+            raise ValueError(f"{damaged} in it is damaged")
 
 
 def require_fit(

@@ -174,18 +174,12 @@ def _open_tracings(path: Path, num_records: int) -> Iterator[h5py.Dataset]:
     """
     try:
         file_size(path)
-        file = h5py.File(path, "r")
-    except (OSError, RecordError) as error:
-        raise CorpusFormatError(f"{path} is no HDF5 file that can be read ({error}); fetch it again") from error
-    with file:
-        try:
-            tracings = _checked_tracings(file, (num_records, _NUM_SAMPLES, 12))
-        except ValueError as error:
-            raise CorpusFormatError(f"{path}: {error}; fetch it again") from error
-        try:
-            yield tracings
-        except (OSError, RuntimeError) as error:  # a broken chunk
-            raise RecordError("unreadable", f"{path} is broken: {error}") from error
+        with h5py.File(path, "r") as file:
+            yield _checked_tracings(file, (num_records, _NUM_SAMPLES, 12))
+    except CorpusFormatError:
+        raise
+    except Exception as error:  # h5py raises whatever the library stumbles over in a broken file
+        raise CorpusFormatError(f"{path}: {' '.join(str(error).split())}; fetch it again") from error
 
 
 def _checked_tracings(file: h5py.File, shape: tuple[int, int, int]) -> h5py.Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,11 @@ def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
         units = {_unit(channel) for channel in channels}
         if len(units) > 1:
             raise RecordError("unit", f"the channels of {path.name} are in {', '.join(sorted(units))}")
+        scales = [_scale(channel) for channel in channels]
+        if not all(0 < abs(scale) < math.inf for scale in scales):
+            raise RecordError(
+                "gain", f"{path.name} has the sensitivities {', '.join(f'{scale:g}' for scale in scales)}"
+            )
         signal = _samples(content, index)
         return RawRecord(
             signal=np.ascontiguousarray(leads_first(signal), dtype=np.float32),
@@ -85,6 +91,13 @@ def _lead(channel: Any) -> str:  # noqa: ANN401 - pydicom's Dataset
     """Name a channel by its source's meaning, `Lead I (Einthoven)` or `MDC_ECG_LEAD_I`, or else its own label."""
     source = channel.get("ChannelSourceSequence")
     return str(source[0].get("CodeMeaning", "")) if source else str(channel.get("ChannelLabel", ""))
+
+
+def _scale(channel: Any) -> float:  # noqa: ANN401 - pydicom's Dataset
+    """Units of one step of the code, as `multiplex_array` takes them."""
+    if "ChannelSensitivity" not in channel:
+        return 1.0
+    return float(channel.ChannelSensitivity) * float(channel.get("ChannelSensitivityCorrectionFactor", 1.0))
 
 
 def _unit(channel: Any) -> str:  # noqa: ANN401 - pydicom's Dataset

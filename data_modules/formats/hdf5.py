@@ -65,11 +65,8 @@ def record_names(path: Path, dataset: str | None = None) -> tuple[str, ...] | No
 def _given_ids(file: h5py.File, num_records: int) -> tuple[str, ...] | None:
     for name in ID_DATASETS:
         if isinstance(file.get(name, getlink=True), h5py.HardLink):  # `in` would follow a link to another file
-            try:
-                ids = own_dataset(file, name)
-                require_stored(ids)
-            except ValueError as error:
-                raise RecordError("unreadable", f"{Path(file.filename).name}: {error}") from error
+            ids = own_dataset(file, name)
+            require_stored(ids)
             if ids.shape == (num_records,) and ids.dtype.kind in "iuSO":
                 refuse_expansion(f"`{name}`", longest_read(ids), ids.id.get_storage_size())
                 found = _as_text(ids)
@@ -88,14 +85,11 @@ def _as_text(ids: h5py.Dataset) -> tuple[str, ...]:
         raise RecordError("unreadable", f"`{ids.name.strip('/')}` holds {ids.dtype}, expected numbers or text")
     step = len(ids) if ids.dtype.kind != "O" else max(1, ID_BYTES // Path(ids.file.filename).stat().st_size)
     found: list[str] = []
-    try:
-        for start in range(0, len(ids), max(step, 1)):
-            part = (ids.asstr() if is_text else ids)[start : start + step]
-            found += map(str, part.tolist())
-            if any(len(text) > MAX_ID for text in found[start:]):
-                raise RecordError("unreadable", f"`{ids.name.strip('/')}` holds ids of more than {MAX_ID} characters")
-    except UnicodeDecodeError as error:
-        raise RecordError("unreadable", f"`{ids.name.strip('/')}` is no text: {error}") from error
+    for start in range(0, len(ids), max(step, 1)):
+        part = (ids.asstr() if is_text else ids)[start : start + step]
+        found += map(str, part.tolist())
+        if any(len(text) > MAX_ID for text in found[start:]):
+            raise RecordError("unreadable", f"`{ids.name.strip('/')}` holds ids of more than {MAX_ID} characters")
     return tuple(found)
 
 
@@ -107,22 +101,17 @@ def _is_plain(text: str) -> bool:
 def _open(path: Path, wanted: str | None) -> Iterator[h5py.Dataset]:
     file_size(path)
     try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise RecordError("unreadable", f"{path.name} is no HDF5 file that can be read: {error}") from error
-    with file:
-        try:
+        with h5py.File(path, "r") as file:
             array = own_dataset(file, wanted or _only_array(file))
             require_stored(array)
-        except ValueError as error:
-            raise RecordError("unreadable", f"{path.name}: {error}") from error
-        if array.ndim not in (2, 3):
-            raise RecordError("header", f"{path.name}: `{array.name}` has shape {array.shape}, expected 3 dimensions")
-        check_numbers(array.dtype)
-        try:
+            if array.ndim not in (2, 3):
+                raise RecordError("header", f"{path.name}: `{array.name}` has shape {array.shape}, expected 3 lengths")
+            check_numbers(array.dtype)
             yield array
-        except (OSError, RuntimeError) as error:  # a broken filter, a chunk that is not there
-            raise RecordError("unreadable", f"{path.name} is broken: {error}") from error
+    except RecordError:
+        raise
+    except Exception as error:  # h5py raises whatever the library stumbles over in a broken file
+        raise RecordError("unreadable", f"{path.name}: {' '.join(str(error).split())}") from error
 
 
 def _only_array(file: h5py.File) -> str:

@@ -1,0 +1,89 @@
+"""Every reader of foreign bytes on mutated valid files: a right result, or one of the documented exceptions.
+
+What is right is computed again by each target, with an independent reader where there is one; see `tests.fuzz`.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+TARGETS = sorted(path.stem for path in (Path(__file__).parent / "targets").glob("*.py") if path.stem != "__init__")
+NEEDS = {"dicom_record": "pydicom", "edf_record": "pyedflib"}
+MAX_SECONDS = 1.0
+
+Mutation = tuple[int, int, int, bytes]
+"""Number of a seed, where in it, how many bytes go, what comes in their place."""
+
+FOUND: dict[str, list[Mutation]] = {}
+"""What the fuzzer found."""
+
+WORDS = (b"\0", b"-1", b"1e999", b"nan", b"9" * 20, b"../", b"/", b"${oc.env:HOME}", b"*a", b"&a [", b"\n", b"\r", b'"')
+WORDS += (b"'", b",", b";", b"(", b"[" * 50, b"{" * 50, b"\xff\xff\xff\x7f", b"\xff" * 8)
+INTERESTING = st.one_of(st.binary(max_size=8), st.sampled_from(WORDS))
+
+
+def target_named(name: str) -> ModuleType:
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
+    return import_module(f"tests.fuzz.targets.{name}")
+
+
+@cache
+def prepared(name: str, folder: Path) -> tuple[ModuleType, tuple[bytes, ...]]:
+    target = target_named(name)
+    return target, tuple(target.seeds(folder))
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def mutated(seed: bytes, mutations: list[tuple[int, int, bytes]]) -> bytes:
+    for place, removed, inserted in mutations:
+        at = place % (len(seed) + 1)
+        seed = seed[:at] + inserted + seed[at + removed :]
+    return seed
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_mutated_files_are_read_rightly_or_refused(name: str, tmp_path: Path) -> None:
+    with quietly():
+        target, seeds = prepared(name, tmp_path)
+        for content in seeds:
+            if name not in ("checkpoint", "safetensors_weights"):  # some of their seeds are to be refused
+                target.check(content, tmp_path)
+    mutation = st.tuples(st.integers(0, 2**16), st.integers(0, 9), INTERESTING)
+
+    @given(st.sampled_from(seeds), st.lists(mutation, max_size=4))
+    @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    def one(seed: bytes, mutations: list[tuple[int, int, bytes]]) -> None:
+        started = time.process_time()
+        with suppress(*target.REFUSALS):
+            target.check(mutated(seed, mutations), tmp_path)
+        assert time.process_time() - started < MAX_SECONDS
+
+    with quietly():
+        one()
+
+
+@pytest.mark.parametrize(("name", "found"), [(name, one) for name, several in FOUND.items() for one in several])
+def test_what_the_fuzzer_found_stays_mended(name: str, found: Mutation, tmp_path: Path) -> None:
+    number, place, removed, inserted = found
+    with quietly():
+        target, seeds = prepared(name, tmp_path)
+        with suppress(*target.REFUSALS):
+            target.check(mutated(seeds[number], [(place, removed, inserted)]), tmp_path)

@@ -1,0 +1,121 @@
+"""What leaves this machine, or lets somebody in: values of the environment in outputs, and what listens where."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.ecg_transfer.tiny_backbone import NAME
+
+ROOT = Path(__file__).parents[1]
+CANARY = "canary-7f3a91c2e5"
+
+
+def test_no_value_of_the_environment_is_in_any_output(tmp_path: Path) -> None:
+    """A small study with its report, an export and an error, in processes whose environment holds secrets."""
+    overrides = {
+        "data.source": "simulated",
+        "data.num_simulated": 60,
+        "data.root": str(tmp_path / "data"),
+        "optim.max_epochs": 1,
+        "optim.min_updates": 0,
+        "optim.batch_size": 16,
+        "trainer.accelerator": "cpu",
+    }
+    grid = {"upstreams": ["cpsc2018"], "downstreams": ["ptb"], "backbones": [NAME]}
+    study = {"name": "canary", "overrides": overrides, "grids": [grid]}
+    (tmp_path / "canary.yaml").write_text(yaml.safe_dump(study))
+    hostile = study | {"name": "${oc.env:ECG_TEST_TOKEN}"}
+    (tmp_path / "hostile.yaml").write_text(yaml.safe_dump(hostile))
+    names = ("ECG_TEST_TOKEN", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "WANDB_API_KEY")
+    secrets = {name: f"{CANARY}-{name}" for name in names}
+    environment = os.environ | secrets | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "ecg_transfer", *arguments]
+        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    said = [
+        run("study", "run", "canary.yaml", "--output", "runs"),
+        run("study", "report", "canary.yaml", "--output", "runs"),
+        run("study", "run", "hostile.yaml", "--output", "runs"),
+        run("scratch", "ptb", "data.root=${oc.env:ECG_TEST_TOKEN}", "--output", "runs"),
+        run("scratch", "${oc.env:ECG_TEST_TOKEN}", "--output", "runs"),
+    ]
+    assert [process.returncode for process in said] == [0, 0, 1, 1, 1], [process.stderr for process in said]
+    runs = sorted((tmp_path / "runs").rglob("DONE"))
+    assert len(runs) == 3
+    written = [path for path in sorted(tmp_path.rglob("*")) if path.is_file()]
+    assert any(path.name.startswith("events.out.tfevents") for path in written)
+    assert any(path.suffix == ".html" for path in written)
+    for text in [process.stdout + process.stderr for process in said] + [
+        path.read_bytes().decode("latin-1") for path in written
+    ]:
+        assert CANARY not in text
+
+
+def test_what_listens_is_reached_from_this_machine_alone() -> None:
+    recipe = (ROOT / "Makefile").read_text().split("tensorboard:")[1].split("\n\n")[0]
+    assert "--host 127.0.0.1" in recipe
+    listening = re.compile(
+        r"http\.server|socketserver|\.listen\(|\bbind\(|bind_all|0\.0\.0\.0|uvicorn|flask", re.IGNORECASE
+    )
+    folders = ("data_modules", "ecg_transfer", "experiments")
+    ours = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    assert ours
+    assert [path.name for path in ours if listening.search(path.read_text(encoding="utf-8"))] == []
+
+
+def listening_addresses(children_of: int) -> set[str]:
+    """Local addresses, in hexadecimal, on which descendants of a process listen for TCP."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            continue
+    family = {children_of}
+    while more := {process for process, parent in parents.items() if parent in family} - family:
+        family |= more
+    sockets = set()
+    for process in family:
+        for descriptor in Path(f"/proc/{process}/fd").glob("*"):
+            try:
+                link = str(descriptor.readlink())
+            except OSError:
+                continue
+            if link.startswith("socket:["):
+                sockets.add(link[8:-1])
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] in sockets:
+                found.add(fields[1].partition(":")[0])
+    return found
+
+
+LOCAL = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
+"""127.0.0.1, ::1 and ::ffff:127.0.0.1, as the kernel writes them."""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux's /proc")
+def test_a_ray_cluster_of_ones_own_listens_on_this_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray", reason="needs the extra: pip install 'ecg-transfer[ray]'")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    from ecg_transfer.study.ray_engine import RayPool
+
+    pool = RayPool(num_workers=1)
+    try:
+        found = listening_addresses(os.getpid())
+    finally:
+        pool.close()
+    assert found
+    assert found <= LOCAL
