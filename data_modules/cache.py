@@ -76,10 +76,15 @@ def open_cache(corpus: Corpus, preprocessing: Preprocessing, folder: Path, *, pr
         CorpusFormatError: Not one record of the corpus can be used.
         OSError: The cache cannot be written.
     """
-    path = folder / f"{corpus.spec.name}-{fingerprint(corpus, preprocessing)[:16]}.h5"
+    path = cache_path(corpus, preprocessing, folder)
     if not path.exists():
         _build(corpus, preprocessing, path, progress)
     return _open(path)
+
+
+def cache_path(corpus: Corpus, preprocessing: Preprocessing, folder: Path) -> Path:
+    """Where the cache of a corpus lies, or would."""
+    return folder / f"{corpus.spec.name}-{fingerprint(corpus, preprocessing)[:16]}.h5"
 
 
 def fingerprint(corpus: Corpus, preprocessing: Preprocessing) -> str:

@@ -28,6 +28,7 @@ from ecg_transfer.callbacks.save_predictions import SavePredictions
 from ecg_transfer.claim import claimed
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.config import Overrides, RunConfig, make_config
+from ecg_transfer.checks import checks
 from ecg_transfer.data_identity import refuse_other_data, require_same_data
 from ecg_transfer.evaluation import write_scores
 from ecg_transfer.files import write_json
@@ -318,6 +319,7 @@ def _manifest(
         "upstream": None
         if upstream is None
         else upstream.as_dict() | {"evaluated_records_in_its_training": _overlap(resolved, datamodule)},
+        "checks": checks(resolved, datamodule),
         "num_epochs": num_epochs,
         "updates_per_epoch": len(datamodule.train_dataloader()),
         "seeds": {
