@@ -55,7 +55,7 @@ AMPLITUDE_RANGE = (0.05, 20.0)
 """Millivolts that `typical_amplitude` may have; a gain wrong by a power of ten or a unit mistake falls outside."""
 
 MAX_MILLIVOLTS = 1000.0
-"""No sample of an ECG is larger: electrodes' offsets, which amplifiers must bear, stay below 300 mV (IEC 60601-2-25)."""
+"""No sample of an ECG is larger: amplifiers must bear electrode offsets of 300 mV and no more (IEC 60601-2-25)."""
 
 MAX_IDENTITY_RESIDUAL = 0.2
 """Of `identity_residual`; rounding to the A/D converter's steps gives below 0.02."""
@@ -137,7 +137,9 @@ def screen(record: Record, min_seconds: float | None = None) -> Record:
     recorded = [name not in record.absent_leads for name in LEAD_NAMES]
     judged = signal[recorded] if record.absent_leads else signal
     if (highest := float(max(judged.max(), -judged.min()))) > MAX_MILLIVOLTS:
-        raise RecordError("amplitude", f"{record.record_id} holds {highest:.3g} mV, no ECG more than {MAX_MILLIVOLTS:g}")
+        raise RecordError(
+            "amplitude", f"{record.record_id} holds {highest:.3g} mV, no ECG more than {MAX_MILLIVOLTS:g}"
+        )
     height = heights(judged, record.sampling_rate)
     is_flat = np.median(height, axis=1) <= FLAT_MILLIVOLTS
     num_flat = int(is_flat.sum())

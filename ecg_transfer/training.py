@@ -25,10 +25,10 @@ from ecg_transfer.callbacks.epoch_seed import EpochSeed
 from ecg_transfer.callbacks.finite_loss import FiniteLoss
 from ecg_transfer.callbacks.progress import Progress
 from ecg_transfer.callbacks.save_predictions import SavePredictions
+from ecg_transfer.checks import checks
 from ecg_transfer.claim import claimed
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.config import Overrides, RunConfig, make_config
-from ecg_transfer.checks import checks
 from ecg_transfer.data_identity import refuse_other_data, require_same_data
 from ecg_transfer.evaluation import write_scores
 from ecg_transfer.files import write_json

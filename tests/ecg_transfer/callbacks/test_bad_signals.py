@@ -116,11 +116,15 @@ def test_an_infinite_gradient_of_a_finite_loss_changes_no_weight(
     monkeypatch.setattr(
         classifier.head,
         "forward",
-        lambda x: Overflow.apply(forward(x)) if before.num_updates == num_before and torch.is_grad_enabled() else forward(x),
+        lambda x: (
+            Overflow.apply(forward(x)) if before.num_updates == num_before and torch.is_grad_enabled() else forward(x)
+        ),
     )
     num_before = len(data.train_dataloader()) + 2
     trainer = tiny_trainer(tmp_path, data, 3, [before], gradient_clip_val=clip)
-    with pytest.raises(LossNotFiniteError, match=r"the gradient's norm is (inf|nan) \(the training loss 0\.\d+\) in epoch 1"):
+    with pytest.raises(
+        LossNotFiniteError, match=r"the gradient's norm is (inf|nan) \(the training loss 0\.\d+\) in epoch 1"
+    ):
         fit(trainer, classifier, data)
     assert before.num_updates == num_before
     weights = dict(classifier.named_parameters())

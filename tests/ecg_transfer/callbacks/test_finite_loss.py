@@ -40,7 +40,9 @@ def test_the_records_of_the_batch_are_named(loss: float) -> None:
 def test_a_gradient_that_is_no_number_is_named_too(gradient: float) -> None:
     callback = FiniteLoss(str)
     update(callback, 0.5, [1, 2], gradient=3.0)
-    with pytest.raises(LossNotFiniteError, match=r"the gradient's norm is .* \(the training loss 0.5\) .* records 7, 3;"):
+    with pytest.raises(
+        LossNotFiniteError, match=r"the gradient's norm is .* \(the training loss 0.5\) .* records 7, 3;"
+    ):
         update(callback, 0.5, [7, 3], gradient=gradient)
 
 

@@ -13,8 +13,8 @@ import pytorch_lightning as pl
 import torch
 from sklearn.metrics import f1_score
 
-from data_modules.datamodule import ECGDataModule
 from data_modules.batches import SignalNotFiniteError
+from data_modules.datamodule import ECGDataModule
 from ecg_transfer.curve import read_curve
 from ecg_transfer.predictions import load_predictions
 from tests.data_modules.fake_corpus import FakeCorpus, random_labels, write_fake_corpus
