@@ -81,7 +81,8 @@ class ECGDataset(Dataset[Batch]):
         others = f" and {len(names) - 8} more" if len(names) > 8 else ""
         return (
             f"the records {', '.join(names[:8])}{others} hold NaN, infinity or more than {SERVED_MILLIVOLTS:g} mV "
-            "after they were prepared; nothing has been computed of them. `ecg-transfer data check NAME --files` reads all records again"
+            "after they were prepared; nothing has been computed of them. `ecg-transfer data check NAME --files` reads "
+            "all records again"
         )
 
 
