@@ -1,0 +1,205 @@
+"""Building a cache against a plain loop over wfdb on the same records and cores; and how much memory it takes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import wfdb
+from numpy.typing import NDArray
+from scipy.signal import resample_poly
+
+from data_modules.cache import Cache, open_cache
+from data_modules.config import Preprocessing
+from data_modules.corpora.cpsc2018 import CPSC2018
+from data_modules.forked import forked_map
+from data_modules.simulation.simulated_corpus import simulate_corpus
+from experiments.benchmarks.options import Options
+from experiments.benchmarks.row import Row, ratios
+
+Method = Literal["stride", "polyphase"]
+
+GOALS: dict[Method, float] = {"stride": 15.0, "polyphase": 6.0}
+MAX_DIFFERENCE = 1e-6
+"""mV, of the anti-aliased signals from `scipy.signal.resample_poly`."""
+MEMORY_GOAL = 2000.0
+"""MB, of a corpus of ten times PTB-XL's size."""
+TEN_TIMES_PTBXL = 218_370
+CHUNK = 50
+"""Records that a worker of the wfdb loop takes at a time."""
+
+
+class ManyCPSC2018(CPSC2018):
+    """CPSC2018 with room for more than 9,999 records."""
+
+    record_pattern = re.compile(r"A\d+")
+
+
+def measure(block: str, options: Options) -> list[Row]:
+    """The rows of one block.
+
+    Args:
+        block: `stride`, `polyphase`, `memory` or `ten times PTB-XL`.
+        options: See there.
+    """
+    folder = Path(options.scratch)
+    if block == "memory":
+        return _memory(folder, [2_000, 8_000] if not options.quick else [1_000, 2_000])
+    if block == "ten times PTB-XL":
+        return _memory(folder, [TEN_TIMES_PTBXL])
+    method: Method = "stride" if block == "stride" else "polyphase"
+    num_simulated, num_repeats = (600, 2) if options.quick else (2_000, 3)
+    rows = _against_wfdb(simulated_cpsc2018(folder, num_simulated), "simulated CPSC2018", method, folder, num_repeats)
+    real = os.environ.get("ECG_REAL_DATA")
+    if real and CPSC2018.is_present(Path(real) / "cpsc2018"):
+        rows += _against_wfdb(Path(real) / "cpsc2018", "real CPSC2018", method, folder, num_repeats)
+    return rows
+
+
+def simulated_cpsc2018(folder: Path, num_records: int) -> Path:
+    """Simulated records in CPSC2018's layout, written by our own writer."""
+    return simulate_corpus("cpsc2018", folder / f"cpsc2018-{num_records}", num_records=num_records)
+
+
+def _against_wfdb(root: Path, kind: str, method: Method, folder: Path, num_repeats: int) -> list[Row]:
+    preprocessing = Preprocessing(resample=method)
+    paths = [str((root / file).with_suffix("")) for file in CPSC2018(root).table.files]
+    ours, theirs = [], []
+    for number in range(num_repeats):
+        theirs.append(_seconds(partial(_wfdb_loop, paths, method)))
+        building = partial(_build, root, preprocessing, folder / f"cache-{kind}-{method}-{number}")
+        ours.append(_seconds(building))
+    cache = _build(root, preprocessing, folder / f"cache-{kind}-{method}-0")
+    checked = _check(cache, paths, method)
+    return [
+        Row(
+            group="ingestion",
+            name=f"{len(paths):,} records of {kind}, {method}: cache building against a wfdb loop",
+            unit="x",
+            repeats=ratios(theirs, ours),
+            goal=GOALS[method],
+            note=f"{len(paths) / sorted(ours)[num_repeats // 2]:,.0f} records/s on all cores; {checked}",
+        )
+    ]
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _build(root: Path, preprocessing: Preprocessing, folder: Path) -> Cache:
+    """The table, the decoding and the file: all that a user waits for."""
+    return open_cache(ManyCPSC2018(root), preprocessing, folder, progress=False)
+
+
+def _wfdb_loop(paths: list[str], method: Method) -> int:
+    """Read and resample every record with wfdb and SciPy, on all cores."""
+
+    def some(start: int) -> int:
+        return sum(_read_with_wfdb(path, method).size for path in paths[start : start + CHUNK])
+
+    return sum(forked_map(some, range(0, len(paths), CHUNK)))
+
+
+def _read_with_wfdb(path: str, method: Method) -> NDArray[np.float32]:
+    """(samples, 12), millivolts at 100 Hz, at most 10 s."""
+    signal, _ = wfdb.rdsamp(path, return_res=32)
+    if method == "stride":
+        return np.asarray(signal[::5][:1000], np.float32)
+    return np.asarray(resample_poly(signal[:6000], 1, 5, axis=0, padtype="edge")[:1000], np.float32)
+
+
+def _check(cache: Cache, paths: list[str], method: Method) -> str:
+    """Compare every kept record with what wfdb and SciPy make of it.
+
+    Raises:
+        ValueError: A record differs.
+    """
+    kept = np.flatnonzero(cache.kept)
+    worst = 0.0
+    for row in kept:
+        expected = _read_with_wfdb(paths[row], method)
+        if cache.notes.get(cache.record_ids[row]):
+            continue  # mended: a gain replaced, say
+        difference = float(np.abs(cache.signals[row] - expected).max())
+        worst = max(worst, difference)
+        if difference > (0.0 if method == "stride" else MAX_DIFFERENCE * max(1.0, float(np.abs(expected).max()))):
+            raise ValueError(f"{paths[row]} differs by {difference:g} mV from wfdb's")
+    return f"{len(kept):,} records bit-identical" if method == "stride" else f"largest difference {worst:.1g} mV"
+
+
+def _memory(folder: Path, counts: list[int]) -> list[Row]:
+    """Peak memory of building caches of several sizes, each in a process of its own."""
+    origin = simulated_cpsc2018(folder, 600)
+    peaks = []
+    for count in counts:
+        code = "from experiments.benchmarks.rows.ingestion import report_peak as report; report()"
+        root = _multiplied(origin, folder / f"many-{count}", count)
+        found = subprocess.run(
+            [sys.executable, "-c", code, str(root), str(folder)], capture_output=True, text=True, check=True
+        )
+        peaks.append(float(found.stdout))
+        for path in (folder / "cache-peak").glob("*.h5"):
+            path.unlink()
+    rows = [
+        Row(
+            group="ingestion",
+            name=f"{count:,} records: peak memory of building the cache",
+            unit="MB",
+            repeats=(peak,),
+            goal=MEMORY_GOAL,
+            better="lower",
+            note="the largest process, plus the largest worker for every core",
+        )
+        for count, peak in zip(counts, peaks, strict=True)
+    ]
+    if len(counts) > 1:
+        a_record = (peaks[-1] - peaks[0]) / (counts[-1] - counts[0])
+        rows.append(
+            Row(
+                group="ingestion",
+                name=f"{TEN_TIMES_PTBXL:,} records: peak memory, extrapolated",
+                unit="MB",
+                repeats=(peaks[-1] + a_record * (TEN_TIMES_PTBXL - counts[-1]),),
+                goal=MEMORY_GOAL,
+                better="lower",
+                note=f"{1e3 * a_record:.2f} kB a record; --full builds it",
+            )
+        )
+    return rows
+
+
+def report_peak() -> None:
+    """Build a cache in this process and print the peak of its memory and of its workers', in MB."""
+    import resource
+
+    root, folder = map(Path, sys.argv[1:])
+    _build(root, Preprocessing(), folder / "cache-peak")
+    unit = 1e6 if sys.platform == "darwin" else 1e3
+    own, worker = (resource.getrusage(who).ru_maxrss / unit for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    print(own + worker * (os.cpu_count() or 1))  # noqa: T201
+
+
+def _multiplied(origin: Path, root: Path, count: int) -> Path:
+    """The records of one folder under many names, without their bytes: hard links of the headers."""
+    headers = sorted(origin.glob("g*/*.hea"))
+    folder = root / "g1"
+    folder.mkdir(parents=True)
+    for header in headers:
+        os.link(header.with_suffix(".mat"), folder / f"{header.stem}.mat")
+    for number in range(count):
+        header = headers[number % len(headers)]
+        name = f"A{10_000 + number}"
+        os.link(header, folder / f"{name}.hea")
+        os.link(header.with_suffix(".mat"), folder / f"{name}.mat")
+    return root
