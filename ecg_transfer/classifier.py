@@ -122,7 +122,7 @@ class ECGClassifier(pl.LightningModule):
         """Logits (B, L) of scaled signals (B, 12, T)."""
         if self.windows is None or signal.shape[2] == self.windows.length:
             return self._logits(signal)
-        return self.windows.join(self._logits(self.windows.cut(signal)), len(signal))
+        return self.windows.join(self._logits(self.windows.cut(signal)), len(self.windows.starts(signal.shape[2])))
 
     def _logits(self, signal: Tensor) -> Tensor:
         return cast(Tensor, self.head(self.dropout(self.backbone(signal))))

@@ -60,13 +60,13 @@ class Windows:
         windows = [by_time[:, start : start + self.length] for start in self.starts(signal.shape[2])]
         return torch.stack(windows, dim=1).flatten(0, 1).transpose(1, 2)
 
-    def join(self, logits: Tensor, num_records: int) -> Tensor:
+    def join(self, logits: Tensor, num_windows: int) -> Tensor:
         """Logits (B, L) of records out of their windows' (B * W, L): of the largest or of the mean probability."""
         from torch.nn.functional import logsigmoid
 
-        by_record = logits.reshape(num_records, -1, logits.shape[1])
+        by_record = logits.reshape(-1, num_windows, logits.shape[1])
         if self.aggregate == "max":
             return by_record.amax(dim=1)
-        # the means of p and of 1 - p differ from their logarithms' means by the same log(W)
+        # the means of p and of 1 - p are these sums over the same W
         mean: Tensor = logsigmoid(by_record).logsumexp(dim=1) - logsigmoid(-by_record).logsumexp(dim=1)
         return mean

@@ -11,8 +11,14 @@ from functools import partial
 
 from ecg_transfer.models.backbone import Backbone
 from ecg_transfer.models.imported import import_backbone
+from ecg_transfer.models.inception1d import inception1d
+from ecg_transfer.models.patch_transformer import patch_transformer
 from ecg_transfer.models.resnet1d import resnet1d18, resnet1d50, resnet1d101
+from ecg_transfer.models.resnet1d_wang import resnet1d_wang
 from ecg_transfer.models.rnn import RecurrentBackbone
+from ecg_transfer.models.rnn_benchmark import BenchmarkLSTM
+from ecg_transfer.models.s4d import s4d, s4d_small
+from ecg_transfer.models.xresnet1d import xresnet1d18, xresnet1d50, xresnet1d101
 
 __all__ = ["BACKBONES", "Backbone", "create_backbone"]
 
@@ -29,8 +35,19 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "lstm_last": partial(RecurrentBackbone, "lstm", "last"),
     "bilstm_last": partial(RecurrentBackbone, "bilstm", "last"),
     "gru_last": partial(RecurrentBackbone, "gru", "last"),
+    "xresnet1d18": xresnet1d18,
+    "xresnet1d50": xresnet1d50,
+    "xresnet1d101": xresnet1d101,
+    "inception1d": inception1d,
+    "resnet1d_wang": resnet1d_wang,
+    "lstm_benchmark": partial(BenchmarkLSTM, False),
+    "bilstm_benchmark": partial(BenchmarkLSTM, True),
+    "s4d": s4d,
+    "s4d_small": s4d_small,
+    "patch_transformer": patch_transformer,
 }
-"""Name -> factory, called with `num_leads` and `num_samples`. The first six are the paper's."""
+"""Name -> factory, called with `num_leads` and `num_samples`. The first six are the paper's; `xresnet1d101` to
+`bilstm_benchmark` the PTB-XL benchmark's."""
 
 
 def create_backbone(name: str, *, num_leads: int = 12, num_samples: int = 1000) -> Backbone:

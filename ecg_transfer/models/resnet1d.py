@@ -54,15 +54,15 @@ class StemPool(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two 3-wide convolutions and a shortcut: ResNet-18's block."""
+    """Two convolutions, 3 samples wide, and a shortcut: ResNet-18's block."""
 
     expansion = 1
 
-    def __init__(self, num_inputs: int, width: int, stride: int) -> None:
+    def __init__(self, num_inputs: int, width: int, stride: int, kernel_sizes: tuple[int, int] = (3, 3)) -> None:
         super().__init__()
-        self.conv1 = Conv1d(num_inputs, width, 3, stride)
+        self.conv1 = Conv1d(num_inputs, width, kernel_sizes[0], stride)
         self.bn1 = BatchNorm1d(width)
-        self.conv2 = Conv1d(width, width, 3)
+        self.conv2 = Conv1d(width, width, kernel_sizes[1])
         self.bn2 = BatchNorm1d(width)
         self.downsample = _shortcut(num_inputs, width, stride)
 

@@ -62,7 +62,7 @@ def test_logits_are_those_of_the_aggregated_probabilities(aggregate: Any) -> Non
 
 def test_the_mean_of_sure_windows_does_not_overflow() -> None:
     windows = Windows(length=1, stride=1, aggregate="mean")
-    joined = windows.join(torch.tensor([[80.0], [80.0], [-90.0], [-90.0]]), 2)
+    joined = windows.join(torch.tensor([[80.0], [80.0], [80.0], [-90.0], [-90.0], [-90.0]]), 3)
     torch.testing.assert_close(joined, torch.tensor([[80.0], [-90.0]]))
 
 
