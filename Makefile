@@ -18,7 +18,7 @@ RUN := $(BIN)/ecg-transfer
 OPTIONS = --backbone $(BACKBONE) --recipe $(RECIPE) --seed $(SEED) trainer.devices=$(DEVICES) $(OVERRIDES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo pretrain finetune scratch compare study report runs corpora tensorboard test lint format clean
+.PHONY: help setup demo pretrain finetune scratch compare study report runs corpora tensorboard test chaos lint format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ tensorboard: $(READY)  ## Show all curves at http://localhost:PORT (this machine
 
 test: $(READY)  ## Run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+chaos: $(READY)  ## Kill, fill, cut, crowd: is anything lost? Under 15 minutes on 2 cores
+	$(BIN)/python experiments/chaos
 
 lint: $(READY)  ## Check style, types and import directions
 	$(BIN)/ruff check .

@@ -224,7 +224,7 @@ def _rotten(life: Life, half: Path, name: str, kind: str) -> list[str]:
             _damage(life, found, kind)
     lost = life.go_on(output)
     said = (output.parent / "runs.log").read_text()
-    if "last" in name and "is torn or damaged: it is not used" not in said:
+    if "last.ckpt" in names and "is torn or damaged: it is not used" not in said:
         lost.append("the damage is not said")
     return lost
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ecg_transfer.predictions import load_predictions
 from ecg_transfer.runs import Run
 
 TIMES = ("seconds", "train_seconds", "records_per_second")
+logging.getLogger("tensorboard").setLevel(logging.ERROR)  # that it drops what an interrupted attempt drew is meant
 CURVES = ("train/loss", "val/f1_weighted", "test/f1_weighted")
 """Of TensorBoard's, those that are looked at."""
 
