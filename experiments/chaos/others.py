@@ -247,6 +247,6 @@ def _rotten_cache(life: Life, kind: str) -> list[str]:
     for folder in data.rglob("*"):
         theirs = life.data / folder.relative_to(data)
         os.utime(folder, ns=(theirs.stat().st_atime_ns, theirs.stat().st_mtime_ns))
-    (cache,) = data.glob("cache/*.h5")
+    (cache,) = data.glob(f"cache/{CORPUS}-*.h5")
     _damage(life, cache, kind)
     return life.go_on(output, data=data)
