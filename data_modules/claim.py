@@ -77,7 +77,7 @@ def claimed(path: Path, *, distributed: bool = False) -> Iterator[None]:
     Raises:
         RunClaimedError: Another living process holds it.
     """
-    if distributed and any(os.environ.get(name, "0") != "0" for name in RANK_VARIABLES):
+    if distributed and not is_first_process():
         yield
         return
     file = _claim_file(path)
@@ -97,6 +97,11 @@ def claimed(path: Path, *, distributed: bool = False) -> Iterator[None]:
         _held.pop(file, None)
         if _read(file) == holder:
             file.unlink(missing_ok=True)
+
+
+def is_first_process() -> bool:
+    """Whether this is the first of the processes that were started together, or the only one."""
+    return all(os.environ.get(name, "0") == "0" for name in RANK_VARIABLES)
 
 
 @contextmanager

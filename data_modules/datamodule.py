@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from data_modules.augmentation import Augmentation
 from data_modules.batches import Batch, ECGDataset, OrderedBatches, ShuffledBatches
-from data_modules.cache import Cache, cache_path, fingerprint, open_cache
+from data_modules.cache import Cache, cache_path, discard, fingerprint, open_cache
 from data_modules.completeness import check_completeness
 from data_modules.config import AugmentConfig, CropConfig, DataConfig
 from data_modules.corpus import LEAD_NAMES, Corpus
@@ -133,7 +133,11 @@ class ECGDataModule(pl.LightningDataModule):
                     f"{self.corpus.spec.name}: no record is left to {part}: {len(usable)} of {len(table)} records can "
                     "be used; see data.split, data.val_fraction, data.test_fraction and data.short"
                 )
-        self._cache.read_ahead(np.concatenate(list(self.rows.values())))
+        used = np.concatenate(list(self.rows.values()))
+        self._cache.read_ahead(used)
+        if self._cache.is_damaged(used):
+            discard(self._cache.path, "a signal has changed since it was written")
+            return self.setup(stage)
         self._dataset = ECGDataset(self._cache.signals, self.labels, self.config.scale, self.record_ids)
         if self._crop_length is not None:
             self._crops = RandomCrops(len(table), self.config.num_samples, self._crop_length, seed=self.seed)

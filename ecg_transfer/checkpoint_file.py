@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import torch
 
@@ -42,7 +42,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path, *, previous: Path |
     with write_atomically(path, previous=previous) as stream:
         hashing = _Hashing(stream)
         try:
-            torch.save(checkpoint, hashing)
+            torch.save(checkpoint, cast(IO[bytes], hashing))
         except RuntimeError as error:  # torch swallows what the stream says: a full disk would look like a bug
             raise (hashing.error or error) from None
         stream.seek(-2, 2)

@@ -61,7 +61,9 @@ def require_room(path: Path, num_bytes: int) -> None:
     free = shutil.disk_usage(path.parent).free
     if free < num_bytes:
         raise OSError(
-            errno.ENOSPC, f"it needs {num_bytes / 1e6:.1f} MB and there are {free / 1e6:.1f} MB left", str(path)
+            errno.ENOSPC,
+            f"No space left on device: {num_bytes / 1e6:.3g} MB are needed and {free / 1e6:.3g} MB are free",
+            str(path),
         )
 
 

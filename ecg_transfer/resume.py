@@ -38,7 +38,7 @@ def carried(folder: Path) -> dict[str, Tensor]:
 
 def newest_state(folder: Path) -> tuple[Path | None, list[str]]:
     """The newest whole state of a run, and a sentence on each that is damaged. Changes nothing."""
-    said = []
+    said: list[str] = []
     for path in (folder / LAST, folder / PREVIOUS):
         if is_whole(path):
             return path, said

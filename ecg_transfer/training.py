@@ -16,9 +16,8 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from data_modules.claim import claimed, require_held
+from data_modules.claim import claimed, is_first_process, require_held
 from data_modules.datamodule import ECGDataModule
 from ecg_transfer.callbacks.checkpoints import AtomicCheckpointIO, BestF1, LastEpoch
 from ecg_transfer.callbacks.convergence import Convergence
@@ -187,7 +186,7 @@ def train(
         run.forget_states()
         return run
     _quiet_lightning()
-    with claimed(run.path, distributed=config.trainer.devices * config.trainer.num_nodes > 1):
+    with claimed(run.path, distributed=_num_devices(config) > 1):
         if run.is_done:  # by another process, a moment ago
             return run
         try:
@@ -229,7 +228,8 @@ def _fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
     if config.trainer.precision == 64:
         classifier.double()
     num_loaded = _load_upstream(classifier, resolved.upstream)
-    state = _state_to_go_on_from(run, data)
+    is_first = _num_devices(config) == 1 or is_first_process()
+    state = _state_to_go_on_from(run, data, is_first=is_first)
     trainer = _trainer(config, run, data, num_epochs, progress, _way_callbacks(config, classifier))
     if trainer.is_global_zero:
         run.path.mkdir(parents=True, exist_ok=True)
@@ -251,9 +251,12 @@ def _fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
     run.forget_states()
 
 
-def _state_to_go_on_from(run: Run, data: ECGDataModule) -> Path | None:
+def _num_devices(config: RunConfig) -> int:
+    return config.trainer.devices * config.trainer.num_nodes
+
+
+def _state_to_go_on_from(run: Run, data: ECGDataModule, *, is_first: bool) -> Path | None:
     """The state of an interrupted attempt; what an attempt without one left is removed."""
-    is_first = rank_zero_only.rank == 0
     state, said = recover(run.path) if is_first else newest_state(run.path)
     if is_first:
         sys.stderr.writelines(f"{sentence}\n" for sentence in said)
@@ -279,7 +282,7 @@ def _trainer(
     progress: bool | None,
     extra: Sequence[Callback] = (),
 ) -> pl.Trainer:
-    num_devices = config.trainer.devices * config.trainer.num_nodes
+    num_devices = _num_devices(config)
     show_bar = sys.stderr.isatty() if progress is None else progress
     return pl.Trainer(
         accelerator=config.trainer.accelerator,

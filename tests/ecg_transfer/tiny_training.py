@@ -17,6 +17,7 @@ from ecg_transfer.callbacks.convergence import Convergence
 from ecg_transfer.callbacks.epoch_seed import EpochSeed
 from ecg_transfer.callbacks.finite_loss import FiniteLoss
 from ecg_transfer.callbacks.save_predictions import SavePredictions
+from ecg_transfer.callbacks.stoppable import Stoppable
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.config import OptimConfig
 from tests.data_modules.fake_corpus import FakeCorpus
@@ -43,6 +44,8 @@ def tiny_trainer(
     data: ECGDataModule,
     max_epochs: int,
     extra: Sequence[pl.Callback] = (),
+    *,
+    seconds: float = 0.0,
     **options: Any,  # noqa: ANN401
 ) -> pl.Trainer:
     """A trainer with the callbacks of a run, in their order."""
@@ -56,11 +59,12 @@ def tiny_trainer(
         callbacks=[
             EpochSeed(data.seed),
             FiniteLoss(lambda row: data.record_ids[row]),
+            Stoppable(),
             Convergence(folder / "metrics.jsonl"),
             SavePredictions(folder / "predictions.npz", MONITOR),
             *extra,
             BestF1(folder, MONITOR),
-            LastEpoch(folder),
+            LastEpoch(folder, seconds),
         ],
         plugins=[AtomicCheckpointIO()],
         default_root_dir=folder,

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from ecg_transfer.config import RunConfig
 from ecg_transfer.files import write_json
+from ecg_transfer.memory import OutOfMemoryError
 from ecg_transfer.resolve import resolve
 from ecg_transfer.runs import Run, save_config
 
 CRASH_ONCE, CRASH_ALWAYS, DIVERGE, HANG, EXIT, NO_ROOM, UNFINISHED = 101, 102, 103, 104, 105, 106, 107
+NO_MEMORY = 108
 """Seeds that misbehave."""
 
 
@@ -62,6 +64,8 @@ def misbehave(seed: int, run: Run, output: Path) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if seed == DIVERGE:
         raise LossNotFiniteError("the training loss is nan")
+    if seed == NO_MEMORY:
+        raise OutOfMemoryError("memory is not enough for resnet1d18 with optim.batch_size=128")
     if seed == HANG:
         time.sleep(60)
     if seed == EXIT:

@@ -23,6 +23,7 @@ from ecg_transfer.study.schedule import Summary, execute
 
 ROOT = Path(__file__).parents[3]
 CRASH_ONCE, CRASH_ALWAYS, DIVERGE, HANG, EXIT, NO_ROOM, UNFINISHED = 101, 102, 103, 104, 105, 106, 107
+NO_MEMORY = 108
 
 STUDY = """
 import sys
@@ -110,6 +111,7 @@ def test_retries_have_a_limit_and_the_reason_is_kept(tmp_path: Path) -> None:
     name = the_run(plan, CRASH_ALWAYS)
     assert list(summary.failed) == [name]
     assert "SIGKILL" in summary.failed[name]
+    assert "fewer --workers or a smaller optim.batch_size" in summary.failed[name]
     assert f"this is {name}" in summary.failed[name]
     assert calls(tmp_path, "start").count(name) == 2
     assert plan[name].run.status == "failed"
@@ -156,6 +158,16 @@ def test_a_run_may_fork_and_a_crash_is_seen_while_what_it_forked_lives(tmp_path:
 def test_an_exit_code_is_not_believed(tmp_path: Path, seed: int, reason: str) -> None:
     plan = plan_of(tmp_path, [seed], retries=0)
     assert reason in run(plan).failed[the_run(plan, seed)]
+
+
+def test_a_run_without_memory_fails_and_the_study_goes_on(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, [NO_MEMORY, 1], retries=1)
+    summary = run(plan)
+    name = the_run(plan, NO_MEMORY)
+    assert list(summary.failed) == [name]
+    assert "OutOfMemoryError: memory is not enough for resnet1d18 with optim.batch_size=128" in summary.failed[name]
+    assert calls(tmp_path, "start").count(name) == 2, "the machine may have been full of others: it is tried again"
+    assert len(summary.done) == 1
 
 
 def test_a_full_disk_stops_the_study(tmp_path: Path) -> None:
