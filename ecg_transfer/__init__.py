@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ecg_transfer.models import BACKBONES, Backbone, create_backbone
     from ecg_transfer.runs import Run, find_runs, open_run
     from ecg_transfer.training import datamodule, finetune, pretrain, train, train_from_scratch
+    from ecg_transfer.upstream_choice.transferability import transferability
 
 _HOMES = {
     "data_modules.config": ("DataConfig",),
@@ -52,6 +53,7 @@ _HOMES = {
     "ecg_transfer.models": ("BACKBONES", "Backbone", "create_backbone"),
     "ecg_transfer.runs": ("Run", "find_runs", "open_run"),
     "ecg_transfer.training": ("datamodule", "finetune", "pretrain", "train", "train_from_scratch"),
+    "ecg_transfer.upstream_choice.transferability": ("transferability",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
