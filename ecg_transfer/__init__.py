@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from data_modules.plot import plot_ecg
     from data_modules.simulation import simulate_ecg
     from data_modules.sources import open_corpus
+    from ecg_transfer.advice.advise import advise
     from ecg_transfer.classifier import ECGClassifier
     from ecg_transfer.comparison import find_pairs, plot_curves
     from ecg_transfer.config import RunConfig, make_config
@@ -43,6 +44,7 @@ _HOMES = {
     "data_modules.plot": ("plot_ecg",),
     "data_modules.simulation": ("simulate_ecg",),
     "data_modules.sources": ("open_corpus",),
+    "ecg_transfer.advice.advise": ("advise",),
     "ecg_transfer.classifier": ("ECGClassifier",),
     "ecg_transfer.comparison": ("find_pairs", "plot_curves"),
     "ecg_transfer.config": ("RunConfig", "make_config"),

@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from ecg_transfer import corpora_cli
+from ecg_transfer.advice_cli import advise
 from ecg_transfer.data_cli import app as data_app
 from ecg_transfer.export_cli import export
 from ecg_transfer.prediction_cli import predict
@@ -28,6 +29,7 @@ app.add_typer(study_app, name="study")
 app.add_typer(data_app, name="data")
 app.command()(export)
 app.command()(transferability)
+app.command()(advise)
 
 Backbone = Annotated[
     str | None, typer.Option(help="resnet1d18, -50, -101, lstm, bilstm, gru, ..., or package.module:factory")

@@ -43,7 +43,15 @@ EPOCH_METRICS = tuple(f"{part}/{metric}" for part in ("val", "test") for metric 
 """Scores of the table of epochs."""
 
 LEFT_OUT = {
-    "cell": ("phase", "transfer", "seed", "data.subset_seed", "data.root", "trainer.accelerator"),
+    "cell": (
+        "phase",
+        "transfer.upstream",
+        "transfer.allow_simulated",
+        "seed",
+        "data.subset_seed",
+        "data.root",
+        "trainer.accelerator",
+    ),
     "series": ("data.subset",),
     "setting": (
         "model",
