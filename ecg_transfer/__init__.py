@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from data_modules.plot import plot_ecg
     from data_modules.simulation import simulate_ecg
     from data_modules.sources import open_corpus
+    from ecg_transfer.advice.advise import advise
     from ecg_transfer.classifier import ECGClassifier
     from ecg_transfer.comparison import find_pairs, plot_curves
     from ecg_transfer.config import RunConfig, make_config
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ecg_transfer.models import BACKBONES, Backbone, create_backbone
     from ecg_transfer.runs import Run, find_runs, open_run
     from ecg_transfer.training import datamodule, finetune, pretrain, train, train_from_scratch
+    from ecg_transfer.upstream_choice.transferability import transferability
 
 _HOMES = {
     "data_modules.config": ("DataConfig",),
@@ -42,6 +44,7 @@ _HOMES = {
     "data_modules.plot": ("plot_ecg",),
     "data_modules.simulation": ("simulate_ecg",),
     "data_modules.sources": ("open_corpus",),
+    "ecg_transfer.advice.advise": ("advise",),
     "ecg_transfer.classifier": ("ECGClassifier",),
     "ecg_transfer.comparison": ("find_pairs", "plot_curves"),
     "ecg_transfer.config": ("RunConfig", "make_config"),
@@ -52,6 +55,7 @@ _HOMES = {
     "ecg_transfer.models": ("BACKBONES", "Backbone", "create_backbone"),
     "ecg_transfer.runs": ("Run", "find_runs", "open_run"),
     "ecg_transfer.training": ("datamodule", "finetune", "pretrain", "train", "train_from_scratch"),
+    "ecg_transfer.upstream_choice.transferability": ("transferability",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

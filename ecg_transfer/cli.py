@@ -10,10 +10,12 @@ from typing import Annotated, NoReturn
 import typer
 
 from ecg_transfer import corpora_cli
+from ecg_transfer.advice_cli import advise
 from ecg_transfer.data_cli import app as data_app
 from ecg_transfer.export_cli import export
 from ecg_transfer.prediction_cli import predict
 from ecg_transfer.study_cli import study_app
+from ecg_transfer.transferability_cli import transferability
 
 app = typer.Typer(
     name="ecg-transfer",
@@ -26,6 +28,8 @@ app = typer.Typer(
 app.add_typer(study_app, name="study")
 app.add_typer(data_app, name="data")
 app.command()(export)
+app.command()(transferability)
+app.command()(advise)
 
 Backbone = Annotated[
     str | None, typer.Option(help="resnet1d18, -50, -101, lstm, bilstm, gru, ..., or package.module:factory")

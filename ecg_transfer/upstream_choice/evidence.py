@@ -1,0 +1,232 @@
+"""How well the scores known before training go with the gain that was measured afterwards.
+
+A cell is one comparison repeated over seeds: (upstream, downstream, backbone, size) within one recipe and budget.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from ecg_transfer.config import RunConfig
+from ecg_transfer.data_identity import refuse_other_data
+from ecg_transfer.model_folder import is_model_folder, read_model_folder
+from ecg_transfer.runs import Run
+from ecg_transfer.study.apart import PREFIX, read_apart
+from ecg_transfer.study.bootstrap import interval
+from ecg_transfer.study.effects import CellEffect, cell_effects
+from ecg_transfer.study.pairs import find_cells
+from ecg_transfer.upstream import Upstream
+from ecg_transfer.upstream_choice.forward import Embedded, embed, upstream_model
+from ecg_transfer.upstream_choice.scores import MEASURES, scores_of
+from ecg_transfer.upstream_choice.transferability import Prepared, num_records
+from ecg_transfer.upstream_choice.way import way_name
+
+Floats = NDArray[np.float64]
+
+MIN_CELLS = 5
+"""Cells below which no correlation is given."""
+
+NUM_DRAWS = 1000
+"""Draws of cells: enough for limits that are read to two digits."""
+
+BLOCK = ["downstream", "num_train"]
+"""What is given when an upstream is to be chosen."""
+
+SCOPES = ("all cells", "same downstream and size")
+"""Over what a correlation is taken: all cells; or the differences from the mean of the cells that share a downstream
+and a size, which is the question of a user who has one corpus and chooses an upstream."""
+
+
+def evidence_table(
+    runs: Iterable[Run],
+    *,
+    output: Path,
+    metric: str = "f1_weighted",
+    report: Callable[[str], None] = lambda sentence: None,
+) -> pd.DataFrame:
+    """One row a cell: the measured gain, and every measure of its upstream on its training records.
+
+    A cell's measure is the mean over its repetitions (a subset, a pre-training); its gain is fine-tune minus scratch,
+    the test score of the epoch chosen on validation, averaged over paired seeds.
+
+    Args:
+        runs: Finished pre-trainings, fine-tunings and trainings from scratch.
+        output: Where runs live, for upstreams that are named by their run.
+        metric: Of the gain and of the probes.
+        report: Is told what is being done.
+
+    Returns:
+        Columns upstream, downstream, backbone, recipe, setting, way, num_train, simulated, num_seeds, gain, low, high,
+        the keys of `MEASURES`, seconds. Empty without pairs.
+
+    Raises:
+        DataChangedError: Runs were made with other records than are on disk now.
+        RunNotFoundError: An upstream is gone.
+    """
+    study, _ = read_apart([run for run in runs if run.is_done])
+    effects = cell_effects(find_cells(study.results), metric)
+    passes = _Passes(output, metric, report)
+    return pd.DataFrame([_row(effect, passes) for effect in effects])
+
+
+def _row(effect: CellEffect, passes: _Passes) -> dict[str, object]:
+    cell = effect.cell
+    found = [passes.scores(Run(Path(path))) for path in cell.pairs["path_finetune"]]
+    config = passes.config(Run(Path(cell.pairs["path_finetune"].iloc[0])))
+    return {
+        "upstream": cell.upstream,
+        "downstream": cell.downstream,
+        "backbone": cell.backbone,
+        "recipe": cell.recipe,
+        "way": way_name(config),
+        "setting": cell.setting,
+        "num_train": cell.num_train,
+        "simulated": cell.simulated,
+        "num_seeds": effect.effect.num_seeds,
+        "gain": effect.effect.estimate,
+        "low": effect.effect.low,
+        "high": effect.effect.high,
+        "upstream_cell": str(cell.pairs["upstream_cell_finetune"].iloc[0]),
+        **{name: float(np.mean([scores[name] for scores in found])) for name in (*MEASURES, "seconds")},
+    }
+
+
+@dataclass
+class _Passes:
+    """Forward passes, each made once: all subsets of a downstream are parts of its largest training set."""
+
+    output: Path
+    metric: str
+    report: Callable[[str], None]
+    _configs: dict[Path, RunConfig] = field(default_factory=dict)
+    _prepared: dict[str, Prepared] = field(default_factory=dict)
+    _parts: dict[tuple[str, str], Mapping[str, Embedded]] = field(default_factory=dict)
+    _scores: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
+
+    def config(self, finetuning: Run) -> RunConfig:
+        """A fine-tuning's configuration; reading one takes milliseconds."""
+        if finetuning.path not in self._configs:
+            self._configs[finetuning.path] = finetuning.config
+        return self._configs[finetuning.path]
+
+    def scores(self, finetuning: Run) -> dict[str, float]:
+        """The measures of a fine-tuning's upstream on its training records, with seconds."""
+        manifest = finetuning.manifest
+        name = str(manifest["upstream"]["run"])
+        key = (name, str(manifest["data"]["digest"]))
+        if key not in self._scores:
+            started = time.perf_counter()
+            upstream = self._upstream(name, simulated=bool(manifest["upstream"]["simulated"]))
+            parts = self._embedded(upstream, finetuning)
+            found = scores_of(parts["train"], parts["val"], metric=self.metric)
+            size = num_records(upstream)
+            found["size"] = float("nan") if size is None else float(size)
+            found["seconds"] = time.perf_counter() - started
+            self._scores[key] = found
+        return self._scores[key]
+
+    def _upstream(self, name: str, *, simulated: bool) -> Upstream:
+        place = self.output / ("simulated" if simulated else "real") / name.removeprefix(PREFIX)
+        return (
+            Upstream.from_folder(read_model_folder(place)) if is_model_folder(place) else Upstream.from_run(Run(place))
+        )
+
+    def _embedded(self, upstream: Upstream, finetuning: Run) -> Mapping[str, Embedded]:
+        """The embedded records of a fine-tuning's training (its subset of them) and validation."""
+        data = self.config(finetuning).data
+        whole = type(data)(**{**vars(data), "subset": None, "subset_seed": 0})
+        corpus = repr(whole)
+        if (upstream.name, corpus) not in self._parts:
+            self.report(f"{upstream.name} on {data.corpus}")
+            prepared = self._prepared.setdefault(corpus, Prepared(whole))
+            self._parts[upstream.name, corpus] = embed(upstream_model(upstream), prepared[upstream.inputs])
+        parts = self._parts[upstream.name, corpus]
+        own = Prepared(data)[upstream.inputs]
+        refuse_other_data(finetuning, own.digest())
+        return {"train": parts["train"].at(own.rows["train"]), "val": parts["val"]}
+
+
+def correlations(table: pd.DataFrame, *, num_draws: int = NUM_DRAWS, seed: int = 0) -> pd.DataFrame:
+    """Rank correlation of every measure with the gain, turned so that above 0 the measure helps.
+
+    `tau_w` is Vigna's weighted Kendall tau (doi 10.1145/2736277.2741088, scipy's `weightedtau`: exchanges among the
+    most promising weigh most), `rho` Spearman's. The interval is the 95 % percentile interval over draws of cells.
+    Within the scope `same downstream and size` measure and gain are taken relative to their means in each block.
+
+    Args:
+        table: As `evidence_table` gives it; of one setting and one kind of ECGs.
+        num_draws: Of the bootstrap.
+        seed: Of the draws.
+
+    Returns:
+        One row a (measure, scope, statistic): estimate, low, high, num_cells, num_models (pre-trained ones), note. With
+        fewer than `MIN_CELLS` cells, or where a measure or the gain does not vary, no number and a note that says so.
+    """
+    rows = []
+    chosen = np.random.default_rng(seed).integers(max(len(table), 1), size=(num_draws, len(table)))
+    blocks = np.asarray(table.groupby(BLOCK).ngroup() if len(table) else [], dtype=np.int64)
+    models = table[["upstream_cell", "backbone"]].drop_duplicates() if len(table) else table
+    for name, measure in MEASURES.items():
+        for scope in SCOPES:
+            values = measure.sign * table[name].to_numpy(np.float64) if len(table) else np.empty(0)
+            gains = table["gain"].to_numpy(np.float64) if len(table) else np.empty(0)
+            group = blocks if scope == SCOPES[1] else np.zeros(len(table), np.int64)
+            for statistic, function in STATISTICS.items():
+                found = _with_interval(function, values, gains, group, chosen)
+                rows.append({"measure": name, "scope": scope, "statistic": statistic, **found})
+    return pd.DataFrame(rows).assign(num_cells=len(table), num_models=len(models))
+
+
+def weighted_tau(values: Floats, gains: Floats) -> float:
+    """Vigna's weighted Kendall tau, additive hyperbolic weights."""
+    return float(stats.weightedtau(values, gains).statistic)
+
+
+def spearman(values: Floats, gains: Floats) -> float:
+    """Spearman's rank correlation; ties get their mean rank."""
+    first, second = stats.rankdata(values), stats.rankdata(gains)
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+STATISTICS: dict[str, Callable[[Floats, Floats], float]] = {"tau_w": weighted_tau, "rho": spearman}
+"""Rank correlations by their column."""
+
+
+def _with_interval(
+    function: Callable[[Floats, Floats], float],
+    values: Floats,
+    gains: Floats,
+    group: NDArray[np.int64],
+    chosen: NDArray[np.int64],
+) -> dict[str, object]:
+    nothing = {"estimate": float("nan"), "low": float("nan"), "high": float("nan")}
+    if len(values) < MIN_CELLS:
+        return {**nothing, "note": f"cannot be told: {len(values)} cells, at least {MIN_CELLS} are needed"}
+    if not np.isfinite(values).all():
+        return {**nothing, "note": "cannot be told: unknown for some upstreams"}
+    ours, theirs = _centred(values, group), _centred(gains, group)
+    if np.ptp(ours) < 1e-12 or np.ptp(theirs) < 1e-12:
+        return {**nothing, "note": "cannot be told: it is the same for all cells that are compared"}
+    draws = []
+    for places in chosen:
+        first, second = _centred(values[places], group[places]), _centred(gains[places], group[places])
+        varies = np.ptp(first) > 1e-12 and np.ptp(second) > 1e-12
+        draws.append(function(first, second) if varies else float("nan"))
+    low, high = interval(np.array(draws))
+    return {"estimate": function(ours, theirs), "low": low, "high": high, "note": ""}
+
+
+def _centred(values: Floats, group: NDArray[np.int64]) -> Floats:
+    """Values minus the mean of their group; rounded, so that equal ones stay equal."""
+    if not group.any():
+        return values
+    sums, counts = np.bincount(group, weights=values), np.bincount(group)
+    return np.asarray(np.round(values - (sums / np.maximum(counts, 1))[group], 12))

@@ -1,0 +1,158 @@
+"""Advice from runs whose truth is put in; `fake_runs` writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import ecg_transfer as et
+from ecg_transfer.advice.nearest import at_size, expected_gain, measured, nearest
+from ecg_transfer.cli import app
+from ecg_transfer.study.definition import read_study
+from ecg_transfer.study.plan import make_plan
+from ecg_transfer.study.random_effects import pool
+from ecg_transfer.upstream_choice.way import way_name
+
+
+@pytest.fixture(autouse=True)
+def no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All published corpora would be simulated."""
+    monkeypatch.setenv("ECG_DATA_ROOT", str(tmp_path / "data"))
+
+
+def add_pairs(
+    runs: Any,  # noqa: ANN401
+    corpus: str,
+    gain: float,
+    *,
+    seeds: int = 3,
+    upstream: str = "cpsc2018",
+    **fields: Any,  # noqa: ANN401
+) -> None:
+    pretraining = next(
+        (run for run in runs.written if run.config.phase == "pretrain" and run.config.data.corpus == upstream), None
+    ) or runs.run("pretrain", upstream, num_train=4000, simulated=fields.get("simulated", True))
+    for seed in range(seeds):
+        runs.pair(gain=gain, upstream=pretraining, corpus=corpus, seed=seed, **{"simulated": True, **fields})
+
+
+def advice(runs: Any, corpus: str = "ptb", **options: Any) -> str:  # noqa: ANN401
+    return et.advise(corpus, output=runs.output, **options).text()
+
+
+def test_without_runs_it_writes_the_study_that_would_tell(fake_runs: Any) -> None:  # noqa: ANN401
+    found = et.advise("ptb", output=fake_runs.output)
+    assert "Nothing yet" in found.text()
+    path = fake_runs.output / "advice" / "ptb.yaml"
+    assert f"ecg-transfer study run {path} --output {fake_runs.output}" in found.text()
+    plan = make_plan(read_study(path), fake_runs.output)
+    assert [len(plan.by_phase(phase)) for phase in ("pretrain", "finetune", "scratch")] == [1, 3, 3]
+    assert "7 runs, a pre-training among them, to do" in found.text()
+
+
+def test_a_finished_pretraining_is_used_by_that_study(fake_runs: Any) -> None:  # noqa: ANN401
+    overrides = ["optim.max_epochs=4", "data.subset=500", "data.scale=zscore", "trainer.precision=bf16"]
+    done = fake_runs.run("pretrain", "georgia", recipe="modern", seed=2, simulated=True, overrides=overrides)
+    assert "6 runs to do" in advice(fake_runs)
+    plan = make_plan(read_study(fake_runs.output / "advice" / "ptb.yaml"), fake_runs.output)
+    assert {planned.name for planned in plan.by_phase("pretrain")} == {done.name}
+    config = plan.by_phase("finetune")[0].config
+    assert (config.data.scale, config.trainer.precision) == ("zscore", "bf16")
+    assert (config.optim.max_epochs, config.data.subset) == (20, None)  # its budget is the recipe's own
+
+
+def test_the_gain_on_the_corpus_itself_is_the_cells(fake_runs: Any) -> None:  # noqa: ANN401
+    add_pairs(fake_runs, "ptb", gain=3.0, skill=0.2, num_train=360)
+    effects = measured(et.find_runs(fake_runs.output), simulated=True, metric="f1_weighted")
+    found = nearest(effects, "ptb", 349)
+    assert found is not None
+    gain = expected_gain(found.choices[0], found, 349)
+    pairs = et.find_pairs(fake_runs.output)
+    by_hand = [
+        p.finetune.scores["val_selected"].f1_weighted - p.scratch.scores["val_selected"].f1_weighted for p in pairs
+    ]
+    assert gain.estimate == pytest.approx(np.mean(by_hand))
+    assert gain.low < gain.estimate < gain.high
+    text = advice(fake_runs)
+    assert "resnet1d18, pre-trained on cpsc2018; full fine-tuning with the paper recipe" in text
+    assert f"{gain.estimate:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" in text
+    assert "Pre-training helps" in text
+    assert "Fewer than 6 seeds" in text
+
+
+def test_the_choice_is_made_on_validation_and_the_rest_is_listed(fake_runs: Any) -> None:  # noqa: ANN401
+    add_pairs(fake_runs, "ptb", gain=0.2)
+    add_pairs(fake_runs, "ptb", gain=1.5, upstream="georgia", overrides=["optim.lr=1e-3"])
+    text = advice(fake_runs)
+    assert "pre-trained on georgia" in text
+    assert "resnet1d18 from cpsc2018" in text.partition("What else was tried")[2]
+
+
+def test_harm_is_called_harm(fake_runs: Any) -> None:  # noqa: ANN401
+    add_pairs(fake_runs, "ptb", gain=-1.2, skill=1.5)
+    assert "train from scratch" in advice(fake_runs)
+
+
+def test_other_corpora_are_second_best_and_too_few_give_no_interval(fake_runs: Any) -> None:  # noqa: ANN401
+    add_pairs(fake_runs, "ribeiro", gain=1.0)
+    text = advice(fake_runs)
+    assert "NOT on ptb but on ribeiro" in text
+    assert "(no interval)" in text
+    assert "cannot be told" in text
+    add_pairs(fake_runs, "ptb", gain=0.5)
+    assert "Known on ptb itself" in advice(fake_runs)
+
+
+def test_three_other_corpora_give_the_prediction_for_one_more(fake_runs: Any) -> None:  # noqa: ANN401
+    for corpus, gain in (("ribeiro", 0.2), ("georgia", 1.0), ("ptbxl", 0.6)):
+        add_pairs(fake_runs, corpus, gain=gain)
+    effects = measured(et.find_runs(fake_runs.output), simulated=True, metric="f1_weighted")
+    found = nearest(effects, "ptb", 349)
+    assert found is not None
+    gain = expected_gain(found.choices[0], found, 349)
+    ordered = found.choices[0].effects
+    assert len(ordered) == 3
+    pooled = pool([e.effect.estimate for e in ordered], [np.var(e.difference_draws) for e in ordered])
+    assert (gain.low, gain.high) == pytest.approx((pooled.predicted_low, pooled.predicted_high))
+    assert gain.high - gain.low > pooled.high - pooled.low
+
+
+def test_real_and_simulated_runs_are_never_mixed(fake_runs: Any) -> None:  # noqa: ANN401
+    add_pairs(fake_runs, "ptb", gain=1.0, simulated=False)
+    assert "Nothing yet" in advice(fake_runs)  # ptb would be simulated here
+
+
+def test_sizes_give_the_labels_that_scratch_would_need(fake_runs: Any) -> None:  # noqa: ANN401
+    for size, skill in ((50, 0.2), (100, 0.8), (300, 1.6)):
+        add_pairs(fake_runs, "ptb", gain=0.4, skill=skill, subset=size, num_train=size)
+    text = advice(fake_runs, subset=100)
+    assert "fine-tuning on 100 equals scratch on" in text
+    between = advice(fake_runs, subset=173)
+    assert "interpolated between measured sizes" in between
+
+
+def test_reading_between_sizes_is_linear_in_the_logarithm() -> None:
+    values = np.array([[1.0, 0.0], [3.0, 1.0], [7.0, 1.0]])
+    np.testing.assert_allclose(at_size(np.array([10, 100, 1000]), values, 10**1.5), [2.0, 0.5])
+    np.testing.assert_allclose(at_size(np.array([10, 100, 1000]), values, 100), [3.0, 1.0])
+
+
+def test_the_command_writes_a_page(fake_runs: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    add_pairs(fake_runs, "ptb", gain=0.5)
+    page = tmp_path / "advice.html"
+    arguments = ["advise", "ptb", "--no-probe", "--html", str(page), "--output", str(fake_runs.output)]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert "SIMULATED" in done.stdout
+    assert "simulated-banner" in page.read_text()
+    refused = CliRunner().invoke(app, ["advise", "ptb", "--metric", "luck", "--output", str(tmp_path)])
+    assert "expected one of f1_weighted" in str(refused.exception)
+
+
+def test_ways_have_names() -> None:
+    config = et.make_config("finetune", "ptb", overrides={"transfer.way": "lp_ft", "transfer.batch_norm": "frozen"})
+    assert way_name(config) == "lp_ft, batch_norm=frozen"
