@@ -19,6 +19,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from data_modules.claim import claimed, is_first_process, require_held
 from data_modules.datamodule import ECGDataModule
+from ecg_transfer.allocator import freed_memory_kept
 from ecg_transfer.callbacks.checkpoints import AtomicCheckpointIO, BestF1, LastEpoch
 from ecg_transfer.callbacks.convergence import Convergence
 from ecg_transfer.callbacks.early_stop import EarlyStop
@@ -190,7 +191,8 @@ def train(
         if run.is_done:  # by another process, a moment ago
             return run
         try:
-            _fit_and_score(resolved, progress=progress)
+            with freed_memory_kept():
+                _fit_and_score(resolved, progress=progress)
         except Exception as found:
             error = explained(found, config)
             if run.path.exists():

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ecg_transfer.models.backbone import Backbone
+from ecg_transfer.models.gru import GRU
 
 HIDDEN_SIZE = 100
 
@@ -46,7 +47,7 @@ class RecurrentBackbone(Backbone):
         self.pooling = pooling
         self.rnn: nn.LSTM | nn.GRU
         if cell == "gru":
-            self.rnn = nn.GRU(num_leads, HIDDEN_SIZE, batch_first=True)
+            self.rnn = GRU(num_leads, HIDDEN_SIZE)
         else:
             self.rnn = nn.LSTM(num_leads, HIDDEN_SIZE, batch_first=True, bidirectional=cell == "bilstm")
 

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Literal, cast
 
+from ecg_transfer.allocator import freed_memory_kept
 from ecg_transfer.files import write_json
 from ecg_transfer.study.local import num_cores, visible_gpus, worker_environment
 
@@ -153,11 +154,12 @@ def _read(file: Path) -> dict[str, dict[str, dict[str, float]]]:
 def main() -> None:
     """Measure in this process: say `ready` after a warm step, wait for a line, print the speeds."""
     work = Work(**json.loads(sys.argv[1]))
-    train, evaluate, batch_size = _steps(work)
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    sys.stdin.readline()
-    rates = {name: batch_size / _seconds_a_call(step) for name, step in (("train", train), ("evaluate", evaluate))}
+    with freed_memory_kept():
+        train, evaluate, batch_size = _steps(work)
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        sys.stdin.readline()
+        rates = {name: batch_size / _seconds_a_call(step) for name, step in (("train", train), ("evaluate", evaluate))}
     sys.stdout.write(json.dumps(rates) + "\n")
     sys.stdout.flush()
     sys.stdin.readline()
