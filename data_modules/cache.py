@@ -104,7 +104,7 @@ def open_cache(corpus: Corpus, preprocessing: Preprocessing, folder: Path, *, pr
         CorpusFormatError: Not one record of the corpus can be used.
         OSError: The cache cannot be written.
     """
-    path = folder / f"{corpus.spec.name}-{fingerprint(corpus, preprocessing)[:16]}.h5"
+    path = cache_path(corpus, preprocessing, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         if not path.exists():
@@ -122,6 +122,11 @@ def open_cache(corpus: Corpus, preprocessing: Preprocessing, folder: Path, *, pr
 
 def _say(sentence: str) -> None:
     sys.stderr.write(f"{sentence}\n")
+
+
+def cache_path(corpus: Corpus, preprocessing: Preprocessing, folder: Path) -> Path:
+    """Where the cache of a corpus lies, or would."""
+    return folder / f"{corpus.spec.name}-{fingerprint(corpus, preprocessing)[:16]}.h5"
 
 
 def fingerprint(corpus: Corpus, preprocessing: Preprocessing) -> str:

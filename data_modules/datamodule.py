@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from data_modules.augmentation import Augmentation
 from data_modules.batches import Batch, ECGDataset, OrderedBatches, ShuffledBatches
-from data_modules.cache import Cache, open_cache
+from data_modules.cache import Cache, cache_path, open_cache
 from data_modules.completeness import check_completeness
 from data_modules.config import AugmentConfig, CropConfig, DataConfig
 from data_modules.corpus import LEAD_NAMES, Corpus
@@ -44,6 +44,7 @@ class ECGDataModule(pl.LightningDataModule):
         record_ids: By row number, the `index` of a batch.
         labels: Multi-hot, (records, labels), by row number.
         rows: Row numbers of each part after `setup`.
+        progress: As given.
         groups: Number of the group (patient, or copies of one recording) of each row.
 
     Raises:
@@ -69,7 +70,7 @@ class ECGDataModule(pl.LightningDataModule):
         self._augmentation: Augmentation | None = None
         self.batch_size = batch_size
         self.seed = seed
-        self._progress = progress
+        self.progress = progress
         self._corpus = corpus
         self._cache: Cache | None = None
         self._dataset: ECGDataset | None = None
@@ -85,7 +86,7 @@ class ECGDataModule(pl.LightningDataModule):
                 num_simulated=self.config.num_simulated,
                 label_set=self.config.label_set,
                 sampling_rate=self.config.original_rate,
-                progress=self._progress,
+                progress=self.progress,
             )
         return self._corpus
 
@@ -99,8 +100,17 @@ class ECGDataModule(pl.LightningDataModule):
         self._open_cache()
 
     def _open_cache(self) -> Cache:
-        folder: Path = data_root(self.config.root) / "cache"
-        return open_cache(self.corpus, self.config.preprocessing(self.corpus.spec), folder, progress=self._progress)
+        preprocessing = self.config.preprocessing(self.corpus.spec)
+        return open_cache(self.corpus, preprocessing, self._cache_folder, progress=self.progress)
+
+    @property
+    def _cache_folder(self) -> Path:
+        return data_root(self.config.root) / "cache"
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether `setup` would find a cache of the files as they are, and build none."""
+        return cache_path(self.corpus, self.config.preprocessing(self.corpus.spec), self._cache_folder).exists()
 
     def setup(self, stage: str | None = None) -> None:
         """Open the cache and split the records; the same for every `stage`."""

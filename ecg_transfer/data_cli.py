@@ -1,4 +1,4 @@
-"""`ecg-transfer data ...`: corpora from their publishers."""
+"""`ecg-transfer data ...`: corpora from their publishers, and what may be wrong with any."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Corpora from their publishers: download, verify.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Corpora: download and verify published ones, check any.", no_args_is_help=True, rich_markup_mode=None)
 
 Root = Annotated[Path | None, typer.Option(help="Folder of the corpora; else ECG_DATA_ROOT, else data.")]
 Name = Annotated[str, typer.Argument(help="ptbxl, cpsc2018, georgia, ptb or ribeiro")]
@@ -64,4 +64,47 @@ def verify(name: Name, rate: Rate = None, root: Root = None) -> None:
     found = compare(name, root=root, rate=rate)
     typer.echo(f"{name}: {found.sentence()}")
     if not found.is_whole:
+        raise SystemExit(1)
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(help="A corpus, published or your own.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="How a run would have it: data.split=paper", metavar="[FIELD=VALUE]...")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="A corpus, or a pre-training's name, whose training records are compared.")
+    ] = None,
+    files: Annotated[
+        bool, typer.Option("--files", help="Read every record file again and compare it with the cache.")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option(help="Also write all findings into this table.")] = None,
+    recipe: Annotated[str, typer.Option(help="paper or modern")] = "paper",
+    output: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("checkpoints"),
+    root: Root = None,
+) -> None:
+    """Look for what makes scores wrong without an error: copies and patients on two sides, gains, leads.
+
+    Copies are found at another rate, gain or filter, too. Nothing is set aside or changed. Exit code 1 where --files
+    finds a record file that is not what the cache was built from.
+    """
+    from data_modules.corpus_check import check_corpus
+    from data_modules.reread import changed_records
+    from ecg_transfer.checks import data_to_check
+    from ecg_transfer.check_table import print_findings, write_findings
+
+    given = [*(overrides or ()), *([f"data.root={root}"] if root is not None else [])]
+    data, upstream = data_to_check(name, against, recipe=recipe, overrides=given, output=output)
+    findings = check_corpus(data, upstream)
+    changed = changed_records(data) if files else {}
+    print_findings(data, findings, upstream)
+    if csv is not None:
+        write_findings(csv, findings)
+        typer.echo(f"all of them: {csv}")
+    if files:
+        typer.echo(f"record files read again: {len(data.record_ids):,}, not what the cache was built from: {len(changed)}")
+        for record_id, detail in list(changed.items())[:8]:
+            typer.echo(f"  {record_id}: {detail}")
+    if changed:
         raise SystemExit(1)

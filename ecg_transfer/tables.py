@@ -28,7 +28,7 @@ EXPLAINED = {
 
 def print_run(run: Run, *, note: str = "") -> None:
     """A finished run: its three scores, its labels, where it is."""
-    console = _console()
+    console = terminal()
     data = run.manifest["data"]
     kind = "SIMULATED ECGs" if data["simulated"] else "real ECGs"
     console.print(f"\n{run.name} [{kind}] {note}".rstrip(), markup=False, style="bold")
@@ -39,12 +39,14 @@ def print_run(run: Run, *, note: str = "") -> None:
     console.print(table)
     print_labels(run.scores["val_selected"], console)
     _print_notices(console, data)
+    if found := run.manifest.get("checks"):
+        console.print(f"checks: {', '.join(f'{code} {count}' for code, count in found.items())}", markup=False)
     console.print(f"run: {run.path}", markup=False)
 
 
 def print_scores(scores: Mapping[str, Scores], *, title: str) -> None:
     """Overall scores by name, then the labels of the first."""
-    console = _console()
+    console = terminal()
     console.print(title, markup=False, style="bold")
     table = Table("", "records", *COLUMNS.values(), box=None, padding=(0, 2, 0, 0))
     for name, content in scores.items():
@@ -65,7 +67,7 @@ def print_labels(scores: Scores, console: Console) -> None:
 
 def print_runs(runs: Sequence[Run], output: Path) -> None:
     """One line a run."""
-    console = _console()
+    console = terminal()
     if not runs:
         console.print(f"no runs in {output}; `ecg-transfer pretrain cpsc2018` makes one", markup=False)
         return
@@ -89,7 +91,7 @@ def print_runs(runs: Sequence[Run], output: Path) -> None:
 
 def print_pairs(pairs: Sequence[Pair], output: Path) -> None:
     """Fine-tuning against scratch: the headline score, and the epochs to 95 % of each arm's own best."""
-    console = _console()
+    console = terminal()
     if not pairs:
         console.print(f"no pair of a finished fine-tuning and scratch run in {output}", markup=False)
         return
@@ -118,7 +120,7 @@ def print_pairs(pairs: Sequence[Pair], output: Path) -> None:
 
 def print_corpora(root: Path | None) -> None:
     """One line a corpus: where it is and how complete."""
-    console = _console()
+    console = terminal()
     folder = data_root(root)
     table = Table("corpus", "title", "labels", "published", "on disk", box=None, padding=(0, 2, 0, 0))
     for name, corpus_class in CORPORA.items():
@@ -154,7 +156,7 @@ def _print_notices(console: Console, data: Mapping[str, object]) -> None:
         console.print(f"note: {notice}", markup=False)
 
 
-def _console() -> Console:
+def terminal() -> Console:
     """A console as wide as its terminal, and never so narrow that a pipe or a log breaks the rows."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=200)

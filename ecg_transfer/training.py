@@ -34,6 +34,7 @@ from ecg_transfer.callbacks.save_predictions import SavePredictions
 from ecg_transfer.callbacks.stoppable import Stoppable
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.config import Overrides, RunConfig, make_config
+from ecg_transfer.checks import checks
 from ecg_transfer.curve import read_curve
 from ecg_transfer.data_identity import refuse_other_data, require_same_data
 from ecg_transfer.evaluation import write_scores
@@ -401,6 +402,7 @@ def _manifest(
         "upstream": None
         if upstream is None
         else upstream.as_dict() | {"evaluated_records_in_its_training": _overlap(resolved, datamodule)},
+        "checks": checks(resolved, datamodule),
         "num_epochs": num_epochs,
         "updates_per_epoch": len(datamodule.train_dataloader()),
         "seeds": {

@@ -11,6 +11,7 @@ import numpy as np
 
 from data_modules.config import DataConfig
 from data_modules.corpora import CORPORA
+from data_modules.sources import will_simulate
 from ecg_transfer.files import write_atomically
 from ecg_transfer.model_folder import RECORDS, ModelFolder
 from ecg_transfer.runs import Run, sha256
@@ -141,6 +142,32 @@ class Upstream:
             return None
         known = np.concatenate([self.origin.digests(records) for records in sets])
         return {part: int(np.isin(data.cache.digests[data.rows[part]], known).sum()) for part in ("val", "test")}
+
+
+    def training_data(self, downstream: ECGDataModule) -> ECGDataModule | None:
+        """What it was trained on, to be compared with a downstream's records.
+
+        Args:
+            downstream: Set up.
+
+        Returns:
+            Set up; None where that would take more than a look: an exported model, a corpus that is not there any more
+            or has no cache, other preparation than the downstream's, or simulated ECGs.
+        """
+        if not isinstance(self.origin, Run) or self.simulated:
+            return None
+        ours, theirs = downstream.config, self.origin.config.data
+        if will_simulate(theirs.corpus, theirs.root, theirs.source) or any(
+            getattr(ours, name) != getattr(theirs, name) for name in ("sampling_rate", "num_samples", "crop")
+        ):
+            return None
+        from data_modules.datamodule import ECGDataModule
+
+        data = ECGDataModule(theirs, progress=downstream.progress)
+        if not data.is_cached:
+            return None
+        data.setup()
+        return data
 
 
 def input_fields(data: DataConfig) -> dict[str, object]:

@@ -1,0 +1,44 @@
+"""What `ecg-transfer data check` found, for a terminal and as CSV."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from data_modules.corpus_check import MEANINGS, Finding, summarise
+from data_modules.datamodule import ECGDataModule
+from ecg_transfer.tables import terminal
+
+SHOWN = 4
+"""Findings of a kind that the terminal names."""
+
+
+def print_findings(data: ECGDataModule, findings: Sequence[Finding], upstream: ECGDataModule | None) -> None:
+    """What `data check` found: a line a kind, with some of its records."""
+    console = terminal()
+    summary, spec = data.summary(), data.corpus.spec
+    console.print(str(summary["completeness"]), markup=False, style="bold")
+    parts = ", ".join(f"{part} {len(rows):,}" for part, rows in data.rows.items())
+    against = "" if upstream is None else f"; compared with the {len(upstream.rows['train']):,} training records of "
+    console.print(f"{parts}{against}{'' if upstream is None else upstream.corpus.spec.name}", markup=False)
+    set_aside = summary["set_aside"]
+    if isinstance(set_aside, dict) and set_aside:
+        console.print(f"set aside: {', '.join(f'{code} {count}' for code, count in set_aside.items())}", markup=False)
+    table = Table("found", "", "which", box=None, padding=(0, 2, 0, 0))
+    for code, count in summarise(findings).items():
+        named = [finding for finding in findings if finding.code == code]
+        examples = [f"{' = '.join(f.records[:3])} {f.detail}".strip() for f in named[:SHOWN]]
+        table.add_row(code, str(count), Text("\n".join([MEANINGS[code], *examples, *(["..."] if count > SHOWN else [])])))
+    console.print(table if findings else f"nothing suspicious was found in {spec.name}", markup=False)
+
+
+def write_findings(path: Path, findings: Sequence[Finding]) -> None:
+    """All findings as CSV: code, records with `;` between them, detail."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["finding", "records", "detail"])
+        writer.writerows([finding.code, ";".join(finding.records), finding.detail] for finding in findings)

@@ -1,0 +1,83 @@
+"""What `data_modules.corpus_check` finds, as a run says it: a warning at its start, and counts in its manifest."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_modules.corpus_check import LEAKS, MEANINGS, Finding, check_corpus, summarise
+from data_modules.datamodule import ECGDataModule
+from data_modules.sources import is_corpus
+from ecg_transfer.config import Overrides, Phase, make_config
+from ecg_transfer.resolve import Resolved, pretrain_config
+from ecg_transfer.runs import DEFAULT_OUTPUT, open_run
+from ecg_transfer.upstream import RecordsOverlapWarning
+
+SHOWN = 3
+"""Findings of a kind that a warning names."""
+
+
+def checks(resolved: Resolved, data: ECGDataModule) -> dict[str, int]:
+    """Look at a run's records before it is trained; warn of copies and patients on two sides.
+
+    Args:
+        resolved: Names the upstream; an upstream run's training records are compared where their cache is there.
+        data: Set up.
+
+    Returns:
+        Number of findings by code, for the manifest.
+    """
+    upstream = resolved.upstream
+    trained_on = upstream.training_data(data) if upstream is not None else None
+    findings = check_corpus(data, trained_on)
+    leaks = [finding for finding in findings if finding.code in LEAKS]
+    if leaks:
+        against = f" --against {upstream.name}" if upstream is not None and trained_on is not None else ""
+        warnings.warn(
+            f"{data.corpus.spec.name}: {_sentence(leaks)}. `ecg-transfer data check {data.corpus.spec.name}{against}` "
+            "names all of them",
+            RecordsOverlapWarning,
+            stacklevel=2,
+        )
+    return summarise(findings)
+
+
+def data_to_check(
+    name: str, against: str | None, *, recipe: str = "paper", overrides: Overrides = (), output: Path = DEFAULT_OUTPUT
+) -> tuple[ECGDataModule, ECGDataModule | None]:
+    """A corpus as a run would have it, and what it is to be compared with; both set up.
+
+    Args:
+        name: Of the corpus.
+        against: A corpus, which is taken as a pre-training of the same recipe would have it, or a run; or None.
+        recipe: `paper` or `modern`.
+        overrides: Fields to change.
+        output: Where runs live.
+
+    Raises:
+        ValueError: There is no such corpus.
+        RunNotFoundError: There is no such run.
+    """
+    phase: Phase = "scratch" if against is None else "finetune"
+    config = make_config(phase, name, recipe=recipe, upstream=against, overrides=overrides)
+    data = ECGDataModule(config.data)
+    data.setup()
+    if against is None:
+        return data, None
+    if is_corpus(against, config.data.root):
+        theirs = pretrain_config(config).data
+    else:
+        theirs = open_run(against, output).config.data
+    upstream = ECGDataModule(theirs)
+    upstream.setup()
+    return data, upstream
+
+
+def _sentence(leaks: Sequence[Finding]) -> str:
+    parts = []
+    for code, count in summarise(leaks).items():
+        named = [finding for finding in leaks if finding.code == code][:SHOWN]
+        examples = "; ".join(f"{', '.join(finding.records[:3])} {finding.detail}" for finding in named)
+        parts.append(f"{count} x {MEANINGS[code]} ({examples}{'; ...' if count > SHOWN else ''})")
+    return "; ".join(parts)
