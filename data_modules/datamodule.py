@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from data_modules.augmentation import Augmentation
 from data_modules.batches import Batch, ECGDataset, OrderedBatches, ShuffledBatches
-from data_modules.cache import Cache, cache_path, open_cache
+from data_modules.cache import Cache, cache_path, fingerprint, open_cache
 from data_modules.completeness import check_completeness
 from data_modules.config import AugmentConfig, CropConfig, DataConfig
 from data_modules.corpus import LEAD_NAMES, Corpus
@@ -268,7 +268,22 @@ class ECGDataModule(pl.LightningDataModule):
                 for part, rows in self.rows.items()
             },
             "digest": self.digest(),
+            "files_digest": self.files_digest(),
         }
+
+    def files_digest(self) -> str:
+        """A digest of the files as they lie there, and of the tables' content; no signal is read, no cache needed.
+
+        Of the record files it takes names, sizes and times, of the tables what was read from them: ids, labels,
+        patients, folds and what is set aside. Equal ones mean equal data; different ones may be equal all the same.
+        """
+        table = self.corpus.table
+        folds = None if table.folds is None else table.folds.tolist()
+        digest = hashlib.sha256(fingerprint(self.corpus, self.config.preprocessing(self.corpus.spec)).encode())
+        digest.update(repr((table.record_ids, table.label_names, table.patient_ids, folds)).encode())
+        digest.update(repr(sorted(table.set_aside.items())).encode())
+        digest.update(table.labels.tobytes())
+        return digest.hexdigest()
 
     def digest(self) -> str:
         """A digest of the records, signals and labels of each part: equal ones mean equal data."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from data_modules.claim import holder_of
-from ecg_transfer.data_identity import DataChangedError, require_same_data
+from ecg_transfer.data_identity import DataChangedError, Known, require_same_data
 from ecg_transfer.study.failures import CRASH, DiskFullError, is_disk_full, note_failure, remedy
 from ecg_transfer.study.plan import Plan, PlannedRun
 from ecg_transfer.study.worker import Outcome, Task
@@ -93,10 +93,11 @@ class _Execution:
     def look_back(self, retry_failed: bool) -> None:
         """Set aside what is done, and what failed before for a reason that lies in the run itself."""
         changed: dict[str, str] = {}
+        known: Known = {}
         for name, planned in list(self.waiting.items()):
             if planned.run.is_done:
                 try:
-                    require_same_data(planned.run, planned.config)
+                    require_same_data(planned.run, planned.config, known)
                     planned.run.forget_states()
                     self._finish(name, self.summary.kept)
                 except DataChangedError as error:
