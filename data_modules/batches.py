@@ -80,8 +80,9 @@ class ECGDataset(Dataset[Batch]):
         names = [str(row) if self._record_ids is None else self._record_ids[row] for row in rows[~within]]
         others = f" and {len(names) - 8} more" if len(names) > 8 else ""
         return (
-            f"the records {', '.join(names[:8])}{others} hold NaN, infinity or more than {SERVED_MILLIVOLTS:g} mV after "
-            "they were prepared; nothing has been computed of them. `ecg-transfer data check` looks at all records"
+            f"the records {', '.join(names[:8])}{others} hold NaN, infinity or more than {SERVED_MILLIVOLTS:g} mV "
+            "after they were prepared; nothing has been computed of them. `ecg-transfer data check NAME --files` reads "
+            "all records again"
         )
 
 

@@ -1,4 +1,4 @@
-"""What may make a corpus's scores wrong without an error, found and named before training. Nothing is set aside here."""
+"""What makes a corpus's scores wrong without an error, found and named before training. Nothing is set aside here."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ CORPUS_MILLIVOLTS = (0.25, 2.5)
 0.79 mV: the wrong gain 4880 in place of 1000 falls outside, either way."""
 
 OUTLIER_FACTOR = 5.0
-"""A record whose amplitude is so many times larger or smaller than its corpus's median is named. None of PTB-XL's is; with
-a gain wrong by 10 either way 98 % of them would be, by 4.88 46 %."""
+"""A record whose amplitude is so many times larger or smaller than its corpus's median is named. None of PTB-XL's is;
+with a gain wrong by 10 either way 98 % of them would be, by 4.88 46 %."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ def check_corpus(data: ECGDataModule, upstream: ECGDataModule | None = None) -> 
 
 
 def leaks(data: ECGDataModule, upstream: ECGDataModule | None = None) -> list[Finding]:
-    """Those of `LEAKS`: copies and patients on two sides of a split, or in the upstream's training and evaluated here."""
+    """Those of `LEAKS`: copies and patients on two sides of a split, or in the upstream's training and evaluated."""
     checks = record_checks(data.cache, data.config.sampling_rate, progress=data.progress)
     found = [*_copies_across_parts(data, checks), *_patients_across_parts(data)]
     if upstream is not None:

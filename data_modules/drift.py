@@ -21,4 +21,6 @@ def without_drift(signals: NDArray[np.float32], window: int) -> NDArray[np.float
     padded[:, 0] = 0
     sums = np.cumsum(padded, axis=1, dtype=np.float64)
     width = 2 * half + 1
-    return (signals - (sums[:, width:] - sums[:, :-width]) / width).astype(np.float32)
+    level = (sums[:, width:] - sums[:, :-width]) / width
+    result: NDArray[np.float32] = (signals - level).astype(np.float32)
+    return result

@@ -66,4 +66,3 @@ def right_arm_margin(signals: NDArray[np.float32], sampling_rate: int) -> Floats
     fit = np.divide(product, np.sqrt(power), out=np.zeros_like(product), where=power > 0)
     margin = fit[:, ~_RIGHT_ARM_IN_PLACE].max(axis=1) - fit[:, _RIGHT_ARM_IN_PLACE].max(axis=1)
     return np.where((power > 0).all(axis=1), margin, -2.0)
-

@@ -54,7 +54,7 @@ def sketch(signals: Floats, sampling_rate: int) -> Floats:
     starts = starts[starts < num_samples]
     chosen = signals[:, :num_samples, SKETCH_LEADS]
     widths = np.diff(np.append(starts, num_samples))
-    means = np.add.reduceat(chosen, starts, axis=1) / widths[:, None].astype(np.float32)
+    means = (np.add.reduceat(chosen, starts, axis=1) / widths[:, None]).astype(np.float32)
     bins = np.zeros((len(signals), SKETCH_BINS, len(SKETCH_LEADS)), np.float32)
     bins[:, (starts * BINS_PER_SECOND / sampling_rate).round().astype(int)] = without_drift(means, DRIFT_BINS)
     return _unit(_unit(bins.reshape(len(signals), -1)) @ _projection())
@@ -67,7 +67,8 @@ def _projection() -> Floats:
 
 def _unit(vectors: Floats) -> Floats:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    result: Floats = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    return result
 
 
 def second_correlation(one: Floats, other: Floats, sampling_rate: int) -> float:

@@ -55,7 +55,7 @@ AMPLITUDE_RANGE = (0.05, 20.0)
 """Millivolts that `typical_amplitude` may have; a gain wrong by a power of ten or a unit mistake falls outside."""
 
 MAX_MILLIVOLTS = 1000.0
-"""No sample of an ECG is larger: electrodes' offsets, which amplifiers must bear, stay below 300 mV (IEC 60601-2-25)."""
+"""No sample of an ECG is larger: amplifiers must bear electrode offsets of 300 mV and no more (IEC 60601-2-25)."""
 
 MAX_IDENTITY_RESIDUAL = 0.2
 """Of `identity_residual`; rounding to the A/D converter's steps gives below 0.02."""

@@ -1,7 +1,7 @@
 """What is measured on every record of a cache, once: amplitude, flat leads, lead swaps, near copies.
 
-It lies beside the cache as `<cache>.checks.npz` and is made again where it is missing. All of PTB-XL takes about 15 s of
-a core.
+It lies beside the cache as `<cache>.checks.npz` and is made again where it is missing. All of PTB-XL takes some 10 s of
+one core.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Shape legend: `N` records, `L` labels of a model, `S` the labels among them that
 
 Challenge 2020: Perez Alday et al. 2020, doi 10.1088/1361-6579/abc960; definitions and weights as in the organisers'
 `evaluation-2020` repository (BSD-2-Clause). CPSC2018: Liu et al. 2018, doi 10.1166/jmihi.2018.2442, and the organisers'
-scoring script. Both were run beside this file on random cases when it was written and agreed to 1e-12.
+scoring script. Both were run beside this file on random cases when it was written: see its tests.
 
 Example:
     >>> challenge2020([[1, 0], [0, 1]], [[1, 0], [0, 1]], ["426783006", "164889003"])["challenge_metric"]
@@ -156,7 +156,7 @@ def _challenge_metric(true: Floats, given: Floats, codes: Sequence[str]) -> floa
 
 
 def cpsc2018(logits: ArrayLike, targets: ArrayLike) -> dict[str, float]:
-    """Score as the China Physiological Signal Challenge 2018 does: one answer a record, the label with the largest logit.
+    """Score as the China Physiological Signal Challenge 2018 does: one answer a record, the label of the largest logit.
 
     An answer that is among a record's labels is right; a wrong one is counted against the record's first label. The
     challenge-2020 layout does not say which label CPSC2018 listed first: here it is the first in `CPSC2018_LABELS`,

@@ -32,7 +32,9 @@ def print_findings(data: ECGDataModule, findings: Sequence[Finding], upstream: E
     for code, count in summarise(findings).items():
         named = [finding for finding in findings if finding.code == code]
         examples = [f"{' = '.join(f.records[:3])} {f.detail}".strip() for f in named[:SHOWN]]
-        table.add_row(code, str(count), Text("\n".join([MEANINGS[code], *examples, *(["..."] if count > SHOWN else [])])))
+        table.add_row(
+            code, str(count), Text("\n".join([MEANINGS[code], *examples, *(["..."] if count > SHOWN else [])]))
+        )
     console.print(table if findings else f"nothing suspicious was found in {spec.name}", markup=False)
 
 

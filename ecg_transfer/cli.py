@@ -94,15 +94,18 @@ def evaluate(
     trust: Annotated[bool, typer.Option("--trust", help="Run the code of the run's own backbone.")] = False,
     output: Output = DEFAULT_OUTPUT,
 ) -> None:
-    """Score a run's best weights again, from the record files."""
-    from ecg_transfer.evaluation import evaluate as evaluate_run
+    """Score a run's best weights again, from the record files; with the challenges' own scores on their data."""
+    from ecg_transfer.config import config_from
+    from ecg_transfer.evaluation import challenge_scores, predict_again
+    from ecg_transfer.metrics import score
     from ecg_transfer.runs import open_run
-    from ecg_transfer.tables import print_scores
+    from ecg_transfer.tables import print_challenge_scores, print_scores
 
     found = open_run(run, output)
-    print_scores(
-        {part: evaluate_run(found, part, overrides=overrides or (), trust=trust)}, title=f"{found.name}: {part}"
-    )
+    predictions, label_names = predict_again(found, part, overrides=overrides or (), trust=trust)
+    print_scores({part: score(predictions.logits, predictions.targets, label_names)}, title=f"{found.name}: {part}")
+    corpus = config_from(found.config.as_dict(), overrides or ()).data.corpus
+    print_challenge_scores(challenge_scores(corpus, predictions))
 
 
 app.command()(predict)

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Corpora: download and verify published ones, check any.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Corpora: download and verify published ones, check any.", no_args_is_help=True, rich_markup_mode=None
+)
 
 Root = Annotated[Path | None, typer.Option(help="Folder of the corpora; else ECG_DATA_ROOT, else data.")]
 Name = Annotated[str, typer.Argument(help="ptbxl, cpsc2018, georgia, ptb or ribeiro")]
@@ -91,8 +93,8 @@ def check(
     """
     from data_modules.corpus_check import check_corpus
     from data_modules.reread import changed_records
-    from ecg_transfer.checks import data_to_check
     from ecg_transfer.check_table import print_findings, write_findings
+    from ecg_transfer.checks import data_to_check
 
     given = [*(overrides or ()), *([f"data.root={root}"] if root is not None else [])]
     data, upstream = data_to_check(name, against, recipe=recipe, overrides=given, output=output)
@@ -103,7 +105,9 @@ def check(
         write_findings(csv, findings)
         typer.echo(f"all of them: {csv}")
     if files:
-        typer.echo(f"record files read again: {len(data.record_ids):,}, not what the cache was built from: {len(changed)}")
+        typer.echo(
+            f"record files read again: {len(data.record_ids):,}, not what the cache was built from: {len(changed)}"
+        )
         for record_id, detail in list(changed.items())[:8]:
             typer.echo(f"  {record_id}: {detail}")
     if changed:

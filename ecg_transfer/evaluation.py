@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from data_modules.corpora import CORPORA
+from data_modules.corpora.challenge2020 import Challenge2020Corpus
 from data_modules.datamodule import ECGDataModule
+from ecg_transfer.challenge_metrics import CPSC2018_LABELS, challenge2020, cpsc2018
 from ecg_transfer.classifier import EVALUATED, ECGClassifier
 from ecg_transfer.config import Overrides, config_from
 from ecg_transfer.curve import read_curve, time_to_targets
@@ -59,6 +62,17 @@ def evaluate(
 ) -> Scores:
     """Score a run's best weights on its own corpus, anew from the record files.
 
+    Arguments and errors are those of `predict_again`.
+    """
+    predictions, label_names = predict_again(run, part, overrides=overrides, device=device, trust=trust)
+    return score(predictions.logits, predictions.targets, label_names)
+
+
+def predict_again(
+    run: Run, part: str = "test", *, overrides: Overrides = (), device: str | None = None, trust: bool = False
+) -> tuple[Predictions, tuple[str, ...]]:
+    """Logits of a run's best weights on its own corpus, anew from the record files; and the label names.
+
     Args:
         run: A run with a `best.ckpt`.
         part: `train`, `val` or `test`.
@@ -73,8 +87,19 @@ def evaluate(
     datamodule = ECGDataModule(config.data, batch_size=config.optim.batch_size)
     datamodule.setup()
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    predictions = predict(run.model(trust=trust), datamodule, part, chosen)
-    return score(predictions.logits, predictions.targets, datamodule.label_names)
+    return predict(run.model(trust=trust), datamodule, part, chosen), datamodule.label_names
+
+
+def challenge_scores(corpus: str, predictions: Predictions) -> dict[str, dict[str, float]]:
+    """The scores of the challenges whose data these are, by the challenge's name; none for other corpora."""
+    corpus_class = CORPORA.get(corpus)
+    if corpus_class is None or not issubclass(corpus_class, Challenge2020Corpus):
+        return {}
+    codes = list(corpus_class.label_codes)
+    scores = {"PhysioNet/CinC Challenge 2020": challenge2020(predictions.logits, predictions.targets, codes)}
+    if tuple(corpus_class.label_codes.values()) == CPSC2018_LABELS and predictions.targets.any(axis=1).all():
+        scores["CPSC2018"] = cpsc2018(predictions.logits, predictions.targets)
+    return scores
 
 
 def write_scores(run: Run, datamodule: ECGDataModule, device: torch.device) -> None:

@@ -55,6 +55,14 @@ def print_scores(scores: Mapping[str, Scores], *, title: str) -> None:
     print_labels(next(iter(scores.values())), console)
 
 
+def print_challenge_scores(scores: Mapping[str, Mapping[str, float]]) -> None:
+    """One line a challenge: its own scores by its own definitions."""
+    console = terminal()
+    for challenge, values in scores.items():
+        listed = ", ".join(f"{name} {_number(value)}" for name, value in values.items())
+        console.print(f"as {challenge} defines it: {listed}", markup=False)
+
+
 def print_labels(scores: Scores, console: Console) -> None:
     """F1 and AUROC of each label, with its positives."""
     table = Table("label", "positives", "F1", "precision", "recall", "AUROC", box=None, padding=(0, 2, 0, 0))

@@ -32,9 +32,9 @@ from ecg_transfer.callbacks.progress import Progress
 from ecg_transfer.callbacks.reestimate import ReestimateBatchNorm
 from ecg_transfer.callbacks.save_predictions import SavePredictions
 from ecg_transfer.callbacks.stoppable import Stoppable
+from ecg_transfer.checks import checks
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.config import Overrides, RunConfig, make_config
-from ecg_transfer.checks import checks
 from ecg_transfer.curve import read_curve
 from ecg_transfer.data_identity import refuse_other_data, require_same_data
 from ecg_transfer.evaluation import write_scores

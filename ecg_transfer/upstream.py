@@ -143,7 +143,6 @@ class Upstream:
         known = np.concatenate([self.origin.digests(records) for records in sets])
         return {part: int(np.isin(data.cache.digests[data.rows[part]], known).sum()) for part in ("val", "test")}
 
-
     def training_data(self, downstream: ECGDataModule) -> ECGDataModule | None:
         """What it was trained on, to be compared with a downstream's records.
 

@@ -94,8 +94,8 @@ class FiniteLoss(pl.Callback):
         wrong = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
         if wrong:
             raise LossNotFiniteError(
-                f"after epoch {trainer.current_epoch} the model holds NaN or infinity, in {_shortened(wrong, 'tensors')}; "
-                "the epoch before is kept. A lower optim.lr mends what diverges"
+                f"after epoch {trainer.current_epoch} the model holds NaN or infinity, in "
+                f"{_shortened(wrong, 'tensors')}; the epoch before is kept. A lower optim.lr mends what diverges"
             )
 
 

