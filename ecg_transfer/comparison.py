@@ -75,7 +75,7 @@ def pair_key(config: RunConfig, data_digest: str) -> str:
 
 
 def plot_curves(pairs: Iterable[Pair], path: Path, *, metric: str = "f1_weighted") -> None:
-    """Draw test-score curves over epochs, fine-tuning against scratch, one panel a (downstream, upstream, backbone, way).
+    """Draw test-score curves over epochs, fine-tuning against scratch, a panel for corpora, backbone and way.
 
     Several seeds are drawn as their mean in its 95 % band.
 
