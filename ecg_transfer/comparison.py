@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ecg_transfer.config import RunConfig, TransferConfig
 from ecg_transfer.runs import Run, find_runs
+from ecg_transfer.way_names import WAY_NAMES, way_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,11 @@ class Pair:
     def upstream(self) -> str:
         """The corpus that the fine-tuning starts from."""
         return str(self.finetune.manifest["upstream"]["corpus"])
+
+    @property
+    def way(self) -> str:
+        """How the fine-tuning went, in words."""
+        return way_name(self.finetune.config.transfer)
 
     @property
     def simulated(self) -> bool:
@@ -69,7 +75,7 @@ def pair_key(config: RunConfig, data_digest: str) -> str:
 
 
 def plot_curves(pairs: Iterable[Pair], path: Path, *, metric: str = "f1_weighted") -> None:
-    """Draw test-score curves over epochs, fine-tuning against scratch, one panel a (downstream, upstream, backbone).
+    """Draw test-score curves over epochs, fine-tuning against scratch, a panel for corpora, backbone and way.
 
     Several seeds are drawn as their mean in its 95 % band.
 
@@ -83,9 +89,10 @@ def plot_curves(pairs: Iterable[Pair], path: Path, *, metric: str = "f1_weighted
     """
     from ecg_transfer.drawing import draw_arm, new_figure, seeds_text, style, write_picture
 
-    panels: dict[tuple[str, str, str, bool], list[Pair]] = defaultdict(list)
+    panels: dict[tuple[str, str, str, str, bool], list[Pair]] = defaultdict(list)
     for pair in pairs:
-        panels[pair.downstream, pair.upstream, pair.scratch.config.model.backbone, pair.simulated].append(pair)
+        backbone = pair.scratch.config.model.backbone
+        panels[pair.downstream, pair.upstream, backbone, pair.way, pair.simulated].append(pair)
     if not panels:
         raise ValueError("there is no pair of runs to draw; see find_pairs")
     num_columns = min(len(panels), 3)
@@ -96,13 +103,17 @@ def plot_curves(pairs: Iterable[Pair], path: Path, *, metric: str = "f1_weighted
         axes = figure.subplots(num_rows, num_columns, squeeze=False)
         for axis in axes.flat[len(panels) :]:
             axis.set_visible(False)
-        for axis, ((downstream, upstream, backbone, simulated), members) in zip(
+        for axis, ((downstream, upstream, backbone, way, simulated), members) in zip(
             axes.flat, panels.items(), strict=False
         ):
-            for arm, label in (("finetune", f"fine-tuned from {upstream}"), ("scratch", "from scratch")):
+            for arm, label in (("finetune", _start(upstream, way)), ("scratch", "from scratch")):
                 curves = [getattr(pair, arm).curve[f"test/{metric}"].to_numpy() for pair in members]
                 draw_arm(axis, curves, arm, label=label)
             axis.set_title(f"{downstream}, {backbone}, {seeds_text([len(members)])}{', SIMULATED' * simulated}")
             axis.set(xlabel="epoch", ylabel=f"test {metric.replace('_', ' ')}", ylim=(0, 1))
             axis.legend(loc="lower right")
         write_picture(figure, path)
+
+
+def _start(upstream: str, way: str) -> str:
+    return f"fine-tuned from {upstream}" + ("" if way == WAY_NAMES["full"] else f", {way}")

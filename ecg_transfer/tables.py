@@ -15,6 +15,7 @@ from data_modules.sources import data_root, open_corpus, own_corpora
 from ecg_transfer.comparison import Pair
 from ecg_transfer.metrics import Scores
 from ecg_transfer.runs import Run
+from ecg_transfer.way_names import WAY_NAMES
 
 COLUMNS = {"f1_weighted": "F1 weighted", "f1_macro": "F1 macro", "auroc_macro": "AUROC macro", "ap_macro": "AP macro"}
 """The overall scores that tables show."""
@@ -113,7 +114,7 @@ def print_pairs(pairs: Sequence[Pair], output: Path) -> None:
         epochs = [run.convergence["95%"]["epochs"] for run in (pair.scratch, pair.finetune)]
         table.add_row(
             pair.downstream,
-            pair.upstream,
+            pair.upstream if pair.way == WAY_NAMES["full"] else f"{pair.upstream}, {pair.way}",
             config.model.backbone,
             str(pair.scratch.manifest["data"]["parts"]["train"]["records"]),
             str(config.seed),

@@ -43,6 +43,7 @@ class Movement(pl.Callback):
         self._before: dict[str, Tensor] = {}
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
         self._now: dict[str, Tensor] = {}
+        self._distance: dict[str, float] = {}
         self._inputs: list[Tensor] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -61,9 +62,11 @@ class Movement(pl.Callback):
         if trainer.is_global_zero and (batch_idx, dataloader_idx) == (0, 0):
             assert isinstance(pl_module, ECGClassifier)
             self._now, self._inputs = {}, []
+            backbone = pl_module.backbone
             self._hooks = [
-                pl_module.backbone.register_forward_pre_hook(lambda _, inputs: self._inputs.append(inputs[0])),
-                *_listen(pl_module.backbone, self._now),
+                backbone.register_forward_pre_hook(lambda _, inputs: self._inputs.append(inputs[0])),
+                backbone.register_forward_hook(lambda *_: self._measure(backbone)),
+                *_listen(backbone, self._now),
             ]
 
     def on_validation_batch_end(
@@ -85,9 +88,13 @@ class Movement(pl.Callback):
         if not self._before and self._inputs:
             self._before = _heard(pl_module.backbone, self._start, self._inputs[0][:NUM_RECORDS])
         self._inputs = []
-        distance, cka = distances(pl_module.backbone, self._start), self._likeness()
+        distance, cka = self._distance, self._likeness()
         wholes = {"distance_all": distance.pop(WHOLE, None), "cka_embedding": cka.pop(WHOLE, None)}
         pl_module.movement = {"distance": distance, "cka": cka, **wholes}
+
+    def _measure(self, backbone: Backbone) -> None:
+        """Measure the weights that are evaluated: with `optim.ema` they are only there while a batch passes."""
+        self._distance = distances(backbone, self._start)
 
     def _likeness(self) -> dict[str, float]:
         found = {

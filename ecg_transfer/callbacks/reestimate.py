@@ -16,7 +16,8 @@ class ReestimateBatchNorm(pl.Callback):
     """Take the running statistics from the downstream's training records, before the first epoch.
 
     After AdaBN (Li et al. 2016, arXiv 1603.04779). Every process of a distributed run sees all records, in their order
-    and at full precision, so that all have the same statistics. A resumed run has them from its checkpoint.
+    and at full precision, so that all have the same statistics; of a model for crops, all their windows. A resumed run has
+    them from its checkpoint.
     """
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -26,7 +27,10 @@ class ReestimateBatchNorm(pl.Callback):
             return
         dtype = next(pl_module.parameters()).dtype
         batches = trainer.datamodule.ordered_loader("train", sharded=False)  # type: ignore[attr-defined]
+        windows = pl_module.windows
         signals = (batch["signal"].to(pl_module.device, dtype) for batch in batches)
+        if windows is not None:
+            signals = (signal if signal.shape[2] == windows.length else windows.cut(signal) for signal in signals)
         with torch.autocast(pl_module.device.type, enabled=False):
             reestimate(pl_module.backbone, signals)
 

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from ecg_transfer.study.effects import CellEffect
 from ecg_transfer.study.significance import MIN_SEEDS
-from ecg_transfer.study.way_names import WAY_NAMES
+from ecg_transfer.way_names import WAY_NAMES
 
 CORPUS_NAMES = {
     "ptbxl": "PTB-XL",

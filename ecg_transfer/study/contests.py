@@ -40,7 +40,7 @@ class Contest:
     """A way against scratch, both at their chosen rates, on one size of the training set."""
 
     cell: Cell
-    """Its pairs; its `way` tells the schedule too where that differs within the contest."""
+    """Its pairs; its `way` tells the schedule too where that is not scratch's usual one."""
     finetune: Choice
     scratch: Choice
 
@@ -66,15 +66,13 @@ def find_contests(results: pd.DataFrame) -> list[Contest]:
     found = []
     for (key, *_, schedule), group in finetune.groupby(keys, sort=True):
         rivals = scratch[scratch["contest"] == key]
-        if len(rivals) and schedule not in set(rivals[SCHEDULE]):
-            schedule_of_scratch = rivals[SCHEDULE].mode().iloc[0]
-        else:
-            schedule_of_scratch = schedule
-        contest = _contest(group, rivals[rivals[SCHEDULE] == schedule_of_scratch])
+        if rivals.empty:
+            continue
+        usual = rivals[SCHEDULE].mode().iloc[0]
+        shared = schedule if schedule in set(rivals[SCHEDULE]) else usual
+        contest = _contest(group, rivals[rivals[SCHEDULE] == shared])
         if contest is not None:
-            family = finetune[finetune["contest"] == key]
-            differs = pd.concat([family[SCHEDULE], rivals[SCHEDULE]]).nunique() > 1
-            way = f"{contest.cell.way}, {schedule}" if differs else contest.cell.way
+            way = contest.cell.way if schedule == usual else f"{contest.cell.way}, {schedule}"
             found.append(replace(contest, cell=replace(contest.cell, way=way)))
     return sorted(found, key=lambda one: (one.cell.downstream, one.cell.upstream, one.cell.backbone,
                                           one.cell.recipe, one.cell.num_train, one.cell.way))  # fmt: skip
@@ -132,9 +130,7 @@ def _written(choice: Choice) -> str:
 
 
 def _contest(finetune: pd.DataFrame, scratch: pd.DataFrame) -> Contest | None:
-    """None where no seed is on both sides."""
-    if finetune.empty or scratch.empty:
-        return None
+    """Both sides at their rates; None where no seed is on both."""
     ours, theirs = choose_rate(finetune), choose_rate(scratch)
     keys = ["data", "seed", "subset_seed"]
     named = [choice.runs.add_suffix(f"_{arm}") for arm, choice in (("finetune", ours), ("scratch", theirs))]

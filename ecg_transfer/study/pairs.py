@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ecg_transfer.study.way_names import WAY_NAMES
+from ecg_transfer.way_names import WAY_NAMES
 
 Floats = NDArray[np.float64]
 

@@ -27,7 +27,7 @@ from ecg_transfer.config import (
 from ecg_transfer.curve import read_curve, time_to_targets
 from ecg_transfer.files import write_atomically
 from ecg_transfer.runs import SCORE_NAMES, Run
-from ecg_transfer.study.way_names import schedule_name, way_name
+from ecg_transfer.way_names import schedule_name, way_name
 
 METRICS = ("f1_weighted", "f1_macro", "auroc_macro", "ap_macro")
 """Test scores of the results table, each as `<score name>/<metric>`: the paper's weighted F1 at a threshold of 0.5, the

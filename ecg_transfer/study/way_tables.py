@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from ecg_transfer.study.arrangement import backbone_name, corpus_name, metric_name
 from ecg_transfer.study.contests import Choice, Contest
@@ -23,7 +24,7 @@ from ecg_transfer.study.page import (
 )
 from ecg_transfer.study.significance import MIN_SEEDS, holm, p_floor
 from ecg_transfer.study.speed import Speed
-from ecg_transfer.study.way_names import ways_in_order
+from ecg_transfer.way_names import ways_in_order
 
 Family = tuple[str, str, str, str, bool]
 """Downstream, upstream, backbone, recipe, simulated: what ways are compared within."""
@@ -99,6 +100,7 @@ def way_table(families: Sequence[WaysOf], speeds: Sequence[Speed], anchors: Anch
             rows += [_row(each, one, result, speed_of.get(id(one.cell)), anchors) for one, result in members]
             if way in each.means:
                 rows.append(_mean_row(each, way, each.means[way]))
+    rows = _without_repeats(rows)
     return Table(
         id="ways",
         title="Ways against scratch",
@@ -145,6 +147,16 @@ def _mean_row(each: WaysOf, way: str, effect: Effect) -> list[Entry]:
         Entry(p_text(effect.p_holm), kind="number"),
         nothing,
     ]
+
+
+def _without_repeats(rows: Sequence[list[Entry]]) -> list[list[Entry]]:
+    """The rows, a corpus and a way that stand in the row above marked as such."""
+    marked = [list(row) for row in rows]
+    for above, row in pairwise(marked):
+        for column in (0, 1):
+            if row[column].text == above[column].text and (column == 0 or row[0].text == above[0].text):
+                row[column] = replace(row[column], kind=f"{row[column].kind} repeat".strip())
+    return marked
 
 
 def _difference(effect: Effect, link: str) -> Entry:

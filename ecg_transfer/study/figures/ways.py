@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -102,7 +103,7 @@ def _movement(each: WaysOf, by_way: dict[str, dict[str, Floats]], kind: str, siz
     num_rows = -(-len(by_way) // num_columns)
     title, name = MOVEMENTS[kind]
     figure = new_figure(
-        2.0 * num_columns + 0.8, 1.75 * num_rows + 1.2, title=f"{title}, n = {size:,}", simulated=each.simulated
+        2.0 * num_columns + 0.8, 1.85 * num_rows + 1.3, title=f"{title}, n = {size:,}", simulated=each.simulated
     )
     axes = figure.subplots(num_rows, num_columns, squeeze=False, sharey=True)
     stages = list(dict.fromkeys(stage for of in by_way.values() for stage in of))
@@ -112,7 +113,7 @@ def _movement(each: WaysOf, by_way: dict[str, dict[str, Floats]], kind: str, siz
         for stage, values in curves.items():
             colour = PALETTE[stages.index(stage) % len(PALETTE)]
             axis.plot(values[0], values[1], color=colour, linewidth=1.2)
-        axis.set_title(way)
+        axis.set_title(fill(way, 24))
         axis.set_xlabel("epoch")
         axis.set_xlim(left=0)
     for row in axes:

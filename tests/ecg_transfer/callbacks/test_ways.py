@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,18 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.func import functional_call
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ecg_transfer.callbacks.l2_sp import L2SP
 from ecg_transfer.callbacks.movement import Movement
-from ecg_transfer.callbacks.reestimate import reestimate
+from ecg_transfer.callbacks.reestimate import ReestimateBatchNorm, reestimate
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.config import OptimConfig, RunConfig, TransferConfig
 from ecg_transfer.curve import read_curve
 from ecg_transfer.models import create_backbone
 from ecg_transfer.training import _way_callbacks
+from ecg_transfer.windows import Windows
 from tests.data_modules.fake_corpus import FakeCorpus, random_labels, write_fake_corpus
 from tests.ecg_transfer.callbacks.test_resume import StopAt, assert_same_run
 from tests.ecg_transfer.tiny_backbone import StagedBackbone
@@ -223,6 +226,42 @@ def test_a_fine_tuning_keeps_the_reestimated_statistics(corpus: FakeCorpus, tmp_
         for name, value in backbone.state_dict().items():
             if "running" in name:
                 assert torch.equal(state[name], value)
+
+
+def test_a_model_for_crops_is_reestimated_on_its_windows(corpus: FakeCorpus, upstream: State) -> None:
+    data, windows = tiny_data(corpus), Windows(length=20, stride=10)
+    classifier = ECGClassifier(STAGED, data.label_names, num_samples=20, windows=windows)
+    backbone = StagedBackbone()
+    for one in (classifier.backbone, backbone):
+        one.load_state_dict(upstream)
+    stub: Any = SimpleNamespace(current_epoch=0, datamodule=data)
+    ReestimateBatchNorm().on_train_start(stub, classifier)
+    signals = [batch["signal"] for batch in data.ordered_loader("train", sharded=False)]
+    pieces = [signal[:, :, start : start + 20] for signal in signals for start in (0, 10, 20, 30)]
+    reestimate(backbone, pieces)
+    first = "stem_norm.running_mean", "stem_norm.running_var"
+    for name in first:
+        torch.testing.assert_close(classifier.backbone.state_dict()[name], backbone.state_dict()[name])
+    stub.current_epoch = 1
+    classifier.backbone.load_state_dict(upstream)
+    ReestimateBatchNorm().on_train_start(stub, classifier)
+    assert torch.equal(classifier.backbone.state_dict()[first[0]], upstream[first[0]]), "a resumed run has its own"
+
+
+def test_averaged_weights_are_measured_where_they_are_evaluated(upstream: State) -> None:
+    """As `optim.ema` evaluates them: in place of the trained ones while a batch passes."""
+    classifier = ECGClassifier(STAGED, ("AF",), num_samples=50).eval()
+    classifier.backbone.load_state_dict(upstream)
+    state = classifier.state_dict()
+    averaged = {name: 1.5 * value if value.is_floating_point() else value for name, value in state.items()}
+    movement, trainer = Movement(upstream), pl.Trainer(logger=False, accelerator="cpu", enable_checkpointing=False)
+    batch: Any = {"signal": next(signals((8,)))}
+    with torch.no_grad():
+        movement.on_validation_batch_start(trainer, classifier, batch, 0, 0)
+        functional_call(classifier, averaged, (batch["signal"],))
+        movement.on_validation_batch_end(trainer, classifier, None, batch, 0, 0)
+    assert classifier.movement["distance_all"] == pytest.approx(0.5, rel=1e-6)
+    assert set(classifier.movement["distance"].values()) == {pytest.approx(0.5, rel=1e-6)}
 
 
 def test_the_gradient_of_l2_sp_is_autograds_of_the_penalty(upstream: State) -> None:

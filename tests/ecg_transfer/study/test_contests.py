@@ -19,8 +19,8 @@ from ecg_transfer.study.page import Anchors
 from ecg_transfer.study.pairs import find_cells
 from ecg_transfer.study.report import write_report
 from ecg_transfer.study.results import results_table
-from ecg_transfer.study.way_names import schedule_name, way_name, ways_in_order
 from ecg_transfer.study.way_tables import way_table, ways_of
+from ecg_transfer.way_names import schedule_name, way_name, ways_in_order
 
 VAL, TEST = "val_selected/val/f1_weighted", "val_selected/f1_weighted"
 SEEDS = range(6)
@@ -124,7 +124,7 @@ def test_a_schedule_is_compared_with_scratch_under_it_or_under_its_usual_one(fak
         fake_runs.run("scratch", seed=seed)
         for fields in ([], cosine):
             fake_runs.run("finetune", upstream=upstream, seed=seed, overrides=fields)
-    names = ["full fine-tune, constant", "full fine-tune, cosine after a warm-up of 10 %"]
+    names = ["full fine-tune", "full fine-tune, cosine, 10 % warm-up"]
     contests = find_contests(results_table(fake_runs.written))
     assert [one.cell.way for one in contests] == names
     assert [set(one.cell.pairs["schedule_scratch"]) for one in contests] == [{"constant"}] * 2
@@ -132,7 +132,7 @@ def test_a_schedule_is_compared_with_scratch_under_it_or_under_its_usual_one(fak
         fake_runs.run("scratch", seed=seed, overrides=cosine)
     contests = find_contests(results_table(fake_runs.written))
     found = [set(one.cell.pairs["schedule_scratch"]) for one in contests]
-    assert found == [{"constant"}, {"cosine after a warm-up of 10 %"}]
+    assert found == [{"constant"}, {"cosine, 10 % warm-up"}]
 
 
 def test_one_way_at_one_rate_is_no_contest(fake_runs: Any) -> None:  # noqa: ANN401

@@ -46,9 +46,9 @@ def way_name(transfer: TransferConfig) -> str:
 
 
 def schedule_name(optim: OptimConfig) -> str:
-    """A schedule in words: `constant`, `one-cycle`, `cosine after a warm-up of 10 %`."""
+    """A schedule in words: `constant`, `one-cycle`, `cosine, 10 % warm-up`."""
     if optim.schedule == "cosine" and optim.warmup > 0:
-        return f"cosine after a warm-up of {100 * optim.warmup:g} %"
+        return f"cosine, {100 * optim.warmup:g} % warm-up"
     return optim.schedule.replace("_", "-")
 
 
