@@ -41,7 +41,8 @@ class GRU(nn.GRU):
             states, last = super().forward(signal)
             return states, last
         weights = self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0
-        states: Tensor = _GRUFunction.apply(signal, *weights, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
+        is_trained = torch.is_grad_enabled() and any(value.requires_grad for value in (signal, *weights))
+        states: Tensor = _GRUFunction.apply(signal, *weights, is_trained)  # type: ignore[no-untyped-call]
         return states, states[:, -1].unsqueeze(0)
 
     def _is_served(self, signal: Tensor) -> bool:
