@@ -29,20 +29,20 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> FakeCorpus:
     corpus = write_fake_corpus(tmp_path_factory.mktemp("corpus") / "fake", labels)
     for record_id, label in zip(corpus.table.record_ids, labels, strict=True):
         signal = np.load(corpus.root / f"{record_id}.npy")
-        signal += np.random.default_rng(int(record_id[1:])).normal(0, 0.3, signal.shape).astype(np.float32)
+        signal += np.random.default_rng(int(record_id[1:])).normal(0, 0.1, signal.shape).astype(np.float32)
         signal[6] *= -1 if label[0] else 1
         np.save(corpus.root / f"{record_id}.npy", signal)
     return FakeCorpus(corpus.root)
 
 
 def logits_after(corpus: FakeCorpus, folder: Path, seed: int, *, threads: int, precision: str) -> np.ndarray:  # type: ignore[type-arg]
-    """Test logits of a training of four epochs."""
+    """Test logits of a short training, and their AUROC."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         data = tiny_data(corpus, seed=seed)
         classifier = tiny_classifier(data, seed=seed)
-        fit(tiny_trainer(folder, data, 4, precision=precision), classifier, data)
+        fit(tiny_trainer(folder, data, 10, precision=precision), classifier, data)
     finally:
         torch.set_num_threads(before)
     _, logits, targets = (value.numpy() for value in classifier.evaluated["test"])
@@ -53,14 +53,16 @@ def logits_after(corpus: FakeCorpus, folder: Path, seed: int, *, threads: int, p
 def test_threads_and_precision_change_scores_by_little(
     corpus: FakeCorpus, tmp_path: Path, threads: int, precision: str
 ) -> None:
+    differences = []
     for seed in range(3):
         plain = logits_after(corpus, tmp_path / f"plain{seed}", seed, threads=1, precision="32-true")
         again = logits_after(corpus, tmp_path / f"again{seed}", seed, threads=1, precision="32-true")
         other = logits_after(corpus, tmp_path / f"other{seed}", seed, threads=threads, precision=precision)
         assert np.array_equal(plain, again)
         assert plain[-1] > 0.7  # or there would be nothing to agree on
-        assert abs(other[-1] - plain[-1]) < BOUND
+        differences.append(abs(other[-1] - plain[-1]))
         assert precision == "32-true" or not np.array_equal(plain, other)
+    assert max(differences) < BOUND
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

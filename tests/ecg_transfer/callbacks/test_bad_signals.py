@@ -14,7 +14,7 @@ from torch import Tensor
 from data_modules.batches import SignalNotFiniteError
 from data_modules.datamodule import ECGDataModule
 from ecg_transfer.callbacks.finite_loss import LossNotFiniteError
-from ecg_transfer.classifier import ECGClassifier, load_classifier
+from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.evaluation import predict
 from tests.data_modules.fake_corpus import FakeCorpus, random_labels, write_fake_corpus
 from tests.ecg_transfer.tiny_training import fit, tiny_classifier, tiny_data, tiny_trainer, weights_of
@@ -129,5 +129,4 @@ def test_an_infinite_gradient_of_a_finite_loss_changes_no_weight(
     assert before.num_updates == num_before
     weights = dict(classifier.named_parameters())
     assert all(torch.equal(value, before.state[name]) for name, value in weights.items())
-    kept = load_classifier(tmp_path / "last.ckpt")
-    assert all(torch.isfinite(value).all() for value in kept.state_dict().values())
+    assert all(torch.isfinite(value).all() for value in weights_of(tmp_path / "last.ckpt").values())
