@@ -16,7 +16,7 @@ class ReestimateBatchNorm(pl.Callback):
     """Take the running statistics from the downstream's training records, before the first epoch.
 
     After AdaBN (Li et al. 2016, arXiv 1603.04779). Every process of a distributed run sees all records, in their order
-    and at full precision, so that all have the same statistics; of a model for crops, all their windows. A resumed run has
+    and at full precision, so that all have the same statistics; a model for crops sees their windows. A resumed run has
     them from its checkpoint.
     """
 

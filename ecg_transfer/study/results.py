@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -13,16 +13,11 @@ from typing import Any
 
 import pandas as pd
 
-from data_modules.config import DataConfig
 from data_modules.forked import forked_map
 from data_modules.plain_yaml import read_plain_yaml
 from ecg_transfer.comparison import pair_key
 from ecg_transfer.config import (
-    ModelConfig,
-    OptimConfig,
     RunConfig,
-    TrainerConfig,
-    TransferConfig,
 )
 from ecg_transfer.curve import read_curve, time_to_targets
 from ecg_transfer.files import write_atomically
@@ -74,13 +69,12 @@ CONTEST = (
 )
 """Fields in which the runs of a contest may differ: all of the above that make a cell, the way, and the rate."""
 
-SECTIONS = {
-    "data": DataConfig,
-    "model": ModelConfig,
-    "optim": OptimConfig,
-    "trainer": TrainerConfig,
-    "transfer": TransferConfig,
+SECTIONS: dict[str, Any] = {
+    section.name: type(value)
+    for section in fields(RunConfig)
+    if is_dataclass(value := getattr(RunConfig(), section.name))
 }
+"""The sections of a configuration, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -94,3 +94,9 @@ def test_tables_are_written_and_read_back(fake_runs: FakeRuns, tmp_path: Path) -
     assert np.isnan(read["subset"][0])
     for parquet in others:
         assert pd.read_parquet(parquet)["run"].tolist() == table["run"].tolist()
+
+
+def test_a_saved_configuration_is_read_whole_whatever_sections_it_has(fake_runs: FakeRuns) -> None:
+    run = fake_runs.run("scratch", overrides=["data.subset=5", "transfer.allow_simulated=true"])
+    assert saved_config(run) == run.config
+    assert saved_config(run).digest() == run.config.digest()
