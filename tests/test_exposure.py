@@ -72,50 +72,33 @@ def test_what_listens_is_reached_from_this_machine_alone() -> None:
     assert [path.name for path in ours if listening.search(path.read_text(encoding="utf-8"))] == []
 
 
-def listening_addresses(children_of: int) -> set[str]:
-    """Local addresses, in hexadecimal, on which descendants of a process listen for TCP."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError):
-            continue
-    family = {children_of}
-    while more := {process for process, parent in parents.items() if parent in family} - family:
-        family |= more
-    sockets = set()
-    for process in family:
-        for descriptor in Path(f"/proc/{process}/fd").glob("*"):
-            try:
-                link = str(descriptor.readlink())
-            except OSError:
-                continue
-            if link.startswith("socket:["):
-                sockets.add(link[8:-1])
-    found = set()
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == "0A" and fields[9] in sockets:
-                found.add(fields[1].partition(":")[0])
-    return found
-
-
-LOCAL = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
-"""127.0.0.1, ::1 and ::ffff:127.0.0.1, as the kernel writes them."""
+STRANGER = """
+import ray, sys
+try:
+    ray.init(address=sys.argv[1], log_to_driver=False, logging_level="CRITICAL")
+    print("let in", ray.get(ray.remote(lambda: 7).remote(), timeout=30))
+except Exception as error:
+    print("refused", type(error).__name__)
+"""
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux's /proc")
-def test_a_ray_cluster_of_ones_own_listens_on_this_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ray_cluster_of_ones_own_takes_work_from_nobody_else(tmp_path: Path) -> None:
+    """Ray listens on all networks; what keeps strangers out is the token that a cluster of one's own has by default."""
     pytest.importorskip("ray", reason="needs the extra: pip install 'ecg-transfer[ray]'")
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    from ecg_transfer.study.ray_engine import RayPool
-
-    pool = RayPool(num_workers=1)
-    try:
-        found = listening_addresses(os.getpid())
-    finally:
-        pool.close()
-    assert found
-    assert found <= LOCAL
+    program = (
+        "import os, subprocess, sys, ray\n"
+        "from ecg_transfer.study.ray_engine import RayPool\n"
+        "pool = RayPool(num_workers=1)\n"
+        "stranger = {**os.environ, 'RAY_AUTH_MODE': 'disabled'}\n"
+        "address = ray.get_runtime_context().gcs_address\n"
+        "command = [sys.executable, '-c', sys.argv[1], address]\n"
+        "print(subprocess.run(command, env=stranger, capture_output=True, text=True, timeout=200).stdout)\n"
+        "pool.close()\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    environment |= {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", program, STRANGER]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=500)
+    assert "refused" in said.stdout, said.stdout + said.stderr
+    assert "let in" not in said.stdout

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from data_modules.corpus import RecordError
+from data_modules.formats.hdf5_texts import read_texts
 from data_modules.formats.numpy import row_names
 from data_modules.formats.raw_record import (
     Format,
@@ -26,12 +27,6 @@ from data_modules.hdf5_dataset import longest_read, own_dataset, require_stored
 
 ID_DATASETS = ("record_ids", "record_id", "exam_id", "ids", "id")
 """Datasets that name the records, where there is one of as many entries as records; `exam_id` is CODE-15's."""
-
-MAX_ID = 1000
-"""Characters of a record's name."""
-
-ID_BYTES = 2**26
-"""That are read at a time of names of variable length."""
 
 
 def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
@@ -75,22 +70,16 @@ def _given_ids(file: h5py.File, num_records: int) -> tuple[str, ...] | None:
 
 
 def _as_text(ids: h5py.Dataset) -> tuple[str, ...]:
-    """The ids as text; a bounded part at a time, since entries of variable length may all be one long text.
+    """The ids as text.
 
     Raises:
-        RecordError: `unreadable`.
+        ValueError: They are no text.
     """
-    is_text = ids.dtype.kind in "SO"
-    if ids.dtype.kind == "O" and h5py.check_string_dtype(ids.dtype) is None:
-        raise RecordError("unreadable", f"`{ids.name.strip('/')}` holds {ids.dtype}, expected numbers or text")
-    step = len(ids) if ids.dtype.kind != "O" else max(1, ID_BYTES // Path(ids.file.filename).stat().st_size)
-    found: list[str] = []
-    for start in range(0, len(ids), max(step, 1)):
-        part = (ids.asstr() if is_text else ids)[start : start + step]
-        found += map(str, part.tolist())
-        if any(len(text) > MAX_ID for text in found[start:]):
-            raise RecordError("unreadable", f"`{ids.name.strip('/')}` holds ids of more than {MAX_ID} characters")
-    return tuple(found)
+    if ids.dtype.kind in "iu":
+        return tuple(map(str, ids[()].tolist()))
+    if h5py.check_string_dtype(ids.dtype) is None:
+        raise ValueError(f"`{ids.name.strip('/')}` holds {ids.dtype}, expected numbers or text")
+    return tuple(ids.asstr()[()] if ids.dtype.kind == "S" else read_texts(Path(ids.file.filename), ids.name))
 
 
 def _is_plain(text: str) -> bool:

@@ -23,8 +23,8 @@ class RayPool:
     """A pool of Ray tasks; see `ecg_transfer.study.schedule.Pool`.
 
     Args:
-        address: Of a running cluster, `auto` or `ray://head:10001`; None starts one that only this machine can
-            reach, without dashboard.
+        address: Of a running cluster, `auto` or `ray://head:10001`; None starts one on this machine, without
+            dashboard.
         num_workers: Runs at the same time; None is as many as the cluster has room for, counted anew all the time.
         num_threads: Cores of each.
         num_gpus: GPUs of each; 0.25 lets four share one.
@@ -49,9 +49,9 @@ class RayPool:
         self._running: dict[ray.ObjectRef[Any], tuple[Task, float]] = {}
         self._ours = not ray.is_initialized()
         if self._ours:
-            # without an address of this machine alone, Ray's own servers would listen on all networks
-            alone = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-            ray.init(log_to_driver=False, **(alone if address is None else {"address": address}))
+            # Ray listens on all networks; a cluster that it starts itself takes work from those with its token alone
+            local = {"include_dashboard": False} if address is None else {"address": address}
+            ray.init(log_to_driver=False, **local)
         shares = worker_environment(environment or {}, 0, 2, num_threads, ())
         self._perform = ray.remote(
             num_cpus=num_threads, num_gpus=num_gpus, max_retries=0, runtime_env={"env_vars": shares}

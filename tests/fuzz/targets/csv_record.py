@@ -30,12 +30,16 @@ def check(data: bytes, folder: Path) -> None:
     raw = csv.read(folder / "a.csv")
     lines = data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     delimiter = max(csv.DELIMITERS, key=lines[0].strip().count)
-    cells = [line.split(None if delimiter == " " else delimiter) for line in lines if line.strip()]
+    cells = [
+        line.split(None if delimiter == " " else delimiter)
+        for line in lines
+        if (line.strip() if delimiter == " " else line)
+    ]
     if raw.lead_names is not None:
         names = [cell.strip().strip('"') for cell in lines[0].strip().split(delimiter)]
         columns = [index for index, name in enumerate(names) if canonical_lead(name)] or list(range(len(names)))
         assert raw.lead_names == tuple(names[column] for column in columns)
-        cells = [[row[column] for column in columns] for row in cells[bool(lines[0].strip()) :]]
+        cells = [[row[column] for column in columns] for row in cells[1 if lines[0] else 0 :]]
     with np.errstate(all="ignore"):
         expected = np.array([[float(cell) if cell.strip() else np.nan for cell in row] for row in cells], np.float32)
     found = raw.signal if raw.signal.shape == expected.T.shape else raw.signal.T
