@@ -12,6 +12,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.utils.deterministic
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -234,6 +235,7 @@ def _trainer(
     config: RunConfig, run: Run, datamodule: ECGDataModule, num_epochs: int, progress: bool | None
 ) -> pl.Trainer:
     num_devices = config.trainer.devices * config.trainer.num_nodes
+    _fill_no_new_tensors()
     show_bar = sys.stderr.isatty() if progress is None else progress
     return pl.Trainer(
         accelerator=config.trainer.accelerator,
@@ -256,6 +258,15 @@ def _trainer(
         enable_progress_bar=show_bar,
         log_every_n_steps=1,
     )
+
+
+def _fill_no_new_tensors() -> None:
+    """Switch off what deterministic algorithms do besides: fill every new tensor with NaN.
+
+    That shows code which reads what nobody wrote, changes no result of ours, and costs 4 % of a ResNet1d-18's step,
+    11 % of it in bfloat16, 21 % of an LSTM's (batch 32, one core's CPU time, medians of 9 to 15 interleaved rounds).
+    """
+    torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def _callbacks(config: RunConfig, run: Run, datamodule: ECGDataModule, show_bar: bool) -> list[Callback]:
