@@ -33,8 +33,15 @@ BACKBONE_NAMES = {
     "lstm": "LSTM",
     "bilstm": "BiLSTM",
     "gru": "GRU",
+    "xresnet1d18": "XResNet1d-18",
+    "xresnet1d50": "XResNet1d-50",
+    "xresnet1d101": "XResNet1d-101",
+    "inception1d": "Inception1d",
+    "resnet1d_wang": "ResNet1d-Wang",
+    "s4d": "S4D",
+    "patch_transformer": "patch transformer",
 }
-"""The paper's models, in its order."""
+"""The paper's models, in its order, and others."""
 
 RESNETS = ("resnet1d18", "resnet1d50", "resnet1d101")
 """Each has a figure of curves of its own."""
@@ -144,10 +151,10 @@ def corpus_name(name: str) -> str:
 
 def backbone_name(name: str) -> str:
     """A backbone as the paper writes it; variants keep what they are called."""
+    if name in BACKBONE_NAMES:
+        return BACKBONE_NAMES[name]
     plain, _, variant = name.partition("_")
-    return (
-        f"{BACKBONE_NAMES[plain]}, {variant}" if variant and plain in BACKBONE_NAMES else BACKBONE_NAMES.get(name, name)
-    )
+    return f"{BACKBONE_NAMES[plain]}, {variant}" if plain in BACKBONE_NAMES else name
 
 
 def metric_name(metric: str) -> str:

@@ -52,8 +52,10 @@ class Grid:
     """Corpora that fine-tunings start from; a corpus is never its own upstream."""
     backbones: list[str] = field(default_factory=lambda: ["resnet1d18"])
     """Keys of `BACKBONES`, or `package.module:factory`."""
-    starts: list[Literal["finetune", "scratch"]] = field(default_factory=lambda: ["finetune", "scratch"])
-    """`finetune` from each upstream, or from `scratch`."""
+    label_sets: list[str] = field(default_factory=list)
+    """Label sets of the downstreams, which all must have them; none is the corpus's default or the overrides'."""
+    starts: list[Literal["finetune", "scratch", "pretrain"]] = field(default_factory=lambda: ["finetune", "scratch"])
+    """`finetune` from each upstream, or from `scratch`; `pretrain` trains the downstreams as other runs' upstreams."""
     subsets: list[Any] = field(default_factory=lambda: ["all"])
     """Training records: numbers, fractions up to 1, or `all`."""
     seeds: list[int] = field(default_factory=lambda: [0])
@@ -138,6 +140,9 @@ def _problems(study: Study) -> list[str]:
         corpora = _known_corpora(study.overrides | grid.overrides)
         found += _unknown("corpus", grid.downstreams, corpora, f"{where}.downstreams")
         found += _unknown("corpus", grid.upstreams, corpora, f"{where}.upstreams")
+        for corpus in grid.downstreams:
+            known = CORPORA[corpus].spec.label_sets if corpus in CORPORA else grid.label_sets
+            found += _unknown(f"label set of {corpus}", grid.label_sets, known, f"{where}.label_sets")
         backbones = [name for name in grid.backbones if ":" not in name]
         found += _unknown("backbone", backbones, BACKBONES, f"{where}.backbones")
         recipes = [name for name in (grid.recipe, grid.pretrain.recipe) if name is not None]

@@ -97,36 +97,53 @@ class _Arm:
     """One combination of a grid's axes."""
 
     grid: Grid
+    phase: Phase
     upstream: str | None
-    """None starts from scratch."""
+    """What a fine-tuning starts from."""
     downstream: str
     backbone: str
     seed: int
     subset: float | None
     fields: dict[str, object]
-    """Of the way, the learning rate and the budget."""
+    """Of the label set, the way, the learning rate and the budget."""
 
 
 def _arms(grid: Grid) -> Iterator[_Arm]:
     """The combinations, so that runs that are compared with each other stand together."""
     budgets = [_epochs(number) for number in grid.epochs] + [_updates(number) for number in grid.updates]
     rates: list[dict[str, object]] = [{"optim.lr": lr} for lr in grid.lrs]
-    axes = product(grid.downstreams, grid.backbones, grid.seeds, grid.subsets, rates or [{}], budgets or [{}])
-    for downstream, backbone, seed, subset, rate, budget in axes:
-        names = [name for name in grid.upstreams if name != downstream] if "finetune" in grid.starts else []
-        starts: list[tuple[str | None, dict[str, object]]] = list(product(names, map(way_fields, grid.ways)))
-        if "scratch" in grid.starts:
-            starts.append((None, {}))
-        for upstream, way in starts:
+    label_sets: list[dict[str, object]] = [{"data.label_set": name} for name in grid.label_sets]
+    axes = product(
+        grid.downstreams,
+        grid.backbones,
+        label_sets or [{}],
+        grid.seeds,
+        grid.subsets,
+        rates or [{}],
+        budgets or [{}],
+    )
+    for downstream, backbone, labels, seed, subset, rate, budget in axes:
+        for phase, upstream, way in _starts(grid, downstream):
             yield _Arm(
                 grid=grid,
+                phase=phase,
                 upstream=upstream,
                 downstream=downstream,
                 backbone=backbone,
                 seed=seed,
                 subset=None if subset in ("all", None) else float(subset),
-                fields={**way, **rate, **budget},
+                fields={**labels, **way, **rate, **budget},
             )
+
+
+def _starts(grid: Grid, downstream: str) -> Iterator[tuple[Phase, str | None, dict[str, object]]]:
+    """Phase, upstream, and fields of the way; fine-tunings first."""
+    if "finetune" in grid.starts:
+        names = [name for name in grid.upstreams if name != downstream]
+        yield from (("finetune", name, way) for name, way in product(names, map(way_fields, grid.ways)))
+    for phase in ("scratch", "pretrain"):
+        if phase in grid.starts:
+            yield phase, None, {}
 
 
 def _epochs(number: int) -> dict[str, object]:
@@ -173,7 +190,7 @@ class _Draft:
     def _config(self, arm: _Arm) -> RunConfig:
         layers = {**self.study.overrides, **arm.grid.overrides, **self.study.corpora.get(arm.downstream, {})}
         return make_config(
-            "scratch" if arm.upstream is None else "finetune",
+            arm.phase,
             arm.downstream,
             recipe=arm.grid.recipe or self.study.recipe,
             backbone=arm.backbone,

@@ -26,6 +26,7 @@ from ecg_transfer.study.arrangement import (
     metric_name,
     settings_of,
 )
+from ecg_transfer.study.benchmark import Measured, benchmark_frame, benchmark_table, measure
 from ecg_transfer.study.bootstrap import NUM_DRAWS
 from ecg_transfer.study.claims import judge
 from ecg_transfer.study.contests import contests_table
@@ -129,11 +130,12 @@ def write_report(
         for number, setting in enumerate(settings[:MAX_SETTINGS])
     ]
     summary = optimism_summary(study.results) if len(study.results) else pd.DataFrame()
-    _write_tables(folder / "tables", study, effects, claims, speeds, summary, ways)
+    benchmark = measure(study.results, num_draws=num_draws)
+    _write_tables(folder / "tables", study, effects, claims, speeds, summary, ways, benchmark)
     page = _environment().get_template("report.html.j2").render(
         title=title,
         css=Markup(files("ecg_transfer.study").joinpath("templates/report.css").read_text()),
-        answer=_answer(settings),
+        answer=_answer(settings, benchmark),
         counts=_counts(every, study, effects),
         simulated=_simulated_text(study),
         notes=[*notes, *_notes(every, settings)],
@@ -145,6 +147,7 @@ def write_report(
         metric=metric_name(metric),
         tables={
             "corpora": corpora_table(manifests.values()),
+            "benchmark": benchmark_table(benchmark, folder),
             "claims": claims_table(claims),
             "ways": way_table(ways.families, ways.speeds, anchors, metric),
             "effects": effect_table(settings, anchors, metric, MAX_ROWS),
@@ -252,6 +255,7 @@ def _write_tables(
     speeds: Sequence[Speed],
     optimism: pd.DataFrame,
     ways: Ways,
+    benchmark: Sequence[Measured],
 ) -> None:
     results = study.results
     if len(results):
@@ -263,6 +267,7 @@ def _write_tables(
         "claims": claims_frame(claims),
         "speeds": speeds_table(speeds),
         "optimism": optimism,
+        **({"benchmark": benchmark_frame(benchmark)} if benchmark else {}),
     }
     if ways.contests:
         tables["ways"] = contests_table(ways.contests, ways.effects)
@@ -270,11 +275,12 @@ def _write_tables(
         write_results(table, folder / f"{name}.csv")
 
 
-def _answer(settings: Sequence[Setting]) -> str:
+def _answer(settings: Sequence[Setting], benchmark: Sequence[Measured]) -> str:
     """The study's question, answered in a sentence."""
     if not settings:
         return (
             "There is no pair of a finished fine-tuning and its training from scratch yet, so there is no answer yet."
+            + " What trainings on PTB-XL reach stands beside the published numbers below." * bool(benchmark)
         )
     setting = settings[0]
     shown = list(setting.places.values())

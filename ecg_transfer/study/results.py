@@ -5,20 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, get_type_hints
 
 import pandas as pd
 
 from data_modules.forked import forked_map
 from data_modules.plain_yaml import read_plain_yaml
 from ecg_transfer.comparison import pair_key
-from ecg_transfer.config import (
-    RunConfig,
-)
+from ecg_transfer.config import RunConfig
 from ecg_transfer.curve import read_curve, time_to_targets
 from ecg_transfer.files import write_atomically
 from ecg_transfer.runs import SCORE_NAMES, Run
@@ -69,12 +67,8 @@ CONTEST = (
 )
 """Fields in which the runs of a contest may differ: all of the above that make a cell, the way, and the rate."""
 
-SECTIONS: dict[str, Any] = {
-    section.name: type(value)
-    for section in fields(RunConfig)
-    if is_dataclass(value := getattr(RunConfig(), section.name))
-}
-"""The sections of a configuration, by name."""
+SECTIONS: dict[str, Any] = {name: kind for name, kind in get_type_hints(RunConfig).items() if is_dataclass(kind)}
+"""Name -> dataclass of every section of a configuration."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +121,10 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
     """One row a finished run.
 
     Columns:
-        run, path, phase, upstream (corpus or None), upstream_run, upstream_cell, downstream, backbone, recipe, lr,
-        batch_size, num_epochs, updates, seed, subset (as asked for; NaN is all), subset_seed, num_train, num_val,
-        num_test, simulated (also where only the upstream is), precision, seconds, records_per_second;
+        run, path, phase, upstream (corpus or None), upstream_run, upstream_cell, downstream, label_set (as asked),
+        backbone, recipe, lr, batch_size, num_epochs, updates, seed, subset (as asked for; NaN is all), subset_seed,
+        num_train, num_val, num_test, simulated (also where only the upstream is), precision, seconds,
+        records_per_second;
         for each of `SCORE_NAMES`: `<name>/epoch` from 1, `<name>/<metric>` of `METRICS`, `<name>/tuned/<metric>` of
         `TUNED`, `<name>/val/<metric>` of `TUNED`; `monitor`, `optimism`; `epochs_to_90`, `updates_to_90`,
         `seconds_to_90` and those to 95 and 99 % of the run's own best validation score;
@@ -186,6 +181,7 @@ def _row(run: Run, config: RunConfig, curve: list[dict[str, Any]]) -> dict[str, 
         "upstream": upstream.get("corpus"),
         "upstream_run": upstream.get("run"),
         "downstream": config.data.corpus,
+        "label_set": config.data.label_set,
         "backbone": config.model.backbone,
         "recipe": config.recipe,
         "lr": config.optim.lr,

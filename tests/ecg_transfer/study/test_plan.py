@@ -156,6 +156,44 @@ def test_real_and_simulated_runs_of_one_name_are_refused(tmp_path: Path) -> None
         make_plan(study, tmp_path)
 
 
+def test_label_sets_are_an_axis_and_trainings_can_be_upstreams_alone(tmp_path: Path) -> None:
+    study = simulated(
+        downstreams=["ptbxl"], starts=["pretrain"], label_sets=["form", "superclass"], backbones=["resnet1d18", "gru"]
+    )
+    plan = make_plan(study, tmp_path)
+    found = {(run.config.phase, run.config.data.label_set, run.config.model.backbone) for run in plan.runs}
+    assert found == {("pretrain", labels, name) for labels in ("form", "superclass") for name in ("resnet1d18", "gru")}
+    assert len(plan.runs) == 4
+    later = Grid(
+        downstreams=["ptb"], upstreams=["ptbxl"], starts=["finetune"], backbones=["gru"],
+        pretrain=Pretraining(overrides={"data.label_set": "form"}),
+    )  # fmt: skip
+    study.grids.append(later)
+    (finetune,) = make_plan(study, tmp_path).by_phase("finetune")
+    assert finetune.upstream is not None
+    assert finetune.upstream.name in {run.name for run in plan.runs}  # that pre-training is not planned twice
+
+
+def test_upstream_recipes_stand_beside_each_other_against_the_same_scratch(tmp_path: Path) -> None:
+    study = simulated(downstreams=["ptb"], upstreams=["ptbxl"], recipe="ptbxl_benchmark")
+    paper = Pretraining(recipe="paper", overrides={"data.scale": "millivolt"})
+    study.grids.append(replace(study.grids[0], pretrain=paper))
+    plan = make_plan(study, tmp_path)
+    assert Counter(planned.config.phase for planned in plan.runs) == {"pretrain": 2, "finetune": 2, "scratch": 1}
+    ours, theirs = (planned.config for planned in plan.by_phase("pretrain"))
+    assert (ours.crops.seconds, ours.optim.optimizer, ours.optim.max_epochs) == (2.5, "adamw", 50)
+    assert (theirs.crops.seconds, theirs.optim.optimizer, theirs.optim.max_epochs) == (None, "adam", 100)
+
+
+@pytest.mark.real
+def test_the_benchmark_study_is_six_label_sets_of_five_networks(tmp_path: Path, real_data: Path) -> None:
+    plan = make_plan(read_study(EXPERIMENTS / "ptbxl_benchmark.yaml", ["networks", "recurrent"]), tmp_path)
+    assert len(plan.runs) == 30
+    assert {planned.config.phase for planned in plan.runs} == {"pretrain"}
+    assert len({(planned.config.data.label_set, planned.config.model.backbone) for planned in plan.runs}) == 30
+    assert not any(planned.simulated for planned in plan.runs)
+
+
 def test_names_do_not_depend_on_where_the_data_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = simulated(upstreams=["georgia"], downstreams=["ptb"])
     before = [planned.name for planned in make_plan(study, tmp_path).runs]
@@ -179,6 +217,11 @@ def test_names_do_not_depend_on_where_the_data_lie(tmp_path: Path, monkeypatch: 
         ("grids: [{downstreams: [ptb], starts: [linear]}]", "linear"),
         ("grids: [{downstreams: [ptb]}]", "need upstreams"),
         ("grids: [{downstreams: [ptb], starts: [scratch], seeds: []}]", "seeds is empty"),
+        (
+            "grids: [{downstreams: [ptbxl], starts: [scratch], label_sets: [al]}]",
+            "label set of ptbxl 'al': did you mean 'all'",
+        ),
+        ("grids: [{downstreams: [ptb, ptbxl], starts: [scratch], label_sets: [form]}]", "label set of ptb 'form'"),
         ("grids: []", "at least one grid"),
         ("grids: [}", "study.yaml"),
         ("", "at least one grid|grids"),

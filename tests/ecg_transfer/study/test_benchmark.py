@@ -1,0 +1,75 @@
+"""Trainings on PTB-XL beside the published numbers: scores against scikit-learn, what counts and what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from ecg_transfer.study.benchmark import BEST_PUBLISHED, LABEL_SETS, PUBLISHED, measure
+from ecg_transfer.study.report import write_report
+from ecg_transfer.study.results import results_table
+
+if TYPE_CHECKING:
+    from conftest import FakeRuns
+
+BENCHMARK = {"corpus": "ptbxl", "recipe": "ptbxl_benchmark", "num_train": 17_000}
+
+
+def test_the_published_numbers_are_complete() -> None:
+    assert all(len(values) == len(LABEL_SETS) for values in PUBLISHED.values())
+    assert BEST_PUBLISHED["superclass"] == (0.930, "resnet1d_wang")
+    assert BEST_PUBLISHED["rhythm"] == (0.957, "xresnet1d101")
+
+
+def test_seeds_are_averaged_and_stand_beside_their_network(fake_runs: FakeRuns) -> None:
+    runs = [
+        fake_runs.run("pretrain", backbone="inception1d", seed=seed, overrides=["data.label_set=form"], **BENCHMARK)
+        for seed in (0, 1, 2)
+    ]
+    fake_runs.run("scratch", backbone="resnet1d18", skill=2.0, **BENCHMARK)
+    by_hand = []
+    for run in runs:
+        test = run.predictions["val_selected/test"]
+        by_hand.append(roc_auc_score(test.targets, test.logits, average="macro"))
+    ours, theirs = measure(results_table(fake_runs.written), num_draws=200)
+    assert (theirs.label_set, theirs.backbone, theirs.published) == ("form", "inception1d", 0.899)
+    assert theirs.auroc == pytest.approx(sum(by_hand) / 3, abs=1e-12)
+    assert theirs.low < theirs.auroc < theirs.high
+    assert [(seed, name) for seed, name, _ in theirs.runs] == [(seed, run.name) for seed, run in enumerate(runs)]
+    assert (ours.label_set, ours.backbone, ours.published) == ("superclass", "resnet1d18", None)
+
+
+def test_only_whole_real_trainings_count_and_none_twice(fake_runs: FakeRuns) -> None:
+    upstream = fake_runs.run("pretrain", "cpsc2018")
+    fake_runs.run("finetune", upstream=upstream, **BENCHMARK)
+    fake_runs.run("scratch", subset=500, **BENCHMARK)
+    fake_runs.run("scratch", simulated=True, **BENCHMARK)
+    assert measure(results_table(fake_runs.written)) == []
+    assert measure(pd.DataFrame()) == []
+    fake_runs.run("scratch", **BENCHMARK)
+    fake_runs.run("pretrain", **BENCHMARK)  # the same training under its other name
+    (found,) = measure(results_table(fake_runs.written), num_draws=50)
+    assert len(found.runs) == 1
+
+
+def test_the_page_shows_them(fake_runs: FakeRuns, tmp_path: Path) -> None:
+    fake_runs.run("pretrain", backbone="xresnet1d101", overrides=["data.label_set=all"], **BENCHMARK)
+    page = write_report(fake_runs.written, tmp_path / "report", title="Benchmark", num_draws=50).read_text()
+    assert "PTB-XL benchmark</h2>" in page
+    assert "XResNet1d-101" in page
+    assert "What trainings on PTB-XL reach stands beside the published numbers below." in page
+    (row,) = pd.read_csv(tmp_path / "report" / "tables" / "benchmark.csv").to_dict("records")
+    assert (row["label_set"], row["published"], row["best_published"]) == ("all", 0.925, 0.925)
+    assert row["low"] < row["auroc_macro"] < row["high"]
+
+
+def test_the_page_of_another_study_has_no_such_section(fake_runs: FakeRuns, tmp_path: Path) -> None:
+    upstream = fake_runs.run("pretrain", "cpsc2018")
+    fake_runs.pair(gain=0.5, upstream=upstream)
+    page = write_report(fake_runs.written, tmp_path / "report", title="Transfer", num_draws=50).read_text()
+    assert "PTB-XL benchmark" not in page
+    assert not (tmp_path / "report" / "tables" / "benchmark.csv").exists()
