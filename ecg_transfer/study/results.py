@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -13,16 +13,11 @@ from typing import Any
 
 import pandas as pd
 
-from data_modules.config import DataConfig
 from data_modules.forked import forked_map
 from data_modules.plain_yaml import read_plain_yaml
 from ecg_transfer.comparison import pair_key
 from ecg_transfer.config import (
-    ModelConfig,
-    OptimConfig,
     RunConfig,
-    TrainerConfig,
-    TransferConfig,
 )
 from ecg_transfer.curve import read_curve, time_to_targets
 from ecg_transfer.files import write_atomically
@@ -64,13 +59,10 @@ LEFT_OUT = {
 }
 """Columns by the fields that may differ between their members, each with those of the columns before."""
 
-SECTIONS = {
-    "data": DataConfig,
-    "model": ModelConfig,
-    "optim": OptimConfig,
-    "trainer": TrainerConfig,
-    "transfer": TransferConfig,
+SECTIONS: dict[str, Callable[..., Any]] = {
+    name: type(value) for name, value in vars(RunConfig()).items() if is_dataclass(value)
 }
+"""Sections of a configuration by their names."""
 
 
 @dataclass(frozen=True, kw_only=True)
