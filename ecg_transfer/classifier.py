@@ -155,6 +155,20 @@ class ECGClassifier(pl.LightningModule):
         self.backbone.load_state_dict(theirs, strict=True)
         return sum(value.numel() for value in theirs.values())
 
+    def load_head(self, state: Mapping[str, Tensor], label_names: Sequence[str], shared: Mapping[str, str]) -> None:
+        """Take over the rows of labels that mean the same; the others stay as they are.
+
+        Args:
+            state: The state dict of a classifier of the same backbone.
+            label_names: Of that classifier, in the order of its rows.
+            shared: Own label -> its label.
+        """
+        with torch.no_grad():
+            for ours, theirs in shared.items():
+                row, place = self.label_names.index(ours), list(label_names).index(theirs)
+                self.head.weight[row] = state["head.weight"][place]
+                self.head.bias[row] = state["head.bias"][place]
+
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own type is a union of ten
         """The optimizer and, where there is one, its schedule by updates."""
         groups = parameter_groups(self.backbone, self.head, self.transfer, self.optim)

@@ -13,6 +13,7 @@ from ecg_transfer import corpora_cli
 from ecg_transfer.advice_cli import advise
 from ecg_transfer.data_cli import app as data_app
 from ecg_transfer.export_cli import export
+from ecg_transfer.labels_cli import labels
 from ecg_transfer.prediction_cli import predict
 from ecg_transfer.study_cli import study_app
 from ecg_transfer.transferability_cli import transferability
@@ -30,6 +31,7 @@ app.add_typer(data_app, name="data")
 app.command()(export)
 app.command()(transferability)
 app.command()(advise)
+app.command()(labels)
 
 Backbone = Annotated[
     str | None, typer.Option(help="resnet1d18, -50, -101, lstm, bilstm, gru, ..., or package.module:factory")

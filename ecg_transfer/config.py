@@ -119,6 +119,9 @@ class TransferConfig:
     """Running statistics of BatchNorm: `train` follows the batches; `frozen` keeps the upstream's; `reestimate` takes
     those of the downstream's training records once, before training, and keeps them (after AdaBN, Li et al. 2016, arXiv
     1603.04779). Scale and shift are weights like others."""
+    head: Literal["new", "shared"] = "new"
+    """`new`: a head of random weights, as the paper. `shared`: its rows of labels that mean the same upstream are the
+    upstream's (see `data_modules.label_map`), the others are new."""
     head_lr: float = 1.0
     """The head's learning rate over `optim.lr`, in every way."""
     layer_decay: float = 0.65

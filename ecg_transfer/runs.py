@@ -226,6 +226,8 @@ def run_name(config: RunConfig, upstream_corpus: str | None) -> str:
         parts.append(config.transfer.way)
     if config.transfer.batch_norm != "train":
         parts.append(f"{config.transfer.batch_norm}_bn")
+    if config.transfer.head != "new":
+        parts.append(f"{config.transfer.head}_head")
     return "-".join([*parts, f"s{config.seed}", config.digest()[:8]])
 
 

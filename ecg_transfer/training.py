@@ -20,6 +20,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from data_modules.claim import claimed, is_first_process, require_held
 from data_modules.datamodule import ECGDataModule
+from data_modules.label_map import shared_labels
 from ecg_transfer.allocator import freed_memory_kept
 from ecg_transfer.callbacks.checkpoints import AtomicCheckpointIO, BestF1, LastEpoch
 from ecg_transfer.callbacks.convergence import Convergence
@@ -35,7 +36,7 @@ from ecg_transfer.callbacks.save_predictions import SavePredictions
 from ecg_transfer.callbacks.stoppable import Stoppable
 from ecg_transfer.checks import checks
 from ecg_transfer.classifier import ECGClassifier
-from ecg_transfer.config import Overrides, RunConfig, make_config
+from ecg_transfer.config import ConfigError, Overrides, RunConfig, make_config
 from ecg_transfer.curve import read_curve
 from ecg_transfer.data_identity import refuse_other_data, require_same_data
 from ecg_transfer.evaluation import write_scores
@@ -233,13 +234,14 @@ def _fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
     num_loaded = _load_upstream(classifier, resolved.upstream)
     is_first = _num_devices(config) == 1 or is_first_process()
     state = _state_to_go_on_from(run, data, is_first=is_first)
+    shared = _share_head(classifier, resolved, data)
     trainer = _trainer(config, run, data, num_epochs, progress, _way_callbacks(config, classifier))
     if trainer.is_global_zero:
         run.path.mkdir(parents=True, exist_ok=True)
         save_config(run.path / "config.yaml", config)
         if resolved.upstream is not None:
             resolved.upstream.leave_records(run.path)
-        manifest = _manifest(resolved, data, classifier, num_loaded, num_epochs)
+        manifest = _manifest(resolved, data, classifier, num_loaded, shared, num_epochs)
         write_json(run.path / "manifest.json", manifest)
     started = time.perf_counter()
     _fit(trainer, classifier, data, state)
@@ -378,6 +380,26 @@ def _load_upstream(classifier: ECGClassifier, upstream: Upstream | None) -> int:
     return classifier.load_backbone(upstream.state_dict())
 
 
+def _share_head(classifier: ECGClassifier, resolved: Resolved, data: ECGDataModule) -> dict[str, str]:
+    """Start the head's rows of shared labels with the upstream's; which they are, own label -> upstream's.
+
+    Raises:
+        ConfigError: That was asked for, and no label means the same.
+    """
+    upstream = resolved.upstream
+    if upstream is None or resolved.config.transfer.head == "new":
+        return {}
+    shared = shared_labels(upstream.matches(data.config.corpus, data.label_names, data.config.root))
+    if not shared:
+        raise ConfigError(
+            f"transfer.head=shared: no label of {upstream.name} ({', '.join(upstream.label_names)}) means the same as "
+            f"one of {data.corpus.spec.name} ({', '.join(data.label_names)}); transfer.head=new does without. "
+            f"`ecg-transfer labels {upstream.corpus} {data.config.corpus}` shows the map"
+        )
+    classifier.load_head(upstream.state_dict(), upstream.label_names, shared)
+    return shared
+
+
 def _overlap(resolved: Resolved, data: ECGDataModule) -> dict[str, int] | None:
     """Evaluated recordings that the upstream was trained on, with a warning where there are some."""
     upstream = resolved.upstream
@@ -402,7 +424,12 @@ def _clear(run: Run) -> None:
 
 
 def _manifest(
-    resolved: Resolved, datamodule: ECGDataModule, classifier: ECGClassifier, num_loaded: int, num_epochs: int
+    resolved: Resolved,
+    datamodule: ECGDataModule,
+    classifier: ECGClassifier,
+    num_loaded: int,
+    shared: dict[str, str],
+    num_epochs: int,
 ) -> dict[str, Any]:
     before = resolved.run.attempts
     upstream = resolved.upstream
@@ -414,6 +441,7 @@ def _manifest(
             "backbone_parameters": sum(value.numel() for value in classifier.backbone.parameters()),
             "head_parameters": sum(value.numel() for value in classifier.head.parameters()),
             "numbers_from_upstream": num_loaded,
+            "head_rows_from_upstream": shared,
         },
         "upstream": None
         if upstream is None

@@ -37,7 +37,7 @@ def transferability(
     allow_simulated: Annotated[
         bool, typer.Option("--allow-simulated", help="Score simulated pre-trainings on real ECGs.")
     ] = False,
-    trust: Annotated[bool, typer.Option("--trust", help="Run the code of an exported model's own backbone.")] = False,
+    trust: Annotated[bool, typer.Option("--trust", help="Run the code of a model's own backbone.")] = False,
     evidence: Annotated[
         bool, typer.Option("--evidence", help="Correlate the scores with the gains of finished runs.")
     ] = False,
@@ -52,7 +52,7 @@ def transferability(
     Training and validation records are looked at, never test records.
     """
     if evidence:
-        _evidence(downstream, study, to or default_folder(output), metric, output)
+        _evidence(downstream, study, to or default_folder(output), metric, output, trust=trust)
         return
     if downstream is None:
         raise ValueError("which corpus? ecg-transfer transferability DOWNSTREAM, or --evidence")
@@ -83,7 +83,9 @@ def default_folder(output: Path) -> Path:
     return output / "reports" / "transferability"
 
 
-def _evidence(downstream: str | None, study: Path | None, folder: Path, metric: str, output: Path) -> None:
+def _evidence(
+    downstream: str | None, study: Path | None, folder: Path, metric: str, output: Path, *, trust: bool
+) -> None:
     from ecg_transfer.runs import find_runs
     from ecg_transfer.upstream_choice.evidence_files import write_evidence
 
@@ -96,9 +98,15 @@ def _evidence(downstream: str | None, study: Path | None, folder: Path, metric: 
         runs = [run for run in runs if run.name in wanted]
     if downstream is not None:
         runs = [run for run in runs if run.name.startswith("pretrain-") or run.config.data.corpus == downstream]
-    for line in write_evidence(
-        runs, folder, output=output, metric=metric, report=lambda text: typer.echo(f"  {text}", err=True)
-    ):
+    lines = write_evidence(
+        runs,
+        folder,
+        output=output,
+        metric=metric,
+        trust=trust,
+        report=lambda text: typer.echo(f"  {text}", err=True),
+    )
+    for line in lines:
         typer.echo(line)
 
 

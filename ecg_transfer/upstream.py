@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import numpy as np
 
 from data_modules.config import DataConfig
 from data_modules.corpora import CORPORA
+from data_modules.label_map import LabelMatch, match_labels
 from data_modules.sources import will_simulate
 from ecg_transfer.files import write_atomically
 from ecg_transfer.model_folder import RECORDS, ModelFolder
@@ -74,6 +75,17 @@ class Upstream:
             simulated=folder.simulated,
             origin=folder,
         )
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The labels that its head knows, in the order of its rows."""
+        if isinstance(self.origin, Run):
+            return tuple(map(str, self.origin.manifest["data"]["label_names"]))
+        return self.origin.label_names
+
+    def matches(self, corpus: str, labels: Sequence[str], root: str | None = None) -> list[LabelMatch]:
+        """Its labels beside those of a downstream that mean the same, or of which one holds the other."""
+        return match_labels(self.corpus, self.label_names, corpus, labels, root)
 
     @property
     def weights_sha256(self) -> str | None:

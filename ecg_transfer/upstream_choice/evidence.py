@@ -50,6 +50,7 @@ def evidence_table(
     *,
     output: Path,
     metric: str = "f1_weighted",
+    trust: bool = False,
     report: Callable[[str], None] = lambda sentence: None,
 ) -> pd.DataFrame:
     """One row a cell: the measured gain, and every measure of its upstream on its training records.
@@ -61,6 +62,7 @@ def evidence_table(
         runs: Finished pre-trainings, fine-tunings and trainings from scratch.
         output: Where runs live, for upstreams that are named by their run.
         metric: Of the gain and of the probes.
+        trust: Whether to run the code of a model's own backbone.
         report: Is told what is being done.
 
     Returns:
@@ -73,7 +75,7 @@ def evidence_table(
     """
     study, _ = read_apart([run for run in runs if run.is_done])
     effects = cell_effects(find_cells(study.results), metric)
-    passes = _Passes(output, metric, report)
+    passes = _Passes(output, metric, trust, report)
     return pd.DataFrame([_row(effect, passes) for effect in effects])
 
 
@@ -105,6 +107,7 @@ class _Passes:
 
     output: Path
     metric: str
+    trust: bool
     report: Callable[[str], None]
     _configs: dict[Path, RunConfig] = field(default_factory=dict)
     _prepared: dict[str, Prepared] = field(default_factory=dict)
@@ -147,7 +150,9 @@ class _Passes:
         if (upstream.name, corpus) not in self._parts:
             self.report(f"{upstream.name} on {data.corpus}")
             prepared = self._prepared.setdefault(corpus, Prepared(whole))
-            self._parts[upstream.name, corpus] = embed(upstream_model(upstream), prepared[upstream.inputs])
+            self._parts[upstream.name, corpus] = embed(
+                upstream_model(upstream, trust=self.trust), prepared[upstream.inputs]
+            )
         parts = self._parts[upstream.name, corpus]
         own = Prepared(data)[upstream.inputs]
         refuse_other_data(finetuning, own.digest())

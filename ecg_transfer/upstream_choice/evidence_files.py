@@ -28,6 +28,7 @@ def write_evidence(
     *,
     output: Path,
     metric: str = "f1_weighted",
+    trust: bool = False,
     report: Callable[[str], None] = lambda sentence: None,
 ) -> list[str]:
     """Write the cells, their correlations and the scatter figures of every setting with enough cells.
@@ -39,12 +40,13 @@ def write_evidence(
         folder: Where; `transferability.csv`, `transferability_correlations.csv`, `transferability[-N].png`.
         output: Where the runs live.
         metric: Of gain and probes.
+        trust: Whether to run the code of a model's own backbone.
         report: Is told what is being done.
 
     Returns:
         Lines for a terminal.
     """
-    table = evidence_table(runs, output=output, metric=metric, report=report)
+    table = evidence_table(runs, output=output, metric=metric, trust=trust, report=report)
     if table.empty:
         return [f"no pair of a finished fine-tuning and its training from scratch in {output}: nothing to correlate"]
     groups = [group for _, group in table.groupby(["simulated", "setting", "way"], sort=True)]

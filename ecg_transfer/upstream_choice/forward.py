@@ -47,10 +47,11 @@ def upstream_model(upstream: Upstream, *, trust: bool = False) -> ECGClassifier:
 
     Args:
         upstream: A finished run, or an exported model.
-        trust: Whether to run the code of an exported model's own backbone.
+        trust: Whether to run the code of a model's own backbone, one of no name that is known here.
 
     Raises:
-        ModelFolderError: An exported model that is damaged, or whose code is not trusted.
+        ModelFolderError: An exported model that is damaged.
+        UntrustedCodeError: Its backbone is code that is not trusted.
     """
     origin = upstream.origin
     return load_model(origin if isinstance(origin, Run) else origin.path, trust=trust).classifier

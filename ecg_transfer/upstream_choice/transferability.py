@@ -104,7 +104,7 @@ def transferability(
         overrides: Fields of the `data` section, `{"data.label_set": "all"}`.
         output: Where runs live.
         allow_simulated: Whether a model that was pre-trained on simulated ECGs may be scored on real ones.
-        trust: Whether to run the code of an exported model's own backbone.
+        trust: Whether to run the code of a model's own backbone, one of no name that is known here.
 
     Raises:
         RunNotFoundError: There is no such upstream, or none at all.

@@ -38,7 +38,9 @@ class Sender(pl.Callback):
         for number in self._signals:
             os.kill(os.getpid(), number)
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:  # noqa: ANN401
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:  # noqa: ANN401
         if trainer.current_epoch == self._epoch and batch_idx == 1 and not self._at_the_end:
             self._send()
 

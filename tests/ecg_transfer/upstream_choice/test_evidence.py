@@ -107,7 +107,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_cells_have_the_measured_gain_and_the_scores_that_the_command_gives(output: Path, tmp_path: Path) -> None:
-    table = evidence_table(et.find_runs(output), output=output)
+    table = evidence_table(et.find_runs(output), output=output, trust=True)
     assert len(table) == 6
     assert sorted(set(table["num_train"])) == list(SIZES)
     pairs = {(p.upstream, p.finetune.config.data.subset): p for p in et.find_pairs(output)}
@@ -116,10 +116,10 @@ def test_cells_have_the_measured_gain_and_the_scores_that_the_command_gives(outp
         gain = [run.scores["val_selected"].f1_weighted for run in (pair.finetune, pair.scratch)]
         assert row["gain"] == pytest.approx(gain[0] - gain[1])
         fields = {"data.root": str(output.parent / "data"), "data.num_simulated": 100, "data.subset": row["num_train"]}
-        alone = et.transferability("ptb", [row["upstream"]], overrides=fields, output=output).candidates[0]
+        alone = et.transferability("ptb", [row["upstream"]], overrides=fields, output=output, trust=True).candidates[0]
         for name in ("probe", "knn", "logme", "leep", "melep", "size"):
             assert row[name] == pytest.approx(getattr(alone, name), rel=1e-6)
-    lines = write_evidence(et.find_runs(output), tmp_path, output=output)
+    lines = write_evidence(et.find_runs(output), tmp_path, output=output, trust=True)
     assert "SIMULATED" in lines[0]
     assert "only 2 pre-trained models" in "\n".join(lines)
     assert len(pd.read_csv(tmp_path / CELLS)) == 6
@@ -130,7 +130,7 @@ def test_cells_have_the_measured_gain_and_the_scores_that_the_command_gives(outp
 def test_runs_on_other_records_are_no_evidence(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ECGDataModule, "digest", lambda self: "of other records")
     with pytest.raises(DataChangedError, match="other data"):
-        evidence_table(et.find_runs(output), output=output)
+        evidence_table(et.find_runs(output), output=output, trust=True)
 
 
 def test_without_pairs_it_says_so(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def on_ptb(output: Path, *upstreams: str, **options: object) -> Transferability:
     fields = {"data.root": str(output.parent / "data"), "data.num_simulated": 120}
-    return et.transferability("ptb", list(upstreams) or None, overrides=fields, output=output, **options)
+    return et.transferability("ptb", list(upstreams) or None, overrides=fields, output=output, trust=True, **options)
 
 
 def test_every_pretraining_is_scored_from_its_own_scale(output: Path) -> None:
@@ -52,7 +52,7 @@ def test_every_pretraining_is_scored_from_its_own_scale(output: Path) -> None:
         assert one.size == run.manifest["data"]["parts"]["train"]["records"]
         fields = {"data.root": str(output.parent / "data"), "data.num_simulated": 120}
         data = et.datamodule("ptb", overrides=fields | {"data.scale": run.config.data.scale})
-        model = run.model()
+        model = run.model(trust=True)
         with torch.inference_mode():
             parts = {part: next(iter(data.ordered_loader(part)))["signal"] for part in ("train", "val")}
             features = {part: model.backbone(signal).numpy() for part, signal in parts.items()}
@@ -97,10 +97,10 @@ def test_a_subset_is_the_one_that_a_run_would_train_on(output: Path) -> None:
 
 def test_upstreams_are_named_as_for_a_finetuning(output: Path, tmp_path: Path) -> None:
     run = next(run for run in et.find_runs(output) if "georgia" in run.name)
-    model = et.export_run(run, tmp_path / "model")
+    model = et.export_run(run, tmp_path / "model", trust=True)
     by_name, by_path = on_ptb(output, run.name), on_ptb(output, str(run.path))
     assert [one.upstream for one in by_name.candidates] == [one.upstream for one in by_path.candidates] == [run.name]
-    exported = on_ptb(output, str(model), trust=True).candidates[0]
+    exported = on_ptb(output, str(model)).candidates[0]
     assert exported.upstream.startswith(run.name)
     assert exported.size == by_name.candidates[0].size
     assert exported.logme == pytest.approx(by_name.candidates[0].logme, abs=1e-4)
@@ -127,7 +127,16 @@ def test_what_cannot_be_scored_says_why(output: Path, tmp_path: Path) -> None:
 
 def test_the_command_prints_the_table(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ECG_DATA_ROOT", str(output.parent / "data"))
-    arguments = ["transferability", "ptb", "data.num_simulated=120", "--from", "georgia", "--output", str(output)]
+    arguments = [
+        "transferability",
+        "ptb",
+        "data.num_simulated=120",
+        "--from",
+        "georgia",
+        "--trust",
+        "--output",
+        str(output),
+    ]
     plain = CliRunner().invoke(app, arguments)
     assert plain.exit_code == 0, plain.output
     assert "SIMULATED" in plain.stdout
@@ -150,7 +159,7 @@ def test_hashing_keeps_inner_products_in_expectation() -> None:
 def test_embedding_gives_rows_in_order(output: Path) -> None:
     data = et.datamodule("ptb", overrides={"data.root": str(output.parent / "data"), "data.num_simulated": 120})
     run = next(run for run in et.find_runs(output) if "georgia" in run.name)
-    train = embed(run.model(), data)["train"]
+    train = embed(run.model(trust=True), data)["train"]
     some = train.rows[[1, 4, 5]]
     np.testing.assert_array_equal(train.at(some).features, train.features[[1, 4, 5]])
     np.testing.assert_array_equal(train.at(some).targets, data.labels[some])
