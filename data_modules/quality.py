@@ -100,6 +100,10 @@ def typical_amplitude(signal: NDArray[np.float32], sampling_rate: int) -> float:
     return float(np.median(measured)) if measured.size else float("nan")
 
 
+IDENTITIES = np.array([[1, -1, 1, 0, 0, 0], [0.5, 0.5, 0, 1, 0, 0], [-0.5, 0, 0.5, 0, 1, 0], [0, -0.5, -0.5, 0, 0, 1]])
+"""Sums of I, II, III, aVR, aVL, aVF that are zero."""
+
+
 def identity_residual(signal: NDArray[np.float32]) -> float:
     """How far the limb leads are from III = II - I, aVR = -(I + II)/2, aVL = (I - III)/2, aVF = (II + III)/2.
 
@@ -110,10 +114,11 @@ def identity_residual(signal: NDArray[np.float32]) -> float:
         Root mean square of the residual of the worst identity, its mean taken off, relative to the root mean square
         of the limb leads about their means; 0 where they are flat.
     """
-    one, two, three, avr, avl, avf = signal[:6]
-    residuals = np.stack([three - two + one, avr + (one + two) / 2, avl - (one - three) / 2, avf - (two + three) / 2])
-    scale = float(np.sqrt(signal[:6].var(axis=1).mean()))
-    return float(residuals.std(axis=1).max()) / scale if scale > 0 else 0.0
+    centred = signal[:6] - signal[:6].mean(axis=1, keepdims=True)
+    products = centred @ centred.T  # of the leads suffice: the signal is passed over once, not a dozen times
+    scale = float(products.trace()) / 6
+    worst = float(np.einsum("ri,ij,rj->r", IDENTITIES, products, IDENTITIES).max())
+    return float(np.sqrt(max(worst, 0.0) / scale)) if scale > 0 else 0.0
 
 
 def screen(record: Record, min_seconds: float | None = None) -> Record:
@@ -161,8 +166,10 @@ def screen(record: Record, min_seconds: float | None = None) -> Record:
 
 
 def _fill_gaps(record: Record) -> tuple[NDArray[np.float32], list[str]]:
+    if np.isfinite(record.signal.sum()):
+        return record.signal, []
     finite = np.isfinite(record.signal)
-    if finite.all():
+    if finite.all():  # numbers so large that their sum is none
         return record.signal, []
     if np.isinf(record.signal).any():
         raise RecordError("non_finite", f"{record.record_id} holds infinite values")
@@ -188,8 +195,9 @@ def _is_saturated(signal: NDArray[np.float32], run: int) -> bool:
     """Whether a lead stays at its highest or lowest value for `run` samples on end."""
     highest, lowest = signal.max(axis=1), signal.min(axis=1)
     for extreme in (highest, lowest):
-        at_extreme = signal == extreme[:, None]
-        long_enough = at_extreme.sum(axis=1) >= run
-        if any(longest_run(at_extreme[lead]) >= run for lead in np.flatnonzero(long_enough)):
+        suspects = (signal[:, :: max(run, 1)] == extreme[:, None]).any(
+            axis=1
+        )  # so many on end miss none of every run-th
+        if any(longest_run(signal[lead] == extreme[lead]) >= run for lead in np.flatnonzero(suspects)):
             return True
     return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,10 @@ class Result:
         return not self.seen
 
     def save(self, folder: Path = RESULTS) -> Path:
-        """Write it under the machine's name and the date."""
+        """Write it under the machine's name and the date; a file that is there already stays."""
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{short_name(self.machine)}-{self.date.replace(':', '')}.json"
+        stem = f"{short_name(self.machine)}-{self.date.replace(':', '')}"
+        names = (f"{stem}{suffix}.json" for suffix in ("", *(f"-{number}" for number in count(2))))
         content = {
             "date": self.date,
             "command": self.command,
@@ -51,8 +53,14 @@ class Result:
             "failed": self.failed,
             "readings": self.readings,
         }
-        path.write_text(json.dumps(content, indent=1) + "\n")
-        return path
+        for name in names:
+            try:
+                with (folder / name).open("x") as stream:
+                    stream.write(json.dumps(content, indent=1) + "\n")
+            except FileExistsError:  # two measurements began in one second
+                continue
+            return folder / name
+        raise AssertionError("numbers do not end")
 
 
 def read_result(path: Path) -> Result:

@@ -1,6 +1,7 @@
-"""A process that makes one step whenever it is told to, so that steps under different environments can be interleaved.
+"""A process that makes one step whenever it is told to, so that steps of several processes can be interleaved.
 
-Settings of the allocator and of OpenMP are read when a process starts. Two steps that differ in them cannot share one.
+A training keeps the memory that its steps free (`ecg_transfer.allocator`), a plain loop does not; that is a setting of
+the whole process, so that the two cannot share one.
 """
 
 from __future__ import annotations
@@ -9,11 +10,15 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, cast
+
+from ecg_transfer.allocator import freed_memory_kept
 
 SMALL_BATCH = 8
 WARM_SECONDS = 2.0
@@ -27,6 +32,8 @@ class Order:
     variants: tuple[str, ...]
     backbone: str
     batch_size: int
+    keeps_memory: bool
+    """Whether freed memory stays with the process, as in a training of ours."""
     reference: str | None = None
 
 
@@ -49,19 +56,17 @@ class Stepper:
 
     Args:
         order: What it holds ready.
-        environment: Its whole environment.
 
     Raises:
         RuntimeError: It could not be made ready; its own message is on the error output.
     """
 
-    def __init__(self, order: Order, environment: Mapping[str, str]) -> None:
+    def __init__(self, order: Order) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "experiments.benchmarks.stepper", json.dumps(asdict(order))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=dict(environment),
         )
         self._read()
 
@@ -93,6 +98,11 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a model prints is no reply
     content = json.loads(sys.argv[1])
     order = Order(**content | {"variants": tuple(content["variants"])})
+    with freed_memory_kept() if order.keeps_memory else nullcontext():
+        _serve(order, replies)
+
+
+def _serve(order: Order, replies: IO[str]) -> None:
     from experiments.benchmarks.variants import PEAK_SECONDS, make_variant, seconds_of
 
     reference = None if order.reference is None else Path(order.reference)
@@ -123,8 +133,6 @@ def interleave(
         least: Rounds at least.
         most: Rounds at most.
     """
-    import time
-
     timings: dict[tuple[str, str], list[Timing]] = {call: [] for call in calls}
     started, rounds = time.perf_counter(), 0
     while rounds < least or (rounds < most and time.perf_counter() - started < seconds):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.utils.deterministic
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -67,6 +68,7 @@ def _our_step(precision: str, backbone: str, signal: Tensor, label: Tensor) -> C
     classifier = ECGClassifier(backbone, [str(number) for number in range(NUM_LABELS)]).to(signal.device)
     if precision == "float64":
         classifier, signal, label = classifier.double(), signal.double(), label.double()
+    torch.utils.deterministic.fill_uninitialized_memory = False  # as `ecg_transfer.training` has it
     classifier.train()
     classifier.on_train_epoch_start()
     optimizer = configure(classifier.parameters(), OptimConfig(), 1)["optimizer"]

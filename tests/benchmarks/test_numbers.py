@@ -121,6 +121,8 @@ def test_a_result_comes_back_from_its_file(tmp_path: Path) -> None:
     assert read_result(path) == written
     assert '"quiet": false' in path.read_text()
     assert path.name == f"{short_name(written.machine)}-2026-01-01T100000.json"
+    assert written.save(tmp_path).name == f"{short_name(written.machine)}-2026-01-01T100000-2.json"
+    assert len(saved_results(tmp_path)) == 2
 
 
 def test_rows_are_compared_with_the_last_of_the_same_machine(tmp_path: Path) -> None:

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+import torch.utils.deterministic
 from sklearn.metrics import f1_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import ecg_transfer as et
 from data_modules.claim import RunClaimedError
+from ecg_transfer import training
 from ecg_transfer.config import make_config
 from ecg_transfer.curve import read_curve
 from ecg_transfer.evaluation import evaluate, predict
@@ -72,6 +74,19 @@ def same_predictions(one: Run, other: Run) -> bool:
         and np.array_equal(ours[name].record_ids, theirs[name].record_ids)
         for name in ours
     )
+
+
+def test_deterministic_training_does_not_pay_for_filling_new_tensors(
+    finished: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.utils.deterministic.fill_uninitialized_memory
+    monkeypatch.setattr(training, "_fill_no_new_tensors", lambda: None)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    filled = scratch(data, tmp_path)
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    assert same_weights(filled, finished)
+    assert same_predictions(filled, finished)
 
 
 def test_a_finished_run_holds_all_it_promises(finished: Run) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from experiments.benchmarks.launch import plain_environment
 from experiments.benchmarks.options import Options
 from experiments.benchmarks.row import Row
 
@@ -47,7 +47,7 @@ def run(folder: Path, *arguments: str) -> float:
     Raises:
         RuntimeError: It failed.
     """
-    environment = plain_environment() | {"ECG_DATA_ROOT": str(folder / "data")}
+    environment = os.environ | {"ECG_DATA_ROOT": str(folder / "data")}
     started = time.perf_counter()
     done = subprocess.run([*COMMAND, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
     seconds = time.perf_counter() - started

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from experiments.benchmarks.launch import plain_environment, user_environment
 from experiments.benchmarks.options import Options
 from experiments.benchmarks.row import Row, ratios
 from experiments.benchmarks.stepper import Order, Stepper, Timing, interleave
@@ -33,44 +32,46 @@ def measure(block: str, options: Options) -> list[Row]:
         options: See there.
     """
     backbone, batch_size = block.split()[0], int(block.split()[1])
-    plain, user = plain_environment(), user_environment()
     peaks = tuple(f"peak {precision}" for precision in PRECISIONS)
     yardsticks = ("paper", "authors") if options.reference else ("paper",)
-    variants = {"user": (*PRECISIONS, *peaks, *yardsticks)}
-    if user != plain:
-        variants["plain"] = yardsticks
+    variants = {"ours": (*PRECISIONS, *peaks, "paper"), "plain": yardsticks}
     with ExitStack() as stack:
         steppers = {}
         for name, held in variants.items():
-            order = Order(variants=held, backbone=backbone, batch_size=batch_size, reference=options.reference)
-            steppers[name] = stack.enter_context(Stepper(order, user if name == "user" else plain))
+            order = Order(
+                variants=held,
+                backbone=backbone,
+                batch_size=batch_size,
+                keeps_memory=name == "ours",
+                reference=options.reference,
+            )
+            steppers[name] = stack.enter_context(Stepper(order))
         calls = [(name, variant) for name, held in variants.items() for variant in held]
         seconds, least, most = (6.0, 2, 5) if options.quick else (20.0, 3, 15)
         timings = interleave(steppers, calls, seconds=seconds, least=least, most=most)
-    return _rows(f"{backbone}, batch {batch_size}", backbone, batch_size, timings, plain="plain" in variants)
+    return _rows(f"{backbone}, batch {batch_size}", backbone, batch_size, timings)
 
 
-def _rows(title: str, backbone: str, batch_size: int, timings: Timings, *, plain: bool) -> list[Row]:
+def _rows(title: str, backbone: str, batch_size: int, timings: Timings) -> list[Row]:
     rows = []
     for precision in PRECISIONS:
-        ours = timings["user", precision]
+        ours = timings["ours", precision]
         for (where, variant), theirs in timings.items():
             if variant not in ("paper", "authors"):
                 continue
             name = "the paper's loop" if variant == "paper" else "the authors' code"
-            place = "" if not plain else ", plain environment" if where == "plain" else ", same environment"
-            is_headline = variant == "paper" and where == ("plain" if plain else "user")
+            name += ", with memory kept as in our training" if where == "ours" else ""
             rows.append(
                 Row(
                     group="step",
                     name=f"{title}, {precision}: against {name}{place}",
                     unit="x",
                     repeats=ratios(_seconds(theirs), _seconds(ours)),
-                    goal=RATIO_GOALS[backbone].get(precision) if is_headline else None,
+                    goal=RATIO_GOALS[backbone].get(precision) if (where, variant) == ("plain", "paper") else None,
                     note=f"{batch_size / _middle(ours):,.0f} against {batch_size / _middle(theirs):,.0f} records/s",
                 )
             )
-        peak = timings["user", f"peak {precision}"]
+        peak = timings["ours", f"peak {precision}"]
         shares = [100 * our.speed / top.speed for our, top in zip(ours, peak, strict=True)]
         rows.append(
             Row(
