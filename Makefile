@@ -11,6 +11,7 @@ STUDY ?= quick
 PYTHON ?= python3
 PORT ?= 6006
 FUZZ_SECONDS ?= 300
+BENCH ?=
 
 VENV := .venv
 READY := $(VENV)/.ready
@@ -21,7 +22,7 @@ TOOLS_READY := $(TOOLS)/.ready
 OPTIONS = --backbone $(BACKBONE) --recipe $(RECIPE) --seed $(SEED) trainer.devices=$(DEVICES) $(OVERRIDES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo pretrain finetune scratch compare study report runs corpora tensorboard test lint format fuzz lock audit sbom clean
+.PHONY: help setup demo pretrain finetune scratch compare study report runs corpora tensorboard test bench lint format fuzz lock audit sbom clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +74,9 @@ test: $(READY)  ## Run all tests
 
 chaos: $(READY)  ## Kill, fill, cut, crowd: is anything lost? Under 15 minutes on 2 cores
 	$(BIN)/python experiments/chaos
+
+bench: $(READY)  ## Measure speed on this machine: a table, saved as JSON
+	$(BIN)/python experiments/benchmarks/bench.py $(BENCH)
 
 lint: $(READY)  ## Check style, types and import directions
 	$(BIN)/ruff check .

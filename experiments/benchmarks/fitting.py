@@ -8,10 +8,11 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from data_modules.datamodule import ECGDataModule
+from ecg_transfer.allocator import freed_memory_kept
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.config import make_config
 from ecg_transfer.runs import Run
-from ecg_transfer.training import _quiet_lightning, _trainer
+from ecg_transfer.training import _fit, _quiet_lightning, _trainer
 
 SMALL = "experiments.benchmarks.small_net:SmallNet"
 
@@ -42,7 +43,7 @@ def fit(
     classifier = ECGClassifier(backbone, data.label_names, optim=config.optim)
     run = Run(folder)
     folder.mkdir(parents=True)
-    trainer = _trainer(config, run, data, max_epochs, progress=True)
-    trainer.callbacks[:0] = list(first)  # type: ignore[attr-defined]
-    trainer.fit(classifier, datamodule=data)
+    trainer = _trainer(config, run, data, max_epochs, progress=True, extra=first)
+    with freed_memory_kept():
+        _fit(trainer, classifier, data, None)
     return run
