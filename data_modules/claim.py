@@ -149,6 +149,13 @@ def require_held(path: Path) -> None:
         )
 
 
+def remove_void_claim(path: Path) -> None:
+    """Remove the claim of a dead process, where there is one: nobody will come for this path any more."""
+    file = _claim_file(path)
+    if file.exists() and not _is_alive(file, found := _read(file)):
+        _remove_void(file, found)
+
+
 def holder_of(path: Path) -> Holder | None:
     """The living process that holds the claim to a path, if there is one."""
     file = _claim_file(path)

@@ -137,7 +137,8 @@ class ECGDataModule(pl.LightningDataModule):
         self._cache.read_ahead(used)
         if self._cache.is_damaged(used):
             discard(self._cache.path, "a signal has changed since it was written")
-            return self.setup(stage)
+            self.setup(stage)
+            return
         self._dataset = ECGDataset(self._cache.signals, self.labels, self.config.scale, self.record_ids)
         if self._crop_length is not None:
             self._crops = RandomCrops(len(table), self.config.num_samples, self._crop_length, seed=self.seed)

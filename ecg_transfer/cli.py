@@ -176,6 +176,7 @@ def _train(
         resolved = resolve(config, output)
         if resolved.run.is_done:
             require_same_data(resolved.run, resolved.config)
+            resolved.run.tidy()
             print_run(resolved.run, note="was finished before: nothing to do")
             return
     except RunNotFoundError:

@@ -12,7 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from data_modules.claim import remove_void_claim
 from data_modules.plain_yaml import PlainYamlError
+from data_modules.unfinished import sweep
 from ecg_transfer.config import RunConfig, config_from, read_tree
 from ecg_transfer.curve import read_curve, time_to_targets
 from ecg_transfer.files import write_atomically, write_json
@@ -158,10 +160,12 @@ class Run:
         (self.path / "FAILED").unlink(missing_ok=True)
         write_json(self.path / "DONE", {"run": self.name, "files": files})
 
-    def forget_states(self) -> None:
-        """Remove what only an unfinished run needs."""
+    def tidy(self) -> None:
+        """Remove what only an unfinished run needs; a kill in the instant after `DONE` leaves it behind."""
         for name in STATES:
             (self.path / name).unlink(missing_ok=True)
+        sweep(self.path)
+        remove_void_claim(self.path)
 
     @property
     def attempts(self) -> list[dict[str, Any]]:

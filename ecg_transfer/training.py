@@ -186,7 +186,7 @@ def train(
     run = resolved.run
     if run.is_done:
         require_same_data(run, resolved.config)
-        run.forget_states()
+        run.tidy()
         return run
     _quiet_lightning()
     with claimed(run.path, distributed=_num_devices(config) > 1):
@@ -253,7 +253,7 @@ def _fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
     write_json(run.path / "manifest.json", manifest)
     require_held(run.path)
     run.seal()
-    run.forget_states()
+    run.tidy()
 
 
 def _num_devices(config: RunConfig) -> int:

@@ -98,7 +98,7 @@ class _Execution:
             if planned.run.is_done:
                 try:
                     require_same_data(planned.run, planned.config, known)
-                    planned.run.forget_states()
+                    planned.run.tidy()
                     self._finish(name, self.summary.kept)
                 except DataChangedError as error:
                     changed[name] = str(error)

@@ -121,7 +121,10 @@ class Life:
     def inject(self, group: str, what: str, trial: Callable[[], Sequence[str]], note: str = "") -> None:
         """Do one trial, which gives what was lost, and write it down."""
         started = time.monotonic()
-        lost = "; ".join(trial())
+        try:
+            lost = "; ".join(trial())
+        except Exception as error:  # a trial that cannot be judged is not survived
+            lost = f"{type(error).__name__}: {error}"
         seconds = round(time.monotonic() - started, 1)
         self.faults.append(Fault(group, what, lost, seconds, note))
         self.say(f"{len(self.faults):3d} {group}: {what}: {'LOST: ' + lost if lost else 'survived'} ({seconds:.0f} s)")

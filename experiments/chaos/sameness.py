@@ -30,8 +30,9 @@ def differences(run: Run, whole: Run) -> list[str]:
     """
     if not run.is_done:
         return [f"it is {run.status}"]
-    found = [f"{name} is not what DONE vouches for" for name in run.verify()]
-    found += _of_weights(run.path / "best.ckpt", whole.path / "best.ckpt")
+    if changed := run.verify():
+        return [f"{name} is not what DONE vouches for" for name in changed]
+    found = _of_weights(run.path / "best.ckpt", whole.path / "best.ckpt")
     found += _of_predictions(run.path / "predictions.npz", whole.path / "predictions.npz")
     if timeless(read_curve(run.path / "metrics.jsonl")) != timeless(read_curve(whole.path / "metrics.jsonl")):
         found.append("another curve")

@@ -1,21 +1,23 @@
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import re
 import sys
-import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from data_modules import cache as cache_module
 from data_modules import ingest as ingest_module
 from data_modules.cache import Cache, fingerprint, open_cache
-from data_modules.config import Preprocessing
+from data_modules.config import DataConfig, Preprocessing
 from data_modules.corpora.cpsc2018 import CPSC2018
 from data_modules.corpus import CorpusFormatError, Record
+from data_modules.datamodule import ECGDataModule
 from data_modules.signal import prepare
 from tests.data_modules.ecg_files import as_codes, synthetic_millivolts, write_challenge_record
 from tests.data_modules.fake_corpus import FakeCorpus, random_labels, write_fake_corpus
@@ -200,40 +202,103 @@ def test_a_worker_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def _open_with_others(root: Path, folder: Path, barrier: object) -> None:
+def _open_with_others(root: Path, folder: Path, barrier: object, log: Path) -> None:
+    build = cache_module._build
+
+    def noted(*arguments: object) -> None:
+        with log.open("a") as stream:
+            stream.write("built\n")
+        build(*arguments)  # type: ignore[arg-type]
+
+    cache_module._build = noted  # type: ignore[assignment]
     barrier.wait()  # type: ignore[attr-defined]
     cache = open_cache(FakeCorpus(root), WANTED, folder)
     assert_holds(cache, FakeCorpus(root), WANTED)
 
 
-def test_processes_that_build_at_once_end_with_one_good_cache(corpus: FakeCorpus, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [2, 8])
+def test_of_processes_that_want_a_cache_at_once_one_builds_it(corpus: FakeCorpus, tmp_path: Path, number: int) -> None:
     context = multiprocessing.get_context("fork")
-    barrier = context.Barrier(2)
-    arguments = (corpus.root, tmp_path / "cache", barrier)
-    processes = [context.Process(target=_open_with_others, args=arguments) for _ in range(2)]
+    barrier = context.Barrier(number)
+    arguments = (corpus.root, tmp_path / "cache", barrier, tmp_path / "log")
+    processes = [context.Process(target=_open_with_others, args=arguments) for _ in range(number)]
     for process in processes:
         process.start()
     for process in processes:
-        process.join(30)
-    assert [process.exitcode for process in processes] == [0, 0]
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0] * number
+    assert (tmp_path / "log").read_text() == "built\n"
     (path,) = (tmp_path / "cache").iterdir()
     assert re.fullmatch(r"fake-[0-9a-f]{16}\.h5", path.name)
     assert_holds(open_cache(corpus, WANTED, tmp_path / "cache"), corpus, WANTED)
 
 
-@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system cannot be asked to read ahead")
-def test_reads_ahead_what_the_rows_hold(corpus: FakeCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fills_up_is_told_before_a_signal_is_written(
+    corpus: FakeCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write into a mapped file that has no room would kill the process (SIGBUS)."""
+
+    def full(descriptor: int, offset: int, length: int) -> None:
+        assert length == 8 * 150 * 12 * 4
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        open_cache(corpus, WANTED, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "no longer HDF5", "another log", "other records"])
+def test_a_damaged_cache_is_built_anew(
+    corpus: FakeCorpus, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = open_cache(corpus, WANTED, tmp_path / "cache")
+    content = good.path.read_bytes()
+    if damage == "another log":
+        assert content.count(b'{"set_aside": {}') == 1
+        good.path.write_bytes(content.replace(b'{"set_aside": {}', b'{"set_aside":{} '))
+    elif damage == "other records":
+        good.path.write_bytes(content.replace(b"r003", b"r0o3"))
+    else:
+        broken = {"empty": b"", "cut": content[: len(content) // 2], "no longer HDF5": b"?" + content[1:]}
+        good.path.write_bytes(broken[damage])
+    again = open_cache(corpus, WANTED, tmp_path / "cache")
+    assert again.path.read_bytes() == content
+    assert "is damaged (" in capsys.readouterr().err
+    open_cache(corpus, WANTED, tmp_path / "cache")
+    assert capsys.readouterr().err == ""
+
+
+def test_every_changed_byte_of_a_signal_is_noticed(corpus: FakeCorpus, tmp_path: Path) -> None:
     cache = open_cache(corpus, WANTED, tmp_path / "cache")
-    asked: list[bytes] = []
-    done = threading.Event()
+    rows = np.arange(8)
+    assert not cache.is_damaged(rows)
+    start, rng = cache.signals.offset, np.random.default_rng(0)
+    with cache.path.open("rb+") as stream:
+        for place in rng.integers(0, cache.signals.nbytes, size=40).tolist():
+            stream.seek(start + place)
+            (byte,) = stream.read(1)
+            stream.seek(start + place)
+            stream.write(bytes([byte ^ 1 << place % 8]))
+            stream.flush()
+            row = place // cache.signals[0].nbytes
+            assert cache.is_damaged(rows)
+            assert cache.is_damaged(np.array([row]))
+            assert not cache.is_damaged(np.delete(rows, row))
+            stream.seek(start + place)
+            stream.write(bytes([byte]))
+            stream.flush()
+    assert not cache.is_damaged(rows)
 
-    def note(descriptor: int, start: int, length: int, advice: int) -> None:
-        assert advice == os.POSIX_FADV_WILLNEED
-        asked.append(os.pread(descriptor, length, start))
-        if len(asked) == 3:
-            done.set()
 
-    monkeypatch.setattr(os, "posix_fadvise", note)
-    cache.read_ahead(np.array([5, 0, 3]))
-    assert done.wait(10)
-    assert asked == [cache.signals[row].tobytes() for row in (0, 3, 5)]
+def test_a_training_is_never_given_a_signal_that_has_rotted(corpus: FakeCorpus, tmp_path: Path) -> None:
+    config = DataConfig(corpus="fake", root=str(tmp_path), num_samples=150)
+    module = ECGDataModule(config, corpus=corpus, batch_size=4)
+    module.setup()
+    expected, path, row = np.array(module.cache.signals), module.cache.path, int(module.rows["train"][0])
+    with path.open("rb+") as stream:
+        stream.seek(module.cache.signals.offset + row * expected[0].nbytes + 99)
+        stream.write(b"\x7f")
+    again = ECGDataModule(config, corpus=FakeCorpus(corpus.root), batch_size=4)
+    again.setup()
+    assert np.array_equal(again.cache.signals, expected)

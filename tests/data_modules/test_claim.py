@@ -13,7 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_modules import claim
-from data_modules.claim import EXPIRY, RunClaimedError, claimed, holder_of
+from data_modules.claim import (
+    EXPIRY,
+    ClaimLostError,
+    RunClaimedError,
+    claimed,
+    claimed_in_turn,
+    holder_of,
+    require_held,
+)
 from data_modules.machine import this_machine
 
 HOLD = """
@@ -195,3 +203,54 @@ def test_of_several_processes_exactly_one_does_the_work(
         process.stdin.flush()
     assert [process.wait(timeout=20) for process in processes] == [0] * num_processes
     assert log.read_text() == "ran\n"
+
+
+def test_who_waits_is_told_for_whom_and_finds_the_work_done(tmp_path: Path) -> None:
+    run, said = tmp_path / "run", []
+    holder = held_by_a_process(run)
+
+    def report(sentence: str) -> None:
+        said.append(sentence)
+        run.mkdir()
+
+    with claimed_in_turn(run, done=run.exists, report=report, patience=0.01) as to_do:
+        assert not to_do
+    assert said == [f"waiting: run is being worked on by process {holder.pid} on {os.uname().nodename}"]
+    holder.kill()
+    holder.wait()
+
+
+def test_who_waits_for_one_that_dies_does_the_work_itself(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    holder = held_by_a_process(run)
+
+    def report(sentence: str) -> None:
+        holder.kill()
+        holder.wait()
+
+    with claimed_in_turn(run, done=run.exists, report=report, patience=0.01) as to_do:
+        assert to_do
+        assert holder_of(run).pid == os.getpid()  # type: ignore[union-attr]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_holder_that_was_taken_for_dead_writes_no_more(tmp_path: Path) -> None:
+    require_held(tmp_path / "run")
+    with claimed(tmp_path / "run"):
+        require_held(tmp_path / "run")
+        write_claim(tmp_path / "run", pid=7)
+        with pytest.raises(ClaimLostError, match="run was taken over by process 7 on elsewhere while this process, "):
+            require_held(tmp_path / "run")
+    assert (tmp_path / ".run.claim").exists(), "the other one's claim is left alone"
+
+
+def test_a_file_system_without_links_has_claims_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with claimed(tmp_path / "run"):
+        assert holder_of(tmp_path / "run").pid == os.getpid()  # type: ignore[union-attr]
+        with pytest.raises(FileExistsError):
+            claim._create(tmp_path / ".run.claim", "another")
+    assert list(tmp_path.iterdir()) == []

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 
 import pytest
 
 from data_modules.forked import forked_map
+from data_modules.machine import start_time
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
@@ -27,3 +31,28 @@ def test_many_items_leave_it() -> None:
 def test_an_error_of_a_worker_is_raised_here() -> None:
     with pytest.raises(ZeroDivisionError):
         list(forked_map(lambda number: 1 / number, range(10)))
+
+
+ORPHANS = """
+import os, sys, time
+from data_modules import forked
+forked._num_cores = lambda: 2
+def work(item):
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+list(forked.forked_map(work, range(8)))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
+def test_workers_die_with_their_parent_however_it_dies() -> None:
+    with subprocess.Popen([sys.executable, "-c", ORPHANS], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        workers = [int(parent.stdout.readline()) for _ in range(2)]
+        assert all(start_time(pid) for pid in workers)
+        parent.kill()
+        parent.wait()
+        deadline = time.monotonic() + 10
+        while any(start_time(pid) for pid in workers):
+            assert time.monotonic() < deadline, "they live on"
+            time.sleep(0.02)

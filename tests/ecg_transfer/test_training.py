@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import ecg_transfer as et
 from data_modules.claim import RunClaimedError
+from data_modules.machine import this_machine
 from ecg_transfer import training
 from ecg_transfer.config import make_config
 from ecg_transfer.curve import read_curve
@@ -222,6 +224,20 @@ def test_scores_do_not_depend_on_the_batch_size(data: Path, finished: Run) -> No
     np.testing.assert_allclose(logits, stored.logits, atol=1e-5)
     ours = et.score(logits, stored.targets, one_by_one.label_names)
     assert ours.f1_weighted == pytest.approx(finished.scores["val_selected"].f1_weighted, abs=1e-12)
+
+
+def test_what_a_kill_right_after_done_left_is_removed(data: Path, finished: Run, tmp_path: Path) -> None:
+    run = Run(tmp_path / finished.path.relative_to(finished.path.parents[1]))
+    shutil.copytree(finished.path, run.path)
+    names = {path.name for path in run.path.iterdir()}
+    for name in ("last.ckpt", "last.previous.ckpt", ".DONE.elsewhere.999999999.tmp"):
+        (run.path / name).touch()
+    os.utime(run.path / ".DONE.elsewhere.999999999.tmp", (1, 1))
+    dead = {"host": "here", "machine": this_machine(), "pid": 999999999, "started": "1", "token": "t"}
+    (run.path.parent / f".{run.name}.claim").write_text(json.dumps(dead))
+    assert scratch(data, tmp_path).path == run.path
+    assert {path.name for path in run.path.iterdir()} == names
+    assert list(run.path.parent.iterdir()) == [run.path]
 
 
 @pytest.fixture(scope="module")

@@ -39,8 +39,12 @@ class Sender(pl.Callback):
             os.kill(os.getpid(), number)
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:  # noqa: ANN401
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        batch: Any,  # noqa: ANN401 - not looked at
+        batch_idx: int,
+    ) -> None:
         if trainer.current_epoch == self._epoch and batch_idx == 1 and not self._at_the_end:
             self._send()
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,13 +19,17 @@ from ecg_transfer.study.estimate import (
     BYTES_PER_SECOND,
     EPOCH_SECONDS,
     RUN_SECONDS,
+    bytes_of,
     cost,
     estimate,
+    label_names,
     makespan,
     num_epochs,
     num_parameters,
+    require_room,
     work_of,
 )
+from ecg_transfer.study.failures import DiskFullError
 from ecg_transfer.study.plan import Plan, PlannedRun, make_plan
 from ecg_transfer.study.plan_table import print_plan
 from ecg_transfer.study.probe import PROBE_FILE, Speed, Work, speeds
@@ -74,10 +80,12 @@ def test_the_cost_of_a_run_is_the_sum_of_its_parts(tmp_path: Path) -> None:
     assert (scratch.sizes.train, scratch.sizes.val, scratch.sizes.test) == (180, 45, 75)
     weights = 4 * num_parameters("resnet1d18", "ptb", None, 1000)
     unsaved = 180 / 90 + 120 / 300 + EPOCH_SECONDS
-    an_epoch = unsaved + unsaved / 10 * 4 * weights / BYTES_PER_SECOND  # the state is saved every ten seconds
+    predictions = 3 * 120 * (5 * len(label_names("ptb", None)) + 40)
+    state = 4 * weights + predictions  # weights, two moments, the best weights; logits of three epochs
+    an_epoch = unsaved + unsaved / 10 * state / BYTES_PER_SECOND  # the state is saved every ten seconds
     found = cost(scratch, Speed(train=90.0, evaluate=300.0))
     assert found.seconds == pytest.approx(RUN_SECONDS + 4 * an_epoch + 120 / 300)
-    assert found.working_bytes == 3 * weights
+    assert found.working_bytes == 3 * state, "the last one, the one before, the one being written"
     assert weights < found.kept_bytes < 1.02 * weights
 
 
@@ -217,3 +225,30 @@ def test_durations(seconds: float, words: str) -> None:
 )
 def test_file_sizes(num_bytes: float, words: str) -> None:
     assert file_size(num_bytes) == words
+
+
+def test_a_study_that_will_not_fit_is_refused_with_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of(tmp_path / "not there yet", seeds=[0, 1])
+    sizes = [bytes_of(planned) for planned in plan.runs]
+    weights = 4 * num_parameters("resnet1d18", "ptb", None, 1000)
+    assert all(kept >= weights and state >= 4 * weights for kept, state in sizes[-2:])
+    needed = sum(kept for kept, _ in sizes) + 3 * sum(sorted(state for _, state in sizes)[-2:])
+    for free in (needed, needed - 1):
+        monkeypatch.setattr(estimate_module.shutil, "disk_usage", lambda path, free=free: SimpleNamespace(free=free))
+        if free == needed:
+            require_room(plan, 2)
+            continue
+        said = rf"the {len(plan.runs)} runs to do need about {file_size(needed)} of disk and "
+        with pytest.raises(DiskFullError, match=said) as error:
+            require_room(plan, 2)
+        assert error.value.errno == errno.ENOSPC
+        require_room(plan, 1)
+    for planned in plan.runs:
+        finish_whole(planned)
+    require_room(plan, 2)
+
+
+def finish_whole(planned: PlannedRun) -> None:
+    planned.run.path.mkdir(parents=True, exist_ok=True)
+    save_config(planned.run.path / "config.yaml", planned.config)
+    finish(planned)
