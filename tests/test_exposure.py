@@ -17,47 +17,43 @@ ROOT = Path(__file__).parents[1]
 CANARY = "canary-7f3a91c2e5"
 
 
+@pytest.mark.slow
 def test_no_value_of_the_environment_is_in_any_output(tmp_path: Path) -> None:
-    """A small study with its report, an export and an error, in processes whose environment holds secrets."""
+    """A study of one small run with its report, and errors, in processes whose environment holds secrets."""
     overrides = {
         "data.source": "simulated",
         "data.num_simulated": 60,
         "data.root": str(tmp_path / "data"),
         "optim.max_epochs": 1,
-        "optim.min_updates": 0,
         "optim.batch_size": 16,
         "trainer.accelerator": "cpu",
     }
-    grid = {"upstreams": ["cpsc2018"], "downstreams": ["ptb"], "backbones": [NAME]}
+    grid = {"downstreams": ["ptb"], "backbones": [NAME], "starts": ["scratch"]}
     study = {"name": "canary", "overrides": overrides, "grids": [grid]}
     (tmp_path / "canary.yaml").write_text(yaml.safe_dump(study))
-    hostile = study | {"name": "${oc.env:ECG_TEST_TOKEN}"}
-    (tmp_path / "hostile.yaml").write_text(yaml.safe_dump(hostile))
+    (tmp_path / "hostile.yaml").write_text(yaml.safe_dump(study | {"name": "${oc.env:ECG_TEST_TOKEN}"}))
     names = ("ECG_TEST_TOKEN", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "WANDB_API_KEY")
     secrets = {name: f"{CANARY}-{name}" for name in names}
     environment = os.environ | secrets | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "ecg_transfer", *arguments]
+        command = [sys.executable, "-m", "ecg_transfer", *arguments, "--output", "runs"]
         return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     said = [
-        run("study", "run", "canary.yaml", "--output", "runs"),
-        run("study", "report", "canary.yaml", "--output", "runs"),
-        run("study", "run", "hostile.yaml", "--output", "runs"),
-        run("scratch", "ptb", "data.root=${oc.env:ECG_TEST_TOKEN}", "--output", "runs"),
-        run("scratch", "${oc.env:ECG_TEST_TOKEN}", "--output", "runs"),
+        run("study", "run", "canary.yaml"),
+        run("study", "report", "canary.yaml"),
+        run("study", "run", "hostile.yaml"),
+        run("scratch", "ptb", "data.root=${oc.env:ECG_TEST_TOKEN}"),
     ]
-    assert [process.returncode for process in said] == [0, 0, 1, 1, 1], [process.stderr for process in said]
-    runs = sorted((tmp_path / "runs").rglob("DONE"))
-    assert len(runs) == 3
+    assert [process.returncode for process in said] == [0, 0, 1, 1], [process.stderr for process in said]
+    assert len(sorted((tmp_path / "runs").rglob("DONE"))) == 1
     written = [path for path in sorted(tmp_path.rglob("*")) if path.is_file()]
     assert any(path.name.startswith("events.out.tfevents") for path in written)
     assert any(path.suffix == ".html" for path in written)
-    for text in [process.stdout + process.stderr for process in said] + [
-        path.read_bytes().decode("latin-1") for path in written
-    ]:
-        assert CANARY not in text
+    texts = [path.read_bytes().decode("latin-1") for path in written]
+    assert not [text for text in texts if CANARY in text]
+    assert not [process.args for process in said if CANARY in process.stdout + process.stderr]
 
 
 def test_what_listens_is_reached_from_this_machine_alone() -> None:
