@@ -113,10 +113,10 @@ def _evidence(
 def _print(found: Transferability, folder: Path) -> None:
     from rich.table import Table
 
-    from ecg_transfer.tables import _console
+    from ecg_transfer.tables import terminal
     from ecg_transfer.upstream_choice.scores import MEASURES
 
-    console = _console()
+    console = terminal()
     kind = "SIMULATED ECGs" if found.simulated else "real ECGs"
     console.print(
         f"\n{found.downstream} [{kind}]: {found.num_train} training and {found.num_val} validation records, "
