@@ -54,9 +54,9 @@ def labels(
 def _print(matches: list[LabelMatch], upstream: str, downstream: str, ours: tuple[str, ...]) -> None:
     from rich.table import Table
 
-    from ecg_transfer.tables import _console
+    from ecg_transfer.tables import terminal
 
-    console = _console()
+    console = terminal()
     alone = [label for label in ours if label not in {match.downstream for match in matches}]
     console.print(f"\n{upstream} -> {downstream}", markup=False, style="bold")
     if matches:
@@ -75,11 +75,11 @@ def _basis(basis: str) -> str:
 def _print_scores(model: Upstream, data: DataConfig, matches: list[LabelMatch], part: str, trust: bool) -> None:
     from rich.table import Table
 
-    from ecg_transfer.tables import _console, _number
+    from ecg_transfer.tables import _number, terminal
     from ecg_transfer.upstream_choice.transferability import Prepared
     from ecg_transfer.upstream_choice.zero_shot import zero_shot
 
-    console = _console()
+    console = terminal()
     prepared = Prepared(data)[model.inputs]
     found = zero_shot(model, prepared, matches, part=part, trust=trust)
     if not found:

@@ -144,8 +144,8 @@ def _what(found: Nearest, best: Choice) -> Section:
     return Section(
         title="Which upstream, backbone and way",
         sentences=(
-            f"{best.backbone}, pre-trained on {best.upstream}; {best.way} fine-tuning with the {best.recipe} recipe "
-            f"({others}).{few}",
+            f"{best.backbone}, pre-trained on {best.upstream}; {best.way} fine-tuning with the {best.recipe} recipe, "
+            f"lr {best.lr:g} ({others}).{few}",
             f"Known {found.where}.",
         ),
     )
@@ -205,7 +205,7 @@ def _how_sure(found: Nearest, best: Choice) -> Section:
     tests = ", ".join(f"{effect.effect.num_records:,} of {effect.cell.downstream}" for effect in effects[:6])
     sentences = [
         f"{best.num_pairs} pairs of runs, {best.num_seeds} paired seeds in the comparison with the fewest, "
-        f"{len(best.downstreams)} corpora; test records: {tests}.",
+        f"downstream corpora: {len(best.downstreams)}; test records: {tests}.",
     ]
     if not found.is_same_corpus:
         sentences.append("None of it is about this corpus: other hospitals, devices, labels. Take it as a guess.")

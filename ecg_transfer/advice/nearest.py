@@ -53,7 +53,12 @@ class Choice:
     @property
     def name(self) -> str:
         """For a sentence."""
-        return f"{self.backbone} from {self.upstream}, {self.recipe} recipe, {self.way} fine-tuning"
+        return f"{self.backbone} from {self.upstream}, {self.recipe} recipe, lr {self.lr:g}, {self.way} fine-tuning"
+
+    @property
+    def lr(self) -> float:
+        """Learning rate."""
+        return self.effects[0].cell.lr
 
     @property
     def downstreams(self) -> list[str]:
@@ -160,7 +165,7 @@ def expected_gain(choice: Choice, found: Nearest, num_train: int) -> Gain:
     if found.is_same_corpus:
         curve = next((curve for curve in found.curves if curve.sizes[0] < num_train < curve.sizes[-1]), None)
         only = choice.effects[0]
-        if curve is None or only.cell.num_train == num_train or choice is not found.choices[0]:
+        if curve is None or _ratio(only, num_train) <= SAME_SIZE or choice is not found.choices[0]:
             what = only.effect
             return Gain(estimate=what.estimate, low=what.low, high=what.high, meaning=_meaning(only, num_train))
         draws = at_size(curve.sizes, curve.difference_draws, num_train)

@@ -66,8 +66,8 @@ def evidence_table(
         report: Is told what is being done.
 
     Returns:
-        Columns upstream, downstream, backbone, recipe, setting, way, num_train, simulated, num_seeds, gain, low, high,
-        the keys of `MEASURES`, seconds. Empty without pairs.
+        Columns upstream, downstream, backbone, recipe, way, lr, setting, num_train, simulated, num_seeds, gain, low,
+        high, the keys of `MEASURES`, seconds. Empty without pairs.
 
     Raises:
         DataChangedError: Runs were made with other records than are on disk now.
@@ -89,6 +89,7 @@ def _row(effect: CellEffect, passes: _Passes) -> dict[str, object]:
         "backbone": cell.backbone,
         "recipe": cell.recipe,
         "way": way_name(config),
+        "lr": cell.lr,
         "setting": cell.setting,
         "num_train": cell.num_train,
         "simulated": cell.simulated,

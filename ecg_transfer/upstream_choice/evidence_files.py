@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ecg_transfer.drawing import INK, PALETTE, new_figure, style, write_picture
@@ -71,7 +72,9 @@ def sentences(group: pd.DataFrame, result: pd.DataFrame) -> list[str]:
     """What the correlations of one setting say."""
     first = group.iloc[0]
     kind = "SIMULATED" if first["simulated"] else "real"
-    lines = [f"{first['recipe']}, {first['way']} fine-tuning, {kind} ECGs: {len(group)} cells"]
+    lines = [
+        f"{first['recipe']} recipe, lr {first['lr']:g}, {first['way']} fine-tuning, {kind} ECGs: {len(group)} cells"
+    ]
     if len(group) < MIN_CELLS:
         return [f"{lines[0]}: too few to tell how the scores go with the gain (at least {MIN_CELLS})"]
     for scope in SCOPES:
@@ -108,6 +111,7 @@ def scatter(group: pd.DataFrame, result: pd.DataFrame, metric: str) -> Figure:
             if np.isfinite(reach).all():
                 axis.errorbar(row[name], row["gain"], yerr=reach, color=colour, alpha=0.3, linewidth=0.8, fmt="none")
             axis.scatter(row[name], row["gain"], s=size, color=colour, marker=markers[row["backbone"]], linewidths=0)
+        axis.xaxis.set_major_locator(MaxNLocator(5))
         axis.axhline(0, color=INK, linewidth=0.7)
         hint = " (lower promises more)" if measure.sign < 0 else ""
         axis.set_xlabel({"size": "training records of the upstream"}.get(name, measure.title) + hint)
@@ -119,7 +123,12 @@ def scatter(group: pd.DataFrame, result: pd.DataFrame, metric: str) -> Figure:
     handles += [axes[0, 0].scatter([], [], color=INK, marker=m, label=name) for name, m in markers.items()]
     few, many = int(group["num_train"].min()), int(group["num_train"].max())
     sizes = f"{few:,}" if few == many else f"{few:,} (small marks) to {many:,} (large)"
-    figure.legend(handles=handles, loc="outside lower center", ncols=6, title=f"{sizes} downstream training records")
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=6,
+        title=f"{sizes} downstream training records; tau_w: weighted Kendall rank correlation",
+    )
     return figure
 
 

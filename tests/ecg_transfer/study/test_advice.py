@@ -78,7 +78,7 @@ def test_the_gain_on_the_corpus_itself_is_the_cells(fake_runs: Any) -> None:  # 
     assert gain.estimate == pytest.approx(np.mean(by_hand))
     assert gain.low < gain.estimate < gain.high
     text = advice(fake_runs)
-    assert "resnet1d18, pre-trained on cpsc2018; full fine-tuning with the paper recipe" in text
+    assert "resnet1d18, pre-trained on cpsc2018; full fine-tuning with the paper recipe, lr 0.01" in text
     assert f"{gain.estimate:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" in text
     assert "Pre-training helps" in text
     assert "Fewer than 6 seeds" in text
