@@ -16,8 +16,8 @@ from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.models import Backbone
 from ecg_transfer.ways import stage_names, stage_parameters
 
-NUM_RECORDS = 64
-"""Of the fixed batch: the first validation records. What more of them cost grows with the square of their number."""
+NUM_RECORDS = 32
+"""Of the fixed batch: the first validation records. They cost 1.8 % of an epoch of 184 records; 45 cost 2.7 %."""
 
 WHOLE = ""
 """What the whole backbone is called among its stages, as among its modules; its output is the embedding."""
@@ -117,23 +117,22 @@ def distances(backbone: Backbone, start: Mapping[str, Tensor]) -> dict[str, floa
         By the stages' names, those left out that have no weights or started at zero.
     """
     names = {id(weight): name for name, weight in backbone.named_parameters()}
-    stages = [[(weight, start[names[id(weight)]]) for weight in stage] for stage in stage_parameters(backbone)]
-    squares = torch.stack([_squares(stage) for stage in stages]).tolist()
-    squares.append([sum(column) for column in zip(*squares, strict=True)])
-    named = zip([*stage_names(backbone), WHOLE], squares, strict=True)
-    return {name: math.sqrt(moved / was) for name, (moved, was) in named if was > 0}
+    stages = {
+        name: [(weight, start[names[id(weight)]]) for weight in stage]
+        for name, stage in zip(stage_names(backbone), stage_parameters(backbone), strict=True)
+        if stage
+    }
+    norms = torch.stack([_norms(stage) for stage in stages.values()]).tolist()
+    norms.append([math.hypot(*column) for column in zip(*norms, strict=True)])
+    named = zip([*stages, WHOLE], norms, strict=True)
+    return {name: moved / was for name, (moved, was) in named if was > 0}
 
 
-def _squares(pairs: list[tuple[nn.Parameter, Tensor]]) -> Tensor:
-    """|w - w0|^2 and |w0|^2 (2,) of some weights and their starts."""
-    if not pairs:
-        return torch.zeros(2)
-    return torch.stack(
-        [
-            torch.stack([(weight - before).square().sum() for weight, before in pairs]).sum(),
-            torch.stack([before.square().sum() for _, before in pairs]).sum(),
-        ]
-    )
+def _norms(pairs: list[tuple[nn.Parameter, Tensor]]) -> Tensor:
+    """|w - w0| and |w0| (2,) of some weights and their starts."""
+    each = [(torch.dist(weight, before), torch.linalg.vector_norm(before)) for weight, before in pairs]
+    moved, was = (torch.linalg.vector_norm(torch.stack(column)) for column in zip(*each, strict=True))
+    return torch.stack([moved, was])
 
 
 def _heard(backbone: Backbone, state: Mapping[str, Tensor], signal: Tensor) -> dict[str, Tensor]:
