@@ -28,6 +28,8 @@ AIMED = (
     "last.previous.ckpt",
 )
 """Instants: as soon as such a file is seen in the run's directory."""
+TRIES = 4
+"""Trainings in which such an instant is looked for; on a busy machine it may pass unseen."""
 AIMED_AT_DATA = (
     f"simulated/.{CORPUS}-{RECORDS}.*.tmp",
     f"simulated/.{CORPUS}-{RECORDS}.claim",
@@ -49,20 +51,40 @@ def kill_trainings(life: Life, number: int) -> None:
 
 def _killed_after(life: Life, seconds: float) -> list[str]:
     output = life.new()
-    child = life.train(output)
+    while (child := life.train(output)) and not _dies_after(child, seconds):
+        shutil.rmtree(output)  # it was faster than the undisturbed one: an earlier instant
+        output.mkdir()
+        seconds *= 0.6
+    life.note = f"in {_where(output)}"
+    return life.go_on(output)
+
+
+def _dies_after(child: Child, seconds: float) -> bool:
     time.sleep(seconds)
     child.send(signal.SIGKILL)
-    child.wait()
-    return life.go_on(output)
+    return child.wait() == -signal.SIGKILL
+
+
+def _where(output: Path) -> str:
+    """How far a killed training had come."""
+    if done := list(output.glob("simulated/*/DONE")):
+        return f"its last instants, {done[0].name} written"
+    return f"epoch {len(_epochs(output))}"
 
 
 def _killed_at(life: Life, pattern: str, times: int) -> list[str]:
     output = life.new()
-    child = life.train(output)
-    for _ in seen(output, f"simulated/*/{pattern}", child, times):
-        child.send(signal.SIGKILL)
-    child.wait()
-    return life.go_on(output)
+    for _ in range(TRIES):
+        child = life.train(output)
+        for _ in seen(output, f"simulated/*/{pattern}", child, times):
+            child.send(signal.SIGKILL)
+        if child.wait() == -signal.SIGKILL:
+            inside = pattern.endswith(".tmp") and list(output.glob(f"simulated/*/{pattern}"))
+            life.note = f"in {_where(output)}" + (", in the middle of the write" if inside else "")
+            return life.go_on(output)
+        shutil.rmtree(output)
+        output.mkdir()
+    return [f"{pattern} was not seen in {TRIES} trainings: nothing was tried"]
 
 
 def kill_builders(life: Life, number: int) -> None:
@@ -82,10 +104,11 @@ def _killed_building(life: Life, pattern: str | None, seconds: float | None) -> 
     if pattern is not None:
         for _ in seen(data, pattern, child):
             child.send(signal.SIGKILL)
+        child.wait()
     else:
-        time.sleep(seconds or 0.0)
-        child.send(signal.SIGKILL)
-    child.wait()
+        _dies_after(child, seconds or 0.0)
+    hidden = sorted(path.name.split(".")[1] for path in data.rglob(".*"))
+    life.note = f"unfinished: {', '.join(hidden) or 'nothing'}"
     lost = life.go_on(output, data=data)
     return lost + [f"left behind: {path}" for path in sorted(data.rglob(".*"))] + _other_data(life, data)
 

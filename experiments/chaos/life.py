@@ -69,6 +69,8 @@ class Life:
     faults: list[Fault] = field(default_factory=list)
     seconds: float = 0.0
     """That an uninterrupted training takes."""
+    note: str = ""
+    """What the trial at hand has to say of itself."""
     _number: int = 0
 
     @property
@@ -118,16 +120,18 @@ class Life:
             self.seconds = time.monotonic() - started
             self.say(f"an undisturbed training takes {self.seconds:.1f} s" + (", corpus and all" if not number else ""))
 
-    def inject(self, group: str, what: str, trial: Callable[[], Sequence[str]], note: str = "") -> None:
+    def inject(self, group: str, what: str, trial: Callable[[], Sequence[str]]) -> None:
         """Do one trial, which gives what was lost, and write it down."""
-        started = time.monotonic()
+        started, self.note = time.monotonic(), ""
         try:
             lost = "; ".join(trial())
         except Exception as error:  # a trial that cannot be judged is not survived
             lost = f"{type(error).__name__}: {error}"
         seconds = round(time.monotonic() - started, 1)
-        self.faults.append(Fault(group, what, lost, seconds, note))
-        self.say(f"{len(self.faults):3d} {group}: {what}: {'LOST: ' + lost if lost else 'survived'} ({seconds:.0f} s)")
+        self.faults.append(Fault(group, what, lost, seconds, self.note))
+        note = f" [{self.note}]" if self.note else ""
+        fate = f"LOST: {lost}" if lost else "survived"
+        self.say(f"{len(self.faults):3d} {group}: {what}{note}: {fate} ({seconds:.0f} s)")
 
     def study_file(self, folder: Path) -> Path:
         """Write the study."""

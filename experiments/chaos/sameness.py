@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +90,3 @@ def _of_predictions(found: Path, expected: Path) -> list[str]:
 def attempts(run: Run) -> int:
     """How many attempts a run took."""
     return len(json.loads((run.path / "manifest.json").read_bytes())["attempts"])
-
-
-def steps_said(text: str, pattern: str) -> int:
-    """How often something was said."""
-    return len(re.findall(pattern, text))
