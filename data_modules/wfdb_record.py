@@ -244,10 +244,11 @@ def _read_segments(header: Header, leads: Sequence[str] | None) -> NDArray[np.fl
     scales = [UNITS_PER_MILLIVOLT.get((unit or "mV").lower(), np.nan) for unit in record.units]
     if not np.isfinite(scales).all():
         raise RecordError("gain", f"{header.path.name}: units {', '.join(record.units)} are no voltages")
-    position = {name.casefold(): index for index, name in enumerate(record.sig_name)}
+    names = [name or "" for name in record.sig_name]
+    position = {name.casefold(): index for index, name in enumerate(names)}
     missing = [lead for lead in leads or () if lead.casefold() not in position]
     if missing:
-        found = ", ".join(record.sig_name)
+        found = ", ".join(names)
         raise RecordError("missing_leads", f"{header.path.name} has no {', '.join(missing)}; it has: {found}")
     order = [position[lead.casefold()] for lead in leads] if leads else list(range(record.n_sig))
     signal: NDArray[np.float32] = (record.p_signal.T / np.array(scales)[:, None]).astype(np.float32)

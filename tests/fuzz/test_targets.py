@@ -25,8 +25,15 @@ MAX_SECONDS = 1.0
 Mutation = tuple[int, int, int, bytes]
 """Number of a seed, where in it, how many bytes go, what comes in their place."""
 
-FOUND: dict[str, list[Mutation]] = {}
-"""What the fuzzer found."""
+FOUND: dict[str, list[Mutation]] = {
+    "csv_record": [(2, 0, 261, b"~ \n \n0")],
+    "hdf5_record": [(2, 1585, 8, b"\x01\0\0\0\0\0\0@")],  # RuntimeError out of h5py
+    "ptbxl_table": [(0, 61, 0, b"\0"), (0, 64, 39, b"/M': 10..0, 'Strat_")],  # codes that are no Python
+    "wfdb_header": [(3, 21, 3, b"2e38")],  # a gain that no float32 holds
+    "wfdb_segments": [(0, 63, 20, b"500 120\ns.dat 16 200")],  # a segment whose signal has no name
+    "zip_archive": [(1, 256, 9, b"0\0\0\0data+")],
+}
+"""What the fuzzer found, as the shortest change of a seed that it left."""
 
 WORDS = (b"\0", b"-1", b"1e999", b"nan", b"9" * 20, b"../", b"/", b"${oc.env:HOME}", b"*a", b"&a [", b"\n", b"\r", b'"')
 WORDS += (b"'", b",", b";", b"(", b"[" * 50, b"{" * 50, b"\xff\xff\xff\x7f", b"\xff" * 8)

@@ -360,7 +360,9 @@ def test_an_encrypted_or_damaged_member_is_an_archive_error(tmp_path: Path) -> N
         encrypted[start] |= 1
     damaged = bytearray(whole)
     damaged[40:44] = b"\xff\xff\xff\xff"
-    for content in (encrypted, damaged):
+    shifted = bytearray(whole)  # members then begin before the file does
+    shifted[whole.rindex(b"PK\5\6") + 16] += 1
+    for content in (encrypted, damaged, shifted):
         (tmp_path / "a.zip").write_bytes(content)
         with pytest.raises(ArchiveError):
             unzip(tmp_path / "a.zip", tmp_path / "out", wanted=r".*", max_bytes=10**6)
