@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from data_modules.augmentation import Augmentation
 from data_modules.batches import Batch, ECGDataset, OrderedBatches, ShuffledBatches
@@ -20,6 +20,7 @@ from data_modules.completeness import check_completeness
 from data_modules.config import AugmentConfig, CropConfig, DataConfig
 from data_modules.corpus import LEAD_NAMES, Corpus
 from data_modules.crops import RandomCrops
+from data_modules.resident import ResidentDataset, has_room
 from data_modules.sources import data_root, open_corpus
 from data_modules.splits import Split, join_groups, nested_order, official_split, paper_split, patient_split
 
@@ -74,6 +75,7 @@ class ECGDataModule(pl.LightningDataModule):
         self._corpus = corpus
         self._cache: Cache | None = None
         self._dataset: ECGDataset | None = None
+        self._resident: ResidentDataset | None = None
 
     @property
     def corpus(self) -> Corpus:
@@ -194,12 +196,13 @@ class ECGDataModule(pl.LightningDataModule):
         """Shuffled batches of the training records."""
         rank, world_size = self._place()
         return self._loader(
-            ShuffledBatches(self.rows["train"], self.batch_size, seed=self.seed, rank=rank, world_size=world_size)
+            ShuffledBatches(self.rows["train"], self.batch_size, seed=self.seed, rank=rank, world_size=world_size),
+            near_the_model=True,
         )
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         """Validation and test records, in this order: test scores are watched too, as the paper's curves show them."""
-        return [self.ordered_loader("val"), self.ordered_loader("test")]
+        return [self._ordered_loader(part, near_the_model=True) for part in ("val", "test")]
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """The test records in order."""
@@ -207,20 +210,33 @@ class ECGDataModule(pl.LightningDataModule):
 
     def ordered_loader(self, part: str, *, sharded: bool = True) -> DataLoader[Batch]:
         """The records of one part in order; `sharded` shares them among the processes of a distributed run."""
+        return self._ordered_loader(part, sharded=sharded)
+
+    def _ordered_loader(self, part: str, *, sharded: bool = True, near_the_model: bool = False) -> DataLoader[Batch]:
         rank, world_size = self._place() if sharded else (0, 1)
         batch_size = max(1, self.batch_size // world_size)
-        return self._loader(OrderedBatches(self.rows[part], batch_size, rank=rank, world_size=world_size))
+        batches = OrderedBatches(self.rows[part], batch_size, rank=rank, world_size=world_size)
+        return self._loader(batches, near_the_model=near_the_model)
 
-    def _loader(self, batches: ShuffledBatches | OrderedBatches) -> DataLoader[Batch]:
-        assert self._dataset is not None
+    def _loader(self, batches: ShuffledBatches | OrderedBatches, *, near_the_model: bool) -> DataLoader[Batch]:
+        resident = self._on_the_trainers_device() if near_the_model else None
         return DataLoader(
-            self._dataset,
+            cast(Dataset[Batch], self._dataset if resident is None else resident),
             batch_size=None,
             sampler=batches,
             collate_fn=_as_it_is,
             generator=torch.Generator(),
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=resident is None and torch.cuda.is_available(),
         )
+
+    def _on_the_trainers_device(self) -> ResidentDataset | None:
+        """All records of the split, on the GPU that a Trainer trains on where they fit there; None else."""
+        if self._resident is None and self.trainer is not None:
+            assert self._dataset is not None
+            device, rows = self.trainer.strategy.root_device, np.concatenate(list(self.rows.values()))
+            if has_room(device, len(rows) * self.cache.signals[0].nbytes):
+                self._resident = ResidentDataset(self._dataset, rows, device)
+        return self._resident
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Cut the pieces out of a training batch and change them, on the device that it has come to."""

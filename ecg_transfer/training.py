@@ -36,6 +36,7 @@ from ecg_transfer.callbacks.save_predictions import SavePredictions
 from ecg_transfer.callbacks.stoppable import Stoppable
 from ecg_transfer.checks import checks
 from ecg_transfer.classifier import ECGClassifier
+from ecg_transfer.compilation import compile_backbone
 from ecg_transfer.config import ConfigError, Overrides, RunConfig, make_config
 from ecg_transfer.curve import read_curve
 from ecg_transfer.data_identity import refuse_other_data, require_same_data
@@ -236,6 +237,8 @@ def _fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
     state = _state_to_go_on_from(run, data, is_first=is_first)
     shared = _share_head(classifier, resolved, data)
     trainer = _trainer(config, run, data, num_epochs, progress, _way_callbacks(config, classifier))
+    if config.trainer.compile:
+        compile_backbone(classifier.backbone, trainer.strategy.root_device)
     if trainer.is_global_zero:
         run.path.mkdir(parents=True, exist_ok=True)
         save_config(run.path / "config.yaml", config)

@@ -51,6 +51,7 @@ def work_of(planned: PlannedRun) -> Work:
         precision=config.trainer.precision,
         batch_size=config.optim.batch_size,
         accelerator=config.trainer.accelerator,
+        compile=config.trainer.compile,
         num_samples=config.crops.num_samples(config.data) or config.data.num_samples,
     )
 

@@ -37,10 +37,11 @@ class Work:
     batch_size: int
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     num_samples: int = 1000
+    compile: bool = False
 
     def key(self, num_workers: int, num_threads: int) -> str:
         """Its name in the file."""
-        kind = "" if self.accelerator == "auto" else f" on {self.accelerator}"
+        kind = ("" if self.accelerator == "auto" else f" on {self.accelerator}") + " compiled" * self.compile
         return (
             f"{self.backbone} {self.precision} batch {self.batch_size} x {self.num_samples}{kind}: "
             f"{num_workers} workers of {num_threads} threads"
@@ -170,6 +171,7 @@ def _steps(work: Work) -> tuple[Callable[[], None], Callable[[], None], int]:
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits
 
+    from ecg_transfer.compilation import compile_backbone
     from ecg_transfer.models import create_backbone
 
     on_gpu = torch.cuda.is_available() and work.accelerator != "cpu"
@@ -177,6 +179,8 @@ def _steps(work: Work) -> tuple[Callable[[], None], Callable[[], None], int]:
     dtype = torch.float64 if work.precision == 64 else torch.float32
     backbone = create_backbone(work.backbone, num_samples=work.num_samples)
     model = torch.nn.Sequential(backbone, torch.nn.Linear(backbone.num_features, 9)).to(device, dtype)
+    if work.compile:
+        compile_backbone(backbone, device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     target = torch.ones(1, 9, device=device, dtype=dtype)
 
