@@ -8,11 +8,11 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from data_modules.datamodule import ECGDataModule
+from ecg_transfer import trainer as run_trainer
 from ecg_transfer.allocator import freed_memory_kept
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.config import make_config
 from ecg_transfer.runs import Run
-from ecg_transfer.training import _fit, _quiet_lightning, _trainer
 
 SMALL = "experiments.benchmarks.small_net:SmallNet"
 
@@ -36,14 +36,14 @@ def fit(
         first: Callbacks that are called before the run's own.
         evaluate_every: Epochs between two evaluations.
     """
-    _quiet_lightning()
+    run_trainer.quiet_lightning()
     overrides = {"optim.batch_size": data.batch_size, "optim.evaluate_every": evaluate_every}
     config = make_config("scratch", "ptb", backbone=backbone, overrides=overrides)
     pl.seed_everything(0, verbose=False)
     classifier = ECGClassifier(backbone, data.label_names, optim=config.optim)
     run = Run(folder)
     folder.mkdir(parents=True)
-    trainer = _trainer(config, run, data, max_epochs, progress=True, extra=first)
+    trainer = run_trainer.build_trainer(config, run, data, max_epochs, progress=True, extra=first)
     with freed_memory_kept():
-        _fit(trainer, classifier, data, None)
+        run_trainer.fit(trainer, classifier, data, None)
     return run

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.config import OptimConfig
 from ecg_transfer.optim import configure
-from ecg_transfer.training import _fill_no_new_tensors
+from ecg_transfer.trainer import fill_no_new_tensors
 from experiments.benchmarks.authors_loop import authors_model
 from experiments.benchmarks.paper_loop import NUM_LABELS, PaperClassifier, paper_step
 
@@ -69,7 +69,7 @@ def _our_step(precision: str, backbone: str, signal: Tensor, label: Tensor) -> C
     classifier = ECGClassifier(backbone, [str(number) for number in range(NUM_LABELS)]).to(signal.device)
     if precision == "float64":
         classifier, signal, label = classifier.double(), signal.double(), label.double()
-    _fill_no_new_tensors()
+    fill_no_new_tensors()
     classifier.train()
     classifier.on_train_epoch_start()
     optimizer = configure(classifier.parameters(), OptimConfig(), 1)["optimizer"]

@@ -21,7 +21,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import ecg_transfer as et
 from data_modules.claim import RunClaimedError
 from data_modules.machine import this_machine
-from ecg_transfer import training
+from ecg_transfer import fitting
+from ecg_transfer import trainer as run_trainer
 from ecg_transfer.config import make_config
 from ecg_transfer.curve import read_curve
 from ecg_transfer.evaluation import evaluate, predict
@@ -83,7 +84,7 @@ def test_deterministic_training_does_not_pay_for_filling_new_tensors(
 ) -> None:
     assert torch.are_deterministic_algorithms_enabled()
     assert not torch.utils.deterministic.fill_uninitialized_memory
-    monkeypatch.setattr(training, "_fill_no_new_tensors", lambda: None)
+    monkeypatch.setattr(run_trainer, "fill_no_new_tensors", lambda: None)
     torch.utils.deterministic.fill_uninitialized_memory = True
     filled = scratch(data, tmp_path)
     assert torch.utils.deterministic.fill_uninitialized_memory
@@ -162,11 +163,9 @@ class StopAfter(pl.Callback):
 def test_interrupted_after_any_epoch_it_resumes_as_if_nothing_had_been(
     data: Path, finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int
 ) -> None:
-    from ecg_transfer import training
-
-    callbacks = training._callbacks
+    callbacks = run_trainer.callbacks_of
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_callbacks", lambda *arguments: [*callbacks(*arguments), StopAfter(epoch)])
+        patch.setattr(run_trainer, "callbacks_of", lambda *arguments: [*callbacks(*arguments), StopAfter(epoch)])
         with pytest.raises(KeyboardInterrupt):
             scratch(data, tmp_path)
     (interrupted,) = (Run(path.parent) for path in tmp_path.glob("*/*/config.yaml"))
@@ -182,8 +181,6 @@ def test_interrupted_after_any_epoch_it_resumes_as_if_nothing_had_been(
 def test_a_run_killed_after_it_stopped_early_trains_no_further(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ecg_transfer import training
-
     patient = {"optim.early_stop_patience": 1, "optim.max_epochs": 30, "optim.lr": 1e-6}
     whole = scratch(data, tmp_path / "whole", **patient)
     epochs = len(read_curve(whole.path / "metrics.jsonl"))
@@ -193,7 +190,7 @@ def test_a_run_killed_after_it_stopped_early_trains_no_further(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "write_scores", kill)
+        patch.setattr(fitting, "write_scores", kill)
         with pytest.raises(KeyboardInterrupt):
             scratch(data, tmp_path / "killed", **patient)
     resumed = scratch(data, tmp_path / "killed", **patient)
@@ -252,8 +249,6 @@ def pair(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run
 def test_a_fine_tuning_starts_from_its_upstream_and_differs_in_nothing_else(
     pair: tuple[Run, Run, Run], data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from ecg_transfer import training
-
     upstream, finetune, scratch_run = pair
     assert finetune.manifest["upstream"]["run"] == upstream.name
     assert finetune.manifest["data"]["digest"] == scratch_run.manifest["data"]["digest"]
@@ -264,7 +259,7 @@ def test_a_fine_tuning_starts_from_its_upstream_and_differs_in_nothing_else(
         starts[len(starts)] = {name: value.clone() for name, value in classifier.state_dict().items()}
         raise InterruptedError
 
-    monkeypatch.setattr(training, "_fit", note_the_start)
+    monkeypatch.setattr(fitting, "fit", note_the_start)
     output = finetune.path.parents[1]
     common: dict[str, Any] = {"backbone": TINY, "recipe": "modern", "output": output}
     common["overrides"] = settings(data, **{"optim.max_epochs": 4})

@@ -132,16 +132,16 @@ def test_a_run_trains_on_pieces_scaled_as_whole_records(data: Path, tmp_path: Pa
 def test_interrupted_it_resumes_to_the_bit(
     data: Path, finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ecg_transfer import training
+    from ecg_transfer import trainer as run_trainer
 
     class Stop(pl.Callback):
         def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
             if trainer.current_epoch == 2:
                 raise KeyboardInterrupt
 
-    callbacks = training._callbacks
+    callbacks = run_trainer.callbacks_of
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_callbacks", lambda *arguments: [*callbacks(*arguments), Stop()])
+        patch.setattr(run_trainer, "callbacks_of", lambda *arguments: [*callbacks(*arguments), Stop()])
         with pytest.raises(KeyboardInterrupt):
             run(data, tmp_path)
     resumed = run(data, tmp_path)
@@ -186,10 +186,10 @@ def test_an_auroc_that_does_not_exist_is_refused_before_anything_is_trained(
     module = ECGDataModule(config.data)
     module.setup()
     module.rows["val"] = module.rows["val"][:1]
-    from ecg_transfer.training import _require_monitored
+    from ecg_transfer.fitting import require_monitored
 
     with pytest.raises(ValueError, match="no label has positives and negatives among the 1 val records"):
-        _require_monitored(config, module)
+        require_monitored(config, module)
 
 
 @pytest.mark.parametrize("seconds", [None, 5.0])

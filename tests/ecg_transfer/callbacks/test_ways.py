@@ -24,7 +24,7 @@ from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.config import OptimConfig, RunConfig, TransferConfig
 from ecg_transfer.curve import read_curve
 from ecg_transfer.models import create_backbone
-from ecg_transfer.training import _way_callbacks
+from ecg_transfer.trainer import way_callbacks
 from ecg_transfer.windows import Windows
 from tests.data_modules.fake_corpus import FakeCorpus, random_labels, write_fake_corpus
 from tests.ecg_transfer.callbacks.test_resume import StopAt, assert_same_run
@@ -91,7 +91,7 @@ def finetune(
     classifier = ECGClassifier(STAGED, data.label_names, num_samples=50, optim=config.optim, transfer=config.transfer)
     classifier.backbone.load_state_dict(upstream)
     noted = Noted()
-    extra = [*_way_callbacks(config, classifier), noted, *([] if stop_at is None else [StopAt(stop_at)])]
+    extra = [*way_callbacks(config, classifier), noted, *([] if stop_at is None else [StopAt(stop_at)])]
     last = folder / "last.ckpt"
     trainer = tiny_trainer(folder, data, NUM_EPOCHS, extra)
     try:

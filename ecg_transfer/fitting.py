@@ -1,0 +1,138 @@
+"""A run's story: data, model, upstream's weights, training, scores, seal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from data_modules.claim import is_first_process, require_held
+from data_modules.datamodule import ECGDataModule
+from data_modules.label_map import shared_labels
+from ecg_transfer.classifier import ECGClassifier
+from ecg_transfer.compilation import compile_backbone
+from ecg_transfer.config import ConfigError, RunConfig
+from ecg_transfer.data_identity import refuse_other_data
+from ecg_transfer.evaluation import write_scores
+from ecg_transfer.files import write_json
+from ecg_transfer.manifest import describe, now
+from ecg_transfer.resolve import Resolved
+from ecg_transfer.resume import newest_state, recover
+from ecg_transfer.runs import Run, save_config
+from ecg_transfer.trainer import build_trainer, fit, num_devices, way_callbacks
+from ecg_transfer.upstream import Upstream
+from ecg_transfer.ways import require_possible
+from ecg_transfer.windows import Windows
+
+
+def fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
+    """Train a resolved run from its last good state to its end, score its best weights, and seal it."""
+    config, run = resolved.config, resolved.run
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    data = ECGDataModule(
+        config.data,
+        crops=config.crops,
+        augment=config.augment,
+        batch_size=config.optim.batch_size,
+        seed=config.seed,
+        progress=progress,
+    )
+    data.setup()
+    require_monitored(config, data)
+    num_epochs = config.optim.num_epochs(len(data.train_dataloader()))
+    classifier = ECGClassifier(
+        config.model.backbone,
+        data.label_names,
+        num_samples=config.data.num_samples,
+        windows=Windows.of(config.crops, config.data),
+        dropout=config.model.dropout,
+        optim=config.optim,
+        transfer=config.transfer,
+    )
+    require_possible(config.transfer, classifier.backbone, num_epochs)
+    if config.trainer.precision == 64:
+        classifier.double()
+    num_loaded = _load_upstream(classifier, resolved.upstream)
+    is_first = num_devices(config) == 1 or is_first_process()
+    state = _state_to_go_on_from(run, data, is_first=is_first)
+    shared = _share_head(classifier, resolved, data)
+    trainer = build_trainer(config, run, data, num_epochs, progress, way_callbacks(config, classifier))
+    if config.trainer.compile:
+        compile_backbone(classifier.backbone, trainer.strategy.root_device)
+    if trainer.is_global_zero:
+        run.path.mkdir(parents=True, exist_ok=True)
+        save_config(run.path / "config.yaml", config)
+        if resolved.upstream is not None:
+            resolved.upstream.leave_records(run.path)
+        manifest = describe(resolved, data, classifier, num_loaded, shared, num_epochs)
+        write_json(run.path / "manifest.json", manifest)
+    started = time.perf_counter()
+    fit(trainer, classifier, data, state)
+    if not trainer.is_global_zero:
+        return
+    write_scores(run, data, device=trainer.strategy.root_device)
+    manifest["finished"] = now()
+    manifest["attempts"][-1]["seconds"] = round(time.perf_counter() - started, 1)
+    write_json(run.path / "manifest.json", manifest)
+    require_held(run.path)
+    run.seal()
+    run.tidy()
+
+
+def _state_to_go_on_from(run: Run, data: ECGDataModule, *, is_first: bool) -> Path | None:
+    """The state of an interrupted attempt; what an attempt without one left is removed."""
+    state, said = recover(run.path) if is_first else newest_state(run.path)
+    if is_first:
+        sys.stderr.writelines(f"{sentence}\n" for sentence in said)
+    if state is not None:
+        refuse_other_data(run, data.digest())
+    elif is_first:
+        _clear(run)
+    return state
+
+
+def _clear(run: Run) -> None:
+    """Remove what an attempt left that ended before its first whole epoch."""
+    for name in ("metrics.jsonl", "predictions.npz", "scores.json", "best.ckpt", "DONE", "FAILED"):
+        (run.path / name).unlink(missing_ok=True)
+    for events in sorted((run.path / "tensorboard").glob("events.*")):
+        events.unlink()
+
+
+def require_monitored(config: RunConfig, data: ECGDataModule) -> None:
+    """Refuse to choose epochs by an AUROC that validation or test records do not have."""
+    for part in ("val", "test") if config.monitor == "auroc_macro" else ():
+        present = data.labels[data.rows[part]].mean(axis=0)
+        if not ((present > 0) & (present < 1)).any():
+            raise ValueError(
+                f"monitor=auroc_macro: no label has positives and negatives among the {len(data.rows[part])} {part} "
+                f"records of {data.corpus.spec.name}; choose the epoch by monitor=f1_weighted"
+            )
+
+
+def _load_upstream(classifier: ECGClassifier, upstream: Upstream | None) -> int:
+    if upstream is None:
+        return 0
+    return classifier.load_backbone(upstream.state_dict())
+
+
+def _share_head(classifier: ECGClassifier, resolved: Resolved, data: ECGDataModule) -> dict[str, str]:
+    """Start the head's rows of shared labels with the upstream's; which they are, own label -> upstream's.
+
+    Raises:
+        ConfigError: That was asked for, and no label means the same.
+    """
+    upstream = resolved.upstream
+    if upstream is None or resolved.config.transfer.head == "new":
+        return {}
+    shared = shared_labels(upstream.matches(data.config.corpus, data.label_names, data.config.root))
+    if not shared:
+        raise ConfigError(
+            f"transfer.head=shared: no label of {upstream.name} ({', '.join(upstream.label_names)}) means the same as "
+            f"one of {data.corpus.spec.name} ({', '.join(data.label_names)}); transfer.head=new does without. "
+            f"`ecg-transfer labels {upstream.corpus} {data.config.corpus}` shows the map"
+        )
+    classifier.load_head(upstream.state_dict(), upstream.label_names, shared)
+    return shared
