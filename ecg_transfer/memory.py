@@ -23,7 +23,7 @@ def explained(error: Exception, config: RunConfig) -> Exception:
         error: Of a run.
         config: Of that run.
     """
-    if not _means_too_little_memory(error):
+    if not means_too_little_memory(error):
         return error
     on_gpu = isinstance(error, torch.OutOfMemoryError) or "CU" in str(error)
     size, precision = config.optim.batch_size, config.trainer.precision
@@ -38,7 +38,8 @@ def explained(error: Exception, config: RunConfig) -> Exception:
     )
 
 
-def _means_too_little_memory(error: Exception) -> bool:
+def means_too_little_memory(error: Exception) -> bool:
+    """Whether an error says that there is too little memory, of the machine or of a GPU."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     if isinstance(error, OSError):

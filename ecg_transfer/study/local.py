@@ -227,12 +227,22 @@ def visible_gpus() -> list[str]:
     """Names of this machine's NVIDIA GPUs that may be used, without loading torch."""
     if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name for name in chosen.split(",") if name and name != "-1"]
+    return _ask_driver("index")
+
+
+def gpu_names() -> list[str]:
+    """Models of all of this machine's NVIDIA GPUs."""
+    return _ask_driver("name")
+
+
+def _ask_driver(field: str) -> list[str]:
+    """A field of each GPU, by nvidia-smi; none where that is missing."""
     try:
-        command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+        command = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader"]
         listed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):
         return []
-    return listed.stdout.split()
+    return [line.strip() for line in listed.stdout.splitlines() if line.strip()]
 
 
 def num_cores() -> int:

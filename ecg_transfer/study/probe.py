@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from typing import IO, Literal, cast
 
 from ecg_transfer.allocator import freed_memory_kept
 from ecg_transfer.files import write_json
-from ecg_transfer.study.local import num_cores, visible_gpus, worker_environment
+from ecg_transfer.study.local import gpu_names, num_cores, visible_gpus, worker_environment
 
 PROBE_FILE = ".probe.json"
 """Beside the runs: machine -> what was measured -> speed."""
@@ -26,6 +27,14 @@ STEP_SECONDS = 3.0
 """A step that would take longer is probed with a smaller batch."""
 MEASURE_SECONDS = 1.5
 """At least so long is measured, and at least one step."""
+
+
+NO_MEMORY = "no memory\n"
+"""What a process says in place of `ready`."""
+
+
+class NoMemoryError(RuntimeError):
+    """So many processes do not fit into the memory of the machine or of a GPU."""
 
 
 @dataclass(frozen=True, order=True, kw_only=True)
@@ -62,10 +71,14 @@ def threads_for(num_workers: int) -> int:
 
 
 def worker_choices() -> list[int]:
-    """Numbers of workers worth comparing: on a CPU from one to one a core, in powers of two; on GPUs a few on each."""
-    if gpus := visible_gpus():
-        return [len(gpus) * factor for factor in (1, 2, 4)]
+    """Numbers of workers worth comparing, in powers of two.
+
+    On a CPU from one to one a core. On GPUs from one to eight on each, because a small network leaves most of a GPU
+    idle while its kernels are launched; a worker launches from a core of its own.
+    """
     cores = num_cores()
+    if gpus := visible_gpus():
+        return [len(gpus) * share for share in (1, 2, 4, 8) if share == 1 or len(gpus) * share <= cores]
     return sorted({min(2**power, cores) for power in range(cores.bit_length() + 1)})
 
 
@@ -75,7 +88,8 @@ def machine() -> str:
 
     from ecg_transfer.provenance import _processor
 
-    gpus = f", {len(visible_gpus())} GPUs" if visible_gpus() else ""
+    names = gpu_names()
+    gpus = f", {len(visible_gpus())} GPUs ({', '.join(sorted(set(names)))})" if names and visible_gpus() else ""
     return f"{_processor()}, {num_cores()} cores{gpus}, torch {version('torch')}"
 
 
@@ -94,20 +108,24 @@ def speeds(
         num_workers: Workers at the same time.
         output: Where runs live; the file lies in it.
         measure: Whether to measure what is not known; it is missing from the result else.
-        report: Is told what is being measured.
+        report: Is told what is being measured, and what so many workers have no memory for; that is missing, too.
     """
-    file = output / PROBE_FILE
+    file, here = output / PROBE_FILE, machine()
     found: dict[Work, Speed] = {}
     for work in sorted(set(works), key=str):
         name = work.key(num_workers, threads_for(num_workers))
         known = _read(file)
-        entry = known.get(machine(), {}).get(name)
+        entry = known.get(here, {}).get(name)
         if entry is None and measure:
             report(f"measuring {name}")
-            entry = asdict(measure_speed(work, num_workers))
+            try:
+                entry = asdict(measure_speed(work, num_workers))
+            except NoMemoryError as error:
+                report(str(error))
+                continue
             file.parent.mkdir(parents=True, exist_ok=True)
             known = _read(file)
-            known.setdefault(machine(), {})[name] = entry
+            known.setdefault(here, {})[name] = entry
             write_json(file, known)
         if entry is not None:
             found[work] = Speed(**entry)
@@ -118,6 +136,7 @@ def measure_speed(work: Work, num_workers: int) -> Speed:
     """Let so many processes step at the same time; the mean of their speeds.
 
     Raises:
+        NoMemoryError: The machine, or a GPU that they share, has no memory for so many.
         RuntimeError: The backbone cannot be trained here; the message is the process's own.
     """
     command = [sys.executable, "-m", "ecg_transfer.study.probe", json.dumps(asdict(work))]
@@ -133,7 +152,10 @@ def measure_speed(work: Work, num_workers: int) -> Speed:
     ]
     try:
         for process in processes:
-            if cast(IO[str], process.stdout).readline() != "ready\n":
+            said = cast(IO[str], process.stdout).readline()
+            if said == NO_MEMORY or (not said and process.wait() == -signal.SIGKILL):
+                raise NoMemoryError(f"there is no memory for {num_workers} x {work.backbone} at the same time")
+            if said != "ready\n":
                 raise RuntimeError(f"no step of {work} could be made: see above")
         for process in processes:
             print("go", file=process.stdin, flush=True)
@@ -156,7 +178,15 @@ def main() -> None:
     """Measure in this process: say `ready` after a warm step, wait for a line, print the speeds."""
     work = Work(**json.loads(sys.argv[1]))
     with freed_memory_kept():
-        train, evaluate, batch_size = _steps(work)
+        try:
+            train, evaluate, batch_size = _steps(work)
+        except Exception as error:
+            from ecg_transfer.memory import means_too_little_memory
+
+            if not means_too_little_memory(error):
+                raise
+            sys.stdout.write(NO_MEMORY)
+            return
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         sys.stdin.readline()
@@ -185,20 +215,20 @@ def _steps(work: Work) -> tuple[Callable[[], None], Callable[[], None], int]:
     target = torch.ones(1, 9, device=device, dtype=dtype)
 
     def train(batch_size: int) -> None:
-        signal = torch.randn(batch_size, work.num_samples, 12, device=device, dtype=dtype).transpose(1, 2)
+        batch = torch.randn(batch_size, work.num_samples, 12, device=device, dtype=dtype).transpose(1, 2)
         model.train()
         with torch.autocast(device.type, torch.bfloat16, enabled=work.precision == "bf16"):
-            loss = binary_cross_entropy_with_logits(model(signal), target.expand(batch_size, 9))
+            loss = binary_cross_entropy_with_logits(model(batch), target.expand(batch_size, 9))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         loss.item()
 
     def evaluate(batch_size: int) -> None:
-        signal = torch.randn(batch_size, work.num_samples, 12, device=device, dtype=dtype).transpose(1, 2)
+        batch = torch.randn(batch_size, work.num_samples, 12, device=device, dtype=dtype).transpose(1, 2)
         model.eval()
         with torch.inference_mode():
-            float(model(signal).sum())
+            float(model(batch).sum())
 
     smallest = min(8, work.batch_size)
     train(smallest)

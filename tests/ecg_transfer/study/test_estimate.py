@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import errno
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from data_modules.claim import claimed
 from ecg_transfer.config import RunConfig
@@ -154,6 +156,72 @@ def test_speeds_are_filed_by_machine_and_a_torn_file_is_measured_anew(
     assert speeds([work], 2, tmp_path, measure=False) == {}
     (tmp_path / PROBE_FILE).write_text('{"x"')
     assert speeds([work], 2, tmp_path) == {work: Speed(train=5.0, evaluate=6.0)}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cores", "expected"),
+    [
+        (["0"], 16, [1, 2, 4, 8]),
+        (["0", "1"], 6, [2, 4]),
+        (["0", "1", "2", "3"], 2, [4]),
+        ([], 6, [1, 2, 4, 6]),
+        ([], 1, [1]),
+    ],
+)
+def test_several_workers_share_a_gpu_as_far_as_there_are_cores(
+    gpus: list[str], cores: int, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "visible_gpus", lambda: gpus)
+    monkeypatch.setattr(probe, "num_cores", lambda: cores)
+    assert probe.worker_choices() == expected
+
+
+def test_speeds_of_a_gpu_are_filed_by_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    machines = []
+    for model in ("NVIDIA H200", "NVIDIA T4"):
+        monkeypatch.setattr(probe, "visible_gpus", lambda: ["0", "1"])
+        monkeypatch.setattr(probe, "gpu_names", lambda model=model: [model, model])
+        machines.append(probe.machine())
+        assert f"2 GPUs ({model})" in machines[-1]
+    monkeypatch.setattr(probe, "visible_gpus", list)
+    assert "GPU" not in probe.machine()
+
+
+def test_a_number_of_workers_that_there_is_no_memory_for_is_not_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fake(work: Work, num_workers: int) -> Speed:
+        if num_workers == 4:
+            raise probe.NoMemoryError("no room for 4")
+        return Speed(train=100.0, evaluate=1000.0)
+
+    monkeypatch.setattr(probe, "measure_speed", fake)
+    monkeypatch.setattr(estimate_module, "worker_choices", lambda: [4, 2, 1])
+    said: list[str] = []
+    found = estimate(plan_of(tmp_path, seeds=[0, 1, 2, 3]), report=said.append)
+    assert [one.num_workers for one in found] == [2, 1, 4]
+    assert found[-1].costs == {}
+    assert said[1] == "no room for 4"
+
+
+def test_a_probe_that_runs_out_of_memory_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def without_memory(work: Work) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(probe, "_steps", without_memory)
+    monkeypatch.setattr(sys, "argv", ["probe", json.dumps({"backbone": "gru", "precision": 32, "batch_size": 8})])
+    probe.main()
+    assert capsys.readouterr().out == probe.NO_MEMORY
+
+
+def test_processes_that_say_so_have_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/echo")
+    monkeypatch.setattr(probe, "NO_MEMORY", '-m ecg_transfer.study.probe {"backbone": "x"}\n')
+    monkeypatch.setattr(probe, "asdict", lambda work: {"backbone": "x"})
+    with pytest.raises(probe.NoMemoryError, match="no memory for 2 x gru"):
+        probe.measure_speed(Work(backbone="gru", precision=32, batch_size=8), 2)
 
 
 @pytest.mark.slow
