@@ -144,7 +144,8 @@ def row_sums(signals: NDArray[np.float32]) -> NDArray[np.uint64]:
         signals: (records, samples, 12).
     """
     words = np.ascontiguousarray(signals).reshape(len(signals), signals[0].size).view(np.uint64)
-    return words.sum(axis=1, dtype=np.uint64)
+    sums: NDArray[np.uint64] = words.sum(axis=1, dtype=np.uint64)
+    return sums
 
 
 def _say(sentence: str) -> None:
