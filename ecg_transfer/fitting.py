@@ -86,6 +86,8 @@ def _state_to_go_on_from(run: Run, data: ECGDataModule, *, is_first: bool) -> Pa
     state, said = recover(run.path) if is_first else newest_state(run.path)
     if is_first:
         sys.stderr.writelines(f"{sentence}\n" for sentence in said)
+        for events in sorted((run.path / "tensorboard").glob("events.*")):  # torn, or beyond the state
+            events.unlink()
     if state is not None:
         refuse_other_data(run, data.digest())
     elif is_first:
@@ -97,8 +99,6 @@ def _clear(run: Run) -> None:
     """Remove what an attempt left that ended before its first whole epoch."""
     for name in ("metrics.jsonl", "predictions.npz", "scores.json", "best.ckpt", "DONE", "FAILED"):
         (run.path / name).unlink(missing_ok=True)
-    for events in sorted((run.path / "tensorboard").glob("events.*")):
-        events.unlink()
 
 
 def require_monitored(config: RunConfig, data: ECGDataModule) -> None:

@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from data_modules.datamodule import ECGDataModule
 from ecg_transfer.callbacks.checkpoints import AtomicCheckpointIO, BestF1, LastEpoch
-from ecg_transfer.callbacks.convergence import Convergence
+from ecg_transfer.callbacks.convergence import Convergence, points_of
 from ecg_transfer.callbacks.early_stop import EarlyStop
 from ecg_transfer.callbacks.epoch_seed import EpochSeed
 from ecg_transfer.callbacks.finite_loss import FiniteLoss
@@ -118,10 +118,11 @@ def _strategy(config: RunConfig) -> str:
 
 
 def _tensorboard(run: Run) -> TensorBoardLogger:
-    """Curves that go on after the run's last record: what an interrupted attempt drew beyond it is not shown."""
-    curve = read_curve(run.path / "metrics.jsonl")
-    purge_step = curve[-1]["epoch"] + 1 if curve else None
-    return TensorBoardLogger(run.path, name="", version="tensorboard", default_hp_metric=False, purge_step=purge_step)
+    """A view of the run's records; those of earlier attempts are drawn anew."""
+    logger = TensorBoardLogger(run.path, name="", version="tensorboard", default_hp_metric=False)
+    for record in read_curve(run.path / "metrics.jsonl"):
+        logger.log_metrics(points_of(record), step=record["epoch"])
+    return logger
 
 
 def num_devices(config: RunConfig) -> int:

@@ -57,7 +57,7 @@ class Convergence(pl.Callback):
         record = self._record(trainer, pl_module)
         _append(self._path, record)
         for logger in trainer.loggers:
-            logger.log_metrics(_flat(record), step=trainer.current_epoch)
+            logger.log_metrics(points_of(record), step=trainer.current_epoch)
 
     def _record(self, trainer: pl.Trainer, classifier: ECGClassifier) -> dict[str, Any]:
         record: dict[str, Any] = {
@@ -78,8 +78,8 @@ class Convergence(pl.Callback):
         return record
 
 
-def _flat(record: dict[str, Any]) -> dict[str, float]:
-    """TensorBoard's names: `val/f1_weighted`, `val/f1/<label>`, `time/seconds`."""
+def points_of(record: dict[str, Any]) -> dict[str, float]:
+    """A record under TensorBoard's names: `val/f1_weighted`, `val/f1/<label>`, `time/seconds`."""
     flat = {f"time/{name}": record[name] for name in ("seconds", "train_seconds", "records_per_second")}
     flat |= {"optim/lr": record["lr"], "optim/updates": record["updates"]}
     for part in ("train", "val", "test", "movement"):

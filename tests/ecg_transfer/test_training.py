@@ -65,6 +65,13 @@ def timeless(run: Run) -> list[dict[str, Any]]:
     ]
 
 
+def drawn(run: Run) -> list[tuple[int, float]]:
+    """A curve as TensorBoard shows it: (epoch, score)."""
+    events = EventAccumulator(str(run.path / "tensorboard"))
+    events.Reload()
+    return [(point.step, point.value) for point in events.Scalars("val/f1_weighted")]
+
+
 def same_weights(one: Run, other: Run) -> bool:
     ours, theirs = (run.model().state_dict() for run in (one, other))
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -171,8 +178,11 @@ def test_interrupted_after_any_epoch_it_resumes_as_if_nothing_had_been(
     (interrupted,) = (Run(path.parent) for path in tmp_path.glob("*/*/config.yaml"))
     assert interrupted.status == "unfinished"
     assert len(read_curve(interrupted.path / "metrics.jsonl")) == epoch + 1
+    (events,) = interrupted.path.glob("tensorboard/events.*")
+    events.write_bytes(events.read_bytes()[:-200])
     resumed = scratch(data, tmp_path)
     assert len(resumed.manifest["attempts"]) == 2
+    assert drawn(resumed) == drawn(finished)
     assert timeless(resumed) == timeless(finished)
     assert same_weights(resumed, finished)
     assert same_predictions(resumed, finished)
