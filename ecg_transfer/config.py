@@ -348,7 +348,7 @@ def _where(error: Exception) -> str:
 
 ADVICE = {
     "trainer.precision": (
-        "bf16 is the half precision here. float16 needs its loss scaled, and is over 100 times slower than it on most CPUs"
+        "bf16 is the half precision here. float16 needs its loss scaled, and most CPUs compute it 100 times slower"
     )
 }
 """On fields, for those who gave them a value they cannot have."""

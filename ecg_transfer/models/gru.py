@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 ROWS_OF_A_BLOCK = 512
-"""`S * B`: 0.8 MB of float32 gates at 100 hidden units; backward has two such arrays in a second-level cache of 1-2 MB."""
+"""`S * B`: 0.8 MB of float32 gates at 100 hidden units; backward has two such arrays in a second-level cache."""
 
 
 class GRU(nn.GRU):
-    """`nn.GRU(num_inputs, hidden_size, batch_first=True)` from a zero state: parameters, names, initialisation, numbers.
+    """`nn.GRU(num_inputs, hidden_size, batch_first=True)` from a zero state: its parameters, their names, its numbers.
 
     On a GPU, in half precision, and where the layer is traced or exported, it *is* `nn.GRU`; else the numbers are the
     same up to rounding. Autocast leaves it in float32: at this width the conversions cost more than bfloat16 saves.
@@ -35,29 +35,36 @@ class GRU(nn.GRU):
     def __init__(self, num_inputs: int, hidden_size: int) -> None:
         super().__init__(num_inputs, hidden_size, batch_first=True)
 
-    def forward(self, signal: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override] - the state is always zero
+    def forward(self, signal: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """All states `(B, T, H)` and the last one `(1, B, H)` of inputs `(B, T, I)`."""
         if not self._is_served(signal):
             states, last = super().forward(signal)
             return states, last
-        weights = self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0
+        weights = tuple(self.parameters())
+        if torch.is_autocast_enabled("cpu"):
+            signal = signal.to(weights[0].dtype)
         is_trained = torch.is_grad_enabled() and any(value.requires_grad for value in (signal, *weights))
-        states: Tensor = _GRUFunction.apply(signal, *weights, is_trained)  # type: ignore[no-untyped-call]
+        with _full_precision():
+            states = _GRUFunction.apply(signal, *weights, is_trained)  # type: ignore[no-untyped-call]
         return states, states[:, -1].unsqueeze(0)
 
     def _is_served(self, signal: Tensor) -> bool:
-        if torch.jit.is_tracing() or torch.compiler.is_compiling() or torch.compiler.is_exporting():
+        is_traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if is_traced or torch.compiler.is_compiling() or torch.compiler.is_exporting():
             return False
         weight = self.weight_hh_l0
         is_exact = weight.dtype in (torch.float32, torch.float64)
         return is_exact and signal.device.type == weight.device.type == "cpu" and signal.dim() == 3
 
 
+def _full_precision() -> torch.autocast:
+    return torch.autocast("cpu", enabled=False)
+
+
 class _GRUFunction(torch.autograd.Function):
     """States `(B, T, H)` of inputs `(B, T, I)`, the four parameters of `nn.GRU`, and whether backward will come."""
 
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
     def forward(
         ctx: Any,  # noqa: ANN401
         signal: Tensor,
@@ -83,8 +90,8 @@ class _GRUFunction(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    @torch.amp.custom_bwd(device_type="cpu")
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    @_full_precision()  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override] # noqa: ANN401
         signal, w_x, w_h, states, *blocks = ctx.saved_tensors
         hidden = w_h.shape[1]
         w_h = w_h.contiguous()

@@ -211,7 +211,7 @@ def _steps(work: Work) -> tuple[Callable[[], None], Callable[[], None], int]:
     model = torch.nn.Sequential(backbone, torch.nn.Linear(backbone.num_features, 9)).to(device, dtype)
     if work.compile:
         compile_backbone(backbone, device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     target = torch.ones(1, 9, device=device, dtype=dtype)
 
     def train(batch_size: int) -> None:

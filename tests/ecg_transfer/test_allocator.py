@@ -54,8 +54,7 @@ def test_a_large_array_is_faulted_once_and_given_back_at_the_end() -> None:
 def test_it_ends_where_an_error_is_raised() -> None:
     before = megabytes_held()
     with pytest.raises(KeyError), freed_memory_kept():
-        pages_faulted()
-        raise KeyError
+        raise KeyError(pages_faulted())
     assert megabytes_held() < before + MEGABYTES / 2
 
 

@@ -66,3 +66,21 @@ def test_cosine_rises_linearly_then_falls_to_zero(warmup: float) -> None:
 def test_schedules_of_hardly_any_updates(schedule: str, num_updates: int) -> None:
     found = rates(OptimConfig(lr=1.0, schedule=schedule, warmup=0.1), num_updates)  # type: ignore[arg-type]
     assert all(0 < rate <= 1 for rate in found)
+
+
+@pytest.mark.parametrize("gradient_clip", [None, 1.0])  # one fused kernel, or one after the other
+def test_updates_are_those_of_kingma_and_ba(gradient_clip: float | None) -> None:
+    """Adam, algorithm 1 of arXiv 1412.6980, with an L2 penalty in the gradient."""
+    weight = nn.Parameter(torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64))
+    optim = OptimConfig(lr=0.1, weight_decay=0.01, gradient_clip=gradient_clip)
+    optimizer = configure([weight], optim, 5)["optimizer"]
+    assert optimizer.param_groups[0]["fused"] == (gradient_clip is None)
+    wanted, mean, square = weight.detach().clone(), torch.zeros(3).double(), torch.zeros(3).double()
+    for update in range(1, 6):
+        weight.grad = torch.cos(weight.detach() * update)
+        slope = torch.cos(wanted * update) + 0.01 * wanted
+        mean, square = 0.9 * mean + 0.1 * slope, 0.999 * square + 0.001 * slope**2
+        corrected = mean / (1 - 0.9**update), square / (1 - 0.999**update)
+        wanted = wanted - 0.1 * corrected[0] / (corrected[1].sqrt() + 1e-8)
+        optimizer.step()
+        torch.testing.assert_close(weight.detach(), wanted, rtol=0, atol=1e-12)
