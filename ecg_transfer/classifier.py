@@ -17,7 +17,7 @@ from torchmetrics.classification import BinaryF1Score, MultilabelF1Score
 from data_modules.batches import Batch
 from ecg_transfer.averaging import WeightAverage
 from ecg_transfer.config import Monitor, OptimConfig, TransferConfig
-from ecg_transfer.loss import logits_and_loss
+from ecg_transfer.loss import logits_and_loss, require_shares
 from ecg_transfer.metrics import Scores, score
 from ecg_transfer.models import Backbone, create_backbone
 from ecg_transfer.models.imported import ImportedBackbone
@@ -83,6 +83,7 @@ class ECGClassifier(pl.LightningModule):
         self.movement: dict[str, Any] = {}
         self.transfer = transfer or TransferConfig()
         self.optim = optim if isinstance(optim, OptimConfig) else OptimConfig(**(optim or {}))
+        require_shares(self.optim, dropout)
         self.windows = Windows(**windows) if isinstance(windows, Mapping) else windows
         self.label_names = tuple(label_names)
         if isinstance(backbone, str):

@@ -10,6 +10,19 @@ from data_modules.batches import Batch
 from ecg_transfer.config import OptimConfig
 
 
+def require_shares(optim: OptimConfig, dropout: float) -> None:
+    """Refuse shares that are none.
+
+    Raises:
+        ValueError: `model.dropout` or `optim.label_smoothing` outside of [0, 1), or a negative `optim.mixup`.
+    """
+    for name, value in (("model.dropout", dropout), ("optim.label_smoothing", optim.label_smoothing)):
+        if not 0 <= value < 1:
+            raise ValueError(f"{name} is {value:g}, expected a share from 0 to below 1")
+    if optim.mixup < 0:
+        raise ValueError(f"optim.mixup is {optim.mixup:g}, expected 0 for none, or the parameter of a Beta, 0.2 say")
+
+
 def logits_and_loss(classifier: nn.Module, batch: Batch, optim: OptimConfig) -> tuple[Tensor, Tensor]:
     """Logits (B, L), and their mean binary cross-entropy over all labels, with mixup and label smoothing if wanted.
 

@@ -118,6 +118,7 @@ def _input(config: Mapping[str, Any]) -> Iterator[str]:
                 "length",
                 f"{preprocessing['num_samples']} samples after that; of longer ones the {preprocessing['crop']}",
             ),
+            *_windows(config),
             (
                 "shorter recordings",
                 {"pad": "are followed by zeros", "set_aside": "are refused"}[preprocessing["short"]],
@@ -125,6 +126,15 @@ def _input(config: Mapping[str, Any]) -> Iterator[str]:
             ("amplitudes", f"`{preprocessing['scale']}` scaling, done inside"),
         ],
     )
+
+
+def _windows(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """A row of the input's table, for a model that was trained on pieces of the recordings."""
+    if (windows := config["windows"]) is not None:
+        rate = config["preprocessing"]["sampling_rate"]
+        length, stride = windows["length"] / rate, windows["stride"] / rate
+        joined = {"max": "the largest", "mean": "the mean"}[windows["aggregate"]]
+        yield "windows", f"of {length:g} s, {stride:g} s apart; {joined} of their probabilities is the recording's"
 
 
 def _scores(config: Mapping[str, Any]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from torch import nn
 
 from data_modules.batches import Batch
 from ecg_transfer.config import OptimConfig
-from ecg_transfer.loss import logits_and_loss
+from ecg_transfer.loss import logits_and_loss, require_shares
 
 
 def linear() -> nn.Module:
@@ -47,3 +47,16 @@ def test_mixup_mixes_signals_and_targets_alike() -> None:
     torch.testing.assert_close(logits, (1 - share) * plain + share * plain[other])
     target = (1 - share) * given["label"] + share * given["label"][other]
     assert loss.item() == pytest.approx(entropy(logits, target), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("fields", "dropout", "message"),
+    [
+        ({}, 1.0, r"model\.dropout is 1, expected a share"),
+        ({"label_smoothing": -0.1}, 0.0, r"optim\.label_smoothing is -0\.1"),
+        ({"mixup": -1.0}, 0.0, r"optim\.mixup is -1"),
+    ],
+)
+def test_shares_that_are_none_are_refused(fields: dict[str, float], dropout: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        require_shares(OptimConfig(**fields), dropout)  # type: ignore[arg-type]

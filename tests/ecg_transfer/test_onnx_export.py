@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,29 @@ def test_the_file_says_what_it_takes_and_gives(tmp_path: Path) -> None:
     assert (entry.name, entry.type, entry.shape[1]) == ("millivolts", "tensor(float)", 12)
     assert [isinstance(size, str) for size in entry.shape] == [True, False, True], "records and samples are free"
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"], "weights are in the file"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backbone", "aggregate"),
+    [("xresnet1d18", "max"), ("inception1d", "mean"), ("resnet1d_wang", "max"), ("s4d_small", "mean"),
+     ("patch_transformer", "max")],
+)  # fmt: skip
+def test_windows_are_part_of_the_graph(tmp_path: Path, backbone: str, aggregate: str) -> None:
+    torch.manual_seed(0)
+    windows = {"length": 250, "stride": 110, "aggregate": aggregate}
+    classifier = ECGClassifier(backbone, LABELS, windows=windows).eval()
+    plain = model_of()
+    model = replace(plain, classifier=classifier, preprocessing=Preprocessing(scale="millivolt"))
+    export_onnx(model, tmp_path / "model.onnx", sampling_rate=500)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    signals = recordings(5, 11.0, 500)
+    (found,) = session.run(None, {"millivolts": signals})
+    np.testing.assert_allclose(found, model.probabilities(signals, 500), atol=1e-5)
+    other = ECGClassifier(backbone, LABELS, windows={**windows, "length": 1000}).eval()
+    other.load_state_dict(classifier.state_dict())
+    whole = replace(model, classifier=other).probabilities(signals, 500)
+    assert np.abs(whole - found).max() > 1e-4, "the windows must matter"
 
 
 @pytest.mark.slow

@@ -162,6 +162,8 @@ def test_a_finished_run_has_one_row_a_record_and_scores_come_back(finished: Run)
 
 def test_the_export_evaluates_in_windows_too(finished: Run, tmp_path: Path) -> None:
     folder = et.export_run(finished, tmp_path / "model")
+    card = (folder / "README.md").read_text()
+    assert "| windows | of 2.5 s, 1.25 s apart; the largest of their probabilities is the recording's |" in card
     recordings = 0.3 * signals(3, 1000).numpy()
     ours, theirs = (et.load_model(source, **trust) for source, trust in ((finished, {}), (folder, {"trust": True})))
     probabilities = ours.probabilities(recordings, 100)

@@ -132,7 +132,11 @@ def test_wrong_number_of_leads(name: str) -> None:
         build(name)(signals(2).transpose(1, 2))
 
 
-@pytest.mark.parametrize("name", ["resnet1d18", "lstm_mean", "gru_last"])
+@pytest.mark.parametrize(
+    "name",
+    ["resnet1d18", "lstm_mean", "gru_last", "xresnet1d18", "inception1d", "resnet1d_wang", "lstm_benchmark",
+     "s4d_small", "patch_transformer"],
+)  # fmt: skip
 def test_any_length_where_num_samples_is_none(name: str) -> None:
     backbone = create_backbone(name, num_samples=1000).eval()
     assert backbone.num_samples is None
