@@ -42,7 +42,7 @@ class Result:
         """Write it under the machine's name and the date; a file that is there already stays."""
         folder.mkdir(parents=True, exist_ok=True)
         stem = f"{short_name(self.machine)}-{self.date.replace(':', '')}"
-        names = (f"{stem}{suffix}.json" for suffix in ("", *(f"-{number}" for number in count(2))))
+        names = (f"{stem}.json" if number == 1 else f"{stem}-{number}.json" for number in count(1))
         content = {
             "date": self.date,
             "command": self.command,

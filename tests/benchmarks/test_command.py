@@ -22,7 +22,7 @@ def test_one_row_from_the_command_to_its_file(tmp_path: Path) -> None:
     results, scratch = tmp_path / "results", tmp_path / "scratch"
     scratch.mkdir()
     command = [sys.executable, str(SCRIPT), "--to", str(results), "--only", "start help", "--quick"]
-    done = subprocess.run([*command, "--scratch", str(scratch)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*command, "--scratch", str(scratch)], capture_output=True, text=True, timeout=580)
     assert done.returncode == 0, done.stderr
     (path,) = results.glob("*.json")
     content = json.loads(path.read_text())
