@@ -22,7 +22,7 @@ TOOLS_READY := $(TOOLS)/.ready
 OPTIONS = --backbone $(BACKBONE) --recipe $(RECIPE) --seed $(SEED) trainer.devices=$(DEVICES) $(OVERRIDES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo pretrain finetune scratch compare study report runs corpora tensorboard test bench lint format fuzz lock audit sbom clean
+.PHONY: help setup demo pretrain finetune scratch compare study report runs corpora tensorboard test bench chaos lint format fuzz lock audit sbom clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

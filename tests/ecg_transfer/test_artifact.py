@@ -25,6 +25,7 @@ from ecg_transfer.model_card import model_card
 from ecg_transfer.resolve import UpstreamError, resolve
 from ecg_transfer.runs import Run
 from ecg_transfer.upstream import RecordsOverlapWarning
+from ecg_transfer.weights import UntrustedCodeError
 from tests.ecg_transfer.tiny_backbone import NAME
 
 Folders = tuple[Run, Path]
@@ -256,8 +257,6 @@ def test_another_backbone_or_input_is_refused_as_for_a_run(exported: Folders, da
         ({"windows": {"length": 9}}, "Windows has"),
         ({"weights": {"sha256": "../../x"}}, "expected a SHA-256"),
         ({"backbone": "resnet1d18"}, "do not fit a resnet1d18"),
-        ({"backbone": "os:system"}, "trust=True"),
-        ({"backbone": "nothing"}, "trust=True"),
         ({"training_records": [{"corpus": "x"}]}, "RecordSet has"),
         ({"pretrained_on": ["ptb"]}, "expected dict"),
     ],
@@ -265,6 +264,13 @@ def test_another_backbone_or_input_is_refused_as_for_a_run(exported: Folders, da
 def test_a_config_that_is_wrong_is_named(copy: Path, fields: dict[str, Any], message: str) -> None:
     change(copy, **fields)
     with pytest.raises(ModelFolderError, match=message):
+        load_model(copy)
+
+
+@pytest.mark.parametrize("backbone", ["os:system", "nothing"])
+def test_a_backbone_that_would_have_to_be_imported_is_not(copy: Path, backbone: str) -> None:
+    change(copy, backbone=backbone)
+    with pytest.raises(UntrustedCodeError, match="trust=True"):
         load_model(copy)
 
 
@@ -352,7 +358,7 @@ def test_ones_own_network_is_loaded_only_when_trusted(data: Path, tmp_path: Path
         "cpsc2018", backbone=NAME, recipe="modern", overrides=settings(data), output=tmp_path / "runs"
     )
     folder = export_run(run, tmp_path / "model")
-    with pytest.raises(ModelFolderError, match="trust=True"):
+    with pytest.raises(UntrustedCodeError, match="trust=True"):
         load_model(folder)
     signal = np.random.default_rng(0).normal(size=(2, 12, 5000))
     expected = load_model(run).probabilities(signal, 500)
