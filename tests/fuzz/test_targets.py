@@ -28,7 +28,11 @@ Mutation = tuple[int, int, int, bytes]
 FOUND: dict[str, list[Mutation]] = {
     "csv_record": [(2, 0, 261, b"~ \n \n0")],
     "hdf5_record": [(2, 1585, 8, b"\x01\0\0\0\0\0\0@")],  # RuntimeError out of h5py
-    "ptbxl_table": [(0, 61, 0, b"\0"), (0, 64, 39, b"/M': 10..0, 'Strat_")],  # codes that are no Python
+    "ptbxl_table": [
+        (0, 61, 0, b"\0"),
+        (0, 64, 39, b"/M': 10..0, 'Strat_"),
+        (0, 74, 0, b"\x1e"),
+    ],  # codes that are no Python
     "wfdb_header": [(3, 21, 3, b"2e38")],  # a gain that no float32 holds
     "wfdb_segments": [(0, 63, 20, b"500 120\ns.dat 16 200")],  # a segment whose signal has no name
     "zip_archive": [(1, 256, 9, b"0\0\0\0data+")],

@@ -41,6 +41,8 @@ def check(data: bytes, folder: Path) -> None:
         assert raw.lead_names == tuple(names[column] for column in columns)
         cells = [[row[column] for column in columns] for row in cells[1 if lines[0] else 0 :]]
     with np.errstate(all="ignore"):
-        expected = np.array([[float(cell) if cell.strip() else np.nan for cell in row] for row in cells], np.float32)
+        expected = np.array(
+            [[float(cell.strip()) if cell.strip() else np.nan for cell in row] for row in cells], np.float32
+        )
     found = raw.signal if raw.signal.shape == expected.T.shape else raw.signal.T
     np.testing.assert_array_equal(found, expected.T)
