@@ -52,7 +52,7 @@ def test_a_training_keeps_and_evaluates_the_mean(corpus: FakeCorpus, tmp_path: P
     assert not torch.allclose(kept["head.weight"], classifier.state_dict()["head.weight"])
     (whole,) = tiny_data(corpus, batch_size=1000).ordered_loader("test")
     with torch.no_grad():
-        logits = load_classifier(tmp_path / "last.ckpt")(whole["signal"])
+        logits = load_classifier(tmp_path / "last.ckpt", trust=True)(whole["signal"])
     torch.testing.assert_close(classifier.evaluated["test"][1], logits, rtol=0, atol=1e-6)
 
 
