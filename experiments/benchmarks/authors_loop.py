@@ -23,7 +23,7 @@ CLASSES = {
 """Backbone -> file in their folder `pretrain`, class in it."""
 
 
-class ReferenceError(ValueError):
+class CheckoutError(ValueError):
     """What `--reference` names is not the authors' checkout."""
 
 
@@ -31,11 +31,11 @@ def check_reference(folder: Path) -> None:
     """Look for the files that are needed, before anything is measured.
 
     Raises:
-        ReferenceError: Some are not there.
+        CheckoutError: Some are not there.
     """
     missing = sorted({file for file, _ in CLASSES.values() if not (folder / "pretrain" / file).is_file()})
     if missing:
-        raise ReferenceError(
+        raise CheckoutError(
             f"--reference {folder}: there is no {', '.join(f'pretrain/{file}' for file in missing)}; expected a "
             "checkout of github.com/cuongvng/transfer-learning-ecg-diagnosis"
         )
@@ -45,7 +45,7 @@ def authors_model(folder: Path, backbone: str, num_labels: int) -> nn.Module:
     """Their model of a backbone in float64; takes signals (B, 1000, 12).
 
     Raises:
-        ReferenceError: Their file has no such class, or another signature.
+        CheckoutError: Their file has no such class, or another signature.
     """
     check_reference(folder)
     file, name = CLASSES[backbone]
@@ -56,10 +56,10 @@ def authors_model(folder: Path, backbone: str, num_labels: int) -> nn.Module:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not hasattr(module, name):
-        raise ReferenceError(f"--reference: {path} defines no class {name}; is it another version of the checkout?")
+        raise CheckoutError(f"--reference: {path} defines no class {name}; is it another version of the checkout?")
     arguments = {} if backbone.startswith("resnet") else {"device": torch.device("cpu")}
     try:
         model: nn.Module = getattr(module, name)(num_classes=num_labels, **arguments)
     except TypeError as error:
-        raise ReferenceError(f"--reference: {name} in {path} cannot be built: {error}") from error
+        raise CheckoutError(f"--reference: {name} in {path} cannot be built: {error}") from error
     return model.double()

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.benchmarks.authors_loop import ReferenceError, check_reference
+from experiments.benchmarks.authors_loop import CheckoutError, check_reference
 from experiments.benchmarks.block import BlockError, measure_apart
 from experiments.benchmarks.machine import describe
 from experiments.benchmarks.options import GROUPS, Options, all_blocks, chosen_blocks
@@ -49,7 +49,7 @@ def bench(
     if reference is not None:
         try:
             check_reference(reference)
-        except ReferenceError as error:
+        except CheckoutError as error:
             sys.exit(str(error))
     for name in ("ECG_REAL_DATA", "ECG_DATA_ROOT"):  # blocks work in folders of their own
         if name in os.environ:

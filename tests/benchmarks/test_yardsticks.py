@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ecg_transfer.classifier import ECGClassifier
-from experiments.benchmarks.authors_loop import CLASSES, ReferenceError, authors_model, check_reference
+from experiments.benchmarks.authors_loop import CLASSES, CheckoutError, authors_model, check_reference
 from experiments.benchmarks.paper_loop import NUM_LABELS, PAPER_NETWORKS, PaperClassifier, paper_step
 from experiments.benchmarks.rows.gpu import records_of_grid
 from experiments.benchmarks.variants import flops_a_record
@@ -91,10 +91,10 @@ def test_the_authors_models_come_from_the_checkout(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_checkout_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ReferenceError, match=r"no pretrain/gru.py, .*transfer-learning-ecg-diagnosis"):
+    with pytest.raises(CheckoutError, match=r"no pretrain/gru.py, .*transfer-learning-ecg-diagnosis"):
         check_reference(tmp_path)
     folder = write_authors(tmp_path, "class ResNet1d18:\n    def __init__(self, wrong):\n        pass\n")
-    with pytest.raises(ReferenceError, match="defines no class LSTM"):
+    with pytest.raises(CheckoutError, match="defines no class LSTM"):
         authors_model(folder, "lstm", 9)
-    with pytest.raises(ReferenceError, match=r"ResNet1d18 in .* cannot be built"):
+    with pytest.raises(CheckoutError, match=r"ResNet1d18 in .* cannot be built"):
         authors_model(folder, "resnet1d18", 9)
