@@ -1,76 +1,80 @@
-"""Kept memory, seen by the pages that a process faults."""
+"""Kept memory, seen by the pages that a process of its own faults: another test's freed memory would be reused."""
 
 from __future__ import annotations
 
-import resource
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from ecg_transfer.allocator import freed_memory_kept, is_set_up
+from ecg_transfer.allocator import VARIABLES, is_set_up
 
+REPOSITORY = Path(__file__).parents[2]
 MEGABYTES = 200
 PAGES = MEGABYTES * 256
 """Of 4 kB."""
 
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is glibc's")
 
+MEASURE = f"""
+import json, resource
+from pathlib import Path
+from ecg_transfer.allocator import freed_memory_kept
 
-def pages_faulted() -> int:
-    """By one large array that is written to and freed."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    bytearray(MEGABYTES << 20)  # not of NumPy, which asks for huge pages
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
-
-def megabytes_held() -> int:
+def held():
     return int(Path("/proc/self/statm").read_text().split()[1]) >> 8
 
+def use():
+    before = faults()
+    bytearray({MEGABYTES} << 20)  # not of NumPy, which asks for huge pages
+    return faults() - before
 
-@pytest.fixture
-def _untouched(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("GLIBC_TUNABLES", "LD_PRELOAD"):
-        monkeypatch.delenv(name, raising=False)
+start = held()
+try:
+    with freed_memory_kept() as in_force:
+        first, second, within = use(), use(), held() - start
+        raise KeyError
+except KeyError:
+    after = held() - start
+print(json.dumps(dict(in_force=in_force, first=first, second=second, within=within, after=after)))
+"""
+"""Takes and frees a large array twice; leaves by an error. Pages, and megabytes held above the start's."""
+
+
+def measured(**environment: str) -> dict[str, int]:
+    plain = {
+        name: value for name, value in os.environ.items() if name not in (*VARIABLES, "GLIBC_TUNABLES", "LD_PRELOAD")
+    }
+    command = [sys.executable, "-c", MEASURE]
+    printed = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=plain | {"PYTHONPATH": str(REPOSITORY)} | environment
+    )
+    found: dict[str, int] = json.loads(printed.stdout)
+    return found
 
 
 @linux_only
-@pytest.mark.usefixtures("_untouched")
 def test_a_large_array_is_faulted_once_and_given_back_at_the_end() -> None:
-    before = megabytes_held()
-    with freed_memory_kept() as in_force:
-        if not in_force:
-            pytest.skip("this Python's C library is not glibc")
-        pages_faulted()
-        assert pages_faulted() < PAGES / 100
-        assert megabytes_held() > before + MEGABYTES / 2
-    assert megabytes_held() < before + MEGABYTES / 2
+    found = measured()
+    if not found["in_force"]:
+        pytest.skip("this Python's C library is not glibc")
+    assert found["second"] < PAGES / 100
+    assert found["within"] > MEGABYTES / 2
+    assert found["after"] < MEGABYTES / 2
 
 
 @linux_only
-@pytest.mark.usefixtures("_untouched")
-def test_it_ends_where_an_error_is_raised() -> None:
-    before = megabytes_held()
-    with pytest.raises(KeyError), freed_memory_kept():
-        raise KeyError(pages_faulted())
-    assert megabytes_held() < before + MEGABYTES / 2
-
-
-@linux_only
-def test_a_users_setting_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
-    with freed_memory_kept() as in_force:
-        assert not in_force
-        pages_faulted()
-        assert pages_faulted() > PAGES / 4 or _has_huge_pages()
-
-
-def _has_huge_pages() -> bool:
-    """Where every page is 2 MB, an array faults 512 times fewer of them, kept or not."""
-    setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-    return setting.exists() and "[always]" in setting.read_text()
+def test_a_users_setting_is_left_alone() -> None:
+    found = measured(MALLOC_TRIM_THRESHOLD_="131072")
+    assert not found["in_force"]
+    assert found["within"] < MEGABYTES / 2
+    assert found["second"] > found["first"] / 2
 
 
 @pytest.mark.parametrize(

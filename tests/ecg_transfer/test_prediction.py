@@ -115,7 +115,7 @@ def test_the_command_skips_bad_files_and_says_so(
         write_challenge_record(tmp_path / "in", f"r{number}", as_codes(synthetic_millivolts(5000, 500, number)))
     (tmp_path / "in" / "r1.mat").write_bytes(b"cut short")
     table, plots = tmp_path / "out.csv", tmp_path / "plots"
-    arguments = ["predict", str(run.path), str(tmp_path / "in"), str(tmp_path / "none.hea")]
+    arguments = ["predict", "--trust", str(run.path), str(tmp_path / "in"), str(tmp_path / "none.hea")]
     monkeypatch.setattr("sys.argv", ["ecg-transfer", *arguments, "-o", str(table), "--plot", str(plots)])
     with pytest.raises(SystemExit) as stopped:
         main()
@@ -140,7 +140,7 @@ def test_nothing_wrong_exits_with_0_and_writes_to_the_terminal(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     header = write_challenge_record(tmp_path, "r0", as_codes(synthetic_millivolts(5000, 500)))
-    monkeypatch.setattr("sys.argv", ["ecg-transfer", "predict", str(run.path), str(header)])
+    monkeypatch.setattr("sys.argv", ["ecg-transfer", "predict", "--trust", str(run.path), str(header)])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 0
