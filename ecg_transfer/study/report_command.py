@@ -43,7 +43,8 @@ def report(
         if absent:
             notes.append(f"{absent:,} of the {len(wanted):,} planned runs were not started yet.")
     page = write_report(runs, folder, title=title, notes=notes, metric=metric)
-    lines = [*_verdicts(folder / "tables" / "claims.csv"), f"report: {page}"]
+    tables = folder / "tables"
+    lines = [*_verdicts(tables / "claims.csv"), *_benchmark(tables / "benchmark.csv"), f"report: {page}"]
     if tensorboard:
         from ecg_transfer.study.tensorboard_log import write_tensorboard
 
@@ -64,3 +65,20 @@ def _verdicts(path: Path) -> list[str]:
         f"{row['id']} {row['verdict']}{' (SIMULATED)' * bool(row['simulated'])}: {row['text']}"
         for row in claims.to_dict("records")
     ]
+
+
+def _benchmark(path: Path) -> list[str]:
+    """A line a training on all of PTB-XL, beside the published number of its network or else the best one."""
+    import pandas as pd
+
+    if not path.exists():
+        return []
+    lines = []
+    for row in pd.read_csv(path).to_dict("records"):
+        is_own = row["published"] == row["published"]
+        published = row["published"] if is_own else row["best_published"]
+        lines.append(
+            f"PTB-XL {row['label_set']}, {row['backbone']}, {row['recipe']}: macro AUROC {row['auroc_macro']:.3f} "
+            f"[{row['low']:.3f}, {row['high']:.3f}]; published{'' if is_own else ' at best'} {published:.3f}"
+        )
+    return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from ecg_transfer.study.benchmark import BEST_PUBLISHED, LABEL_SETS, PUBLISHED, measure
 from ecg_transfer.study.report import write_report
+from ecg_transfer.study.report_command import report
 from ecg_transfer.study.results import results_table
 
 if TYPE_CHECKING:
@@ -65,6 +67,15 @@ def test_the_page_shows_them(fake_runs: FakeRuns, tmp_path: Path) -> None:
     (row,) = pd.read_csv(tmp_path / "report" / "tables" / "benchmark.csv").to_dict("records")
     assert (row["label_set"], row["published"], row["best_published"]) == ("all", 0.925, 0.925)
     assert row["low"] < row["auroc_macro"] < row["high"]
+
+
+def test_the_terminal_tells_them_too(fake_runs: FakeRuns, tmp_path: Path) -> None:
+    fake_runs.run("pretrain", backbone="xresnet1d101", overrides=["data.label_set=all"], **BENCHMARK)
+    fake_runs.run("pretrain", backbone="resnet1d18", **BENCHMARK)
+    lines = report(tmp_path / "report", output=fake_runs.output, tensorboard=False)
+    ours, theirs = sorted(line for line in lines if line.startswith("PTB-XL"))
+    assert re.fullmatch(r"PTB-XL all, xresnet1d101, .*: macro AUROC 0\.\d+ \[0\.\d+, \d\.\d+\]; published 0\.925", ours)
+    assert theirs.endswith("published at best 0.930")
 
 
 def test_the_page_of_another_study_has_no_such_section(fake_runs: FakeRuns, tmp_path: Path) -> None:
