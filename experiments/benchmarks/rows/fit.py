@@ -99,8 +99,8 @@ def measure(block: str, options: Options) -> list[Row]:
     """
     folder = Path(options.scratch)
     batch_size, num_batches, max_epochs = (64, 4, 3) if options.quick else (256, 6, 5)
-    num_records = round(num_batches * batch_size / 0.6) + 1
-    data = noise_data(folder, num_records, batch_size=batch_size)
+    num_train = num_batches * batch_size  # whole batches alone, so that all steps are alike
+    data = noise_data(folder, round(num_train / 0.58), batch_size=batch_size, subset=num_train)
     twin = _Twin()
     fit(folder / "run", data, "resnet1d18", max_epochs, first=[twin])
     return _rows(twin, num_batches, len(twin._evaluated), f"ResNet1d-18, batch {batch_size}")

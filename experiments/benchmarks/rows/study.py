@@ -19,7 +19,7 @@ STUDY = """\
 name: bench
 overrides: {data.source: simulated}
 grids:
-  - {name: pair, starts: [scratch], downstreams: [ptb], backbones: [lstm_last], seeds: [0, 1], epochs: [30]}
+  - {name: pair, starts: [scratch], downstreams: [ptb], backbones: [lstm_last], seeds: [0, 1], epochs: [15]}
 """
 
 
