@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import ecg_transfer as et
-from ecg_transfer import training
+from ecg_transfer import fitting
 from ecg_transfer.config import make_config
 from ecg_transfer.memory import OutOfMemoryError, explained
 from ecg_transfer.study.failures import remedy
@@ -53,7 +53,7 @@ def test_other_failures_are_left_as_they_are() -> None:
 
 
 def test_a_run_that_does_not_fit_says_so_in_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "_fit", lambda *arguments: too_much_for_torch())
+    monkeypatch.setattr(fitting, "fit", lambda *arguments: too_much_for_torch())
     small = {"data.root": str(tmp_path), "data.num_simulated": 90, "optim.batch_size": 16, "trainer.accelerator": "cpu"}
     with pytest.raises(OutOfMemoryError, match=r"optim\.batch_size=16"):
         et.train_from_scratch("cpsc2018", backbone=NAME, overrides=small, output=tmp_path / "runs")

@@ -130,7 +130,7 @@ def test_hostile_hdf5_files_are_refused_before_anything_is_read(root: Path, trac
     write(root, tracings.astype(np.int16))
     refused("int16")
     path.write_bytes(b"no HDF5")
-    refused("no HDF5 file")
+    refused("file signature not found")
 
 
 def test_annotations_and_tracings_must_match(root: Path) -> None:

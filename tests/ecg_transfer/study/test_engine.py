@@ -142,8 +142,8 @@ def test_a_failed_pretraining_blocks_only_what_starts_from_it(tmp_path: Path) ->
 
 def test_a_run_that_hangs_is_killed(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, [HANG, 1], retries=0)
-    summary = run(plan, run_timeout=2.0)
-    assert "longer than 2 s" in summary.failed[the_run(plan, HANG)]
+    summary = run(plan, run_timeout=10.0)
+    assert "longer than 10 s" in summary.failed[the_run(plan, HANG)]
     assert len(summary.done) == 1
 
 
