@@ -11,6 +11,10 @@ from torch import nn
 BACKEND = "inductor"
 
 
+class CompilationError(ValueError):
+    """torch.compile failed; the message says what does without it."""
+
+
 def compile_backbone(backbone: nn.Module, device: torch.device) -> None:
     """Compile a backbone in place, which leaves the names of its weights as they are; the work is done at first use.
 
@@ -24,3 +28,14 @@ def compile_backbone(backbone: nn.Module, device: torch.device) -> None:
     # other modes than the default are of the backend inductor, which alone has CUDA graphs
     mode = "reduce-overhead" if device.type == "cuda" and BACKEND == "inductor" else None
     backbone.compile(backend=BACKEND, mode=mode)
+
+
+def explained_compilation(error: Exception) -> Exception:
+    """The error itself; in place of one of torch.compile, which may be pages of C++, one that says what to do."""
+    if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        return error
+    said = " ".join([line.strip() for line in str(error).splitlines() if line.strip()][:2])
+    return CompilationError(
+        f"torch.compile failed here: {type(error).__name__}: {said[:300]}. It needs a C++ compiler, or "
+        "Triton on a GPU; trainer.compile=false does without"
+    )

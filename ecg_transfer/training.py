@@ -7,6 +7,7 @@ from pathlib import Path
 from data_modules.claim import claimed
 from data_modules.datamodule import ECGDataModule
 from ecg_transfer.allocator import freed_memory_kept
+from ecg_transfer.compilation import explained_compilation
 from ecg_transfer.config import Overrides, RunConfig, make_config
 from ecg_transfer.data_identity import require_same_data
 from ecg_transfer.fitting import fit_and_score
@@ -135,6 +136,7 @@ def train(
     Raises:
         KeyboardInterrupt, SystemExit: Ctrl-C, or SIGTERM (code 143); the same call resumes it at its last whole epoch.
         RunClaimedError: Another process is at it.
+        CompilationError: torch.compile fails here.
         OutOfMemoryError: It needs more memory than there is; the message says what needs less.
         ConfigError: A way to transfer that makes no sense here.
     """
@@ -159,7 +161,7 @@ def train(
             with freed_memory_kept():
                 fit_and_score(resolved, progress=progress)
         except Exception as found:
-            error = explained(found, config)
+            error = explained(explained_compilation(found), config)
             if run.path.exists():
                 run.fail(error)
             if error is found:

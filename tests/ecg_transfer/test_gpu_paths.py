@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 
 from ecg_transfer import compilation
-from ecg_transfer.compilation import compile_backbone
+from ecg_transfer.compilation import CompilationError, compile_backbone
 from ecg_transfer.config import ConfigError, RunConfig, config_from
 from ecg_transfer.models import create_backbone
 from ecg_transfer.training import train_from_scratch
@@ -84,6 +84,22 @@ def test_a_compiled_run_ends_like_a_plain_one(tmp_path: Path, monkeypatch: pytes
     assert list(plain) == list(compiled)
     for name, value in plain.items():
         torch.testing.assert_close(compiled[name], value, rtol=1e-5, atol=1e-6)
+
+
+def failing_backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> None:
+    raise OSError("no g++\npages of C++")
+
+
+def test_a_compiler_that_fails_is_named_with_what_does_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compilation, "BACKEND", failing_backend)
+    fields = {"data.root": str(tmp_path), "data.source": "simulated", "data.num_simulated": 40, "data.num_samples": 100}
+    fields |= {"optim.max_epochs": 1, "trainer.accelerator": "cpu", "trainer.compile": True}
+    with pytest.raises(CompilationError, match=r"no g\+\+.*trainer\.compile=false") as caught:
+        train_from_scratch("ptb", backbone=NAME, output=tmp_path / "runs", progress=False, overrides=fields)
+    torch.compiler.reset()
+    assert "pages of C++" not in str(caught.value)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU: CUDA graphs cannot be recorded")
