@@ -43,8 +43,8 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path, *, previous: Path |
         hashing = _Hashing(stream)
         try:
             torch.save(checkpoint, cast(IO[bytes], hashing))
-        except RuntimeError as error:  # torch swallows what the stream says: a full disk would look like a bug
-            raise (hashing.error or error) from None
+        except RuntimeError as error:  # torch swallows a full disk and a signal, either of which would look like a bug
+            raise (hashing.error or _interruption(error) or error) from None
         stream.seek(-2, 2)
         stream.write(COMMENT_BYTES.to_bytes(2, "little"))
         stream.write(_comment(hashing.num_bytes, hashing.digest.hexdigest()))
@@ -98,6 +98,14 @@ def _num_bytes(value: object) -> int:
     return sum(map(_num_bytes, value)) if isinstance(value, list | tuple) else 0
 
 
+def _interruption(error: BaseException) -> BaseException | None:
+    """The signal's exception that was under way when torch failed to close its file."""
+    cause = error.__context__
+    while cause is not None and not isinstance(cause, KeyboardInterrupt | SystemExit):
+        cause = cause.__context__
+    return cause
+
+
 class _Hashing:
     """What `torch.save` writes to: counts, hashes and passes on; remembers why a write failed."""
 
@@ -105,12 +113,12 @@ class _Hashing:
         self._stream = stream
         self.digest = hashlib.sha256()
         self.num_bytes = 0
-        self.error: OSError | None = None
+        self.error: BaseException | None = None
 
     def write(self, data: bytes) -> int:
         try:
             self._stream.write(data)
-        except OSError as error:
+        except BaseException as error:
             self.error = error
             raise
         self.digest.update(data)

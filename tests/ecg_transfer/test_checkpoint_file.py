@@ -136,3 +136,19 @@ def test_what_it_replaces_takes_the_name_of_the_one_before(path: Path) -> None:
         write_checkpoint(CONTENT | {"epoch": epoch}, path, previous=previous)
     assert [torch.load(name, weights_only=True)["epoch"] for name in (path, previous)] == [5, 4]
     assert is_whole(previous)
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit(143)])
+def test_a_signal_while_torch_writes_stays_a_signal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interruption: type[BaseException] | BaseException
+) -> None:
+    def interrupted(*arguments: object) -> None:
+        raise interruption
+
+    monkeypatch.setattr("ecg_transfer.checkpoint_file._Hashing.flush", interrupted)
+    for name in ("torch.serialization._save", "ecg_transfer.checkpoint_file._num_bytes"):
+        with monkeypatch.context() as patch:
+            patch.setattr(name, interrupted)
+            with pytest.raises((KeyboardInterrupt, SystemExit)):
+                write_checkpoint(CONTENT, tmp_path / "last.ckpt")
+    assert not list(tmp_path.iterdir())

@@ -98,7 +98,7 @@ def test_raw_files_to_a_comparison_in_few_commands(tmp_path: Path) -> None:
         ("pretrain", "finetune", "scratch"), True
     )
     assert "mine (own corpus): SIMULATED, 60 records." in command(tmp_path, "corpora")
-    predicted = command(tmp_path, "predict", runs["finetune"].name, "ecgs/r0.csv", "--like", "mine")
+    predicted = command(tmp_path, "predict", "--trust", runs["finetune"].name, "ecgs/r0.csv", "--like", "mine")
     assert predicted.splitlines()[0] == "record,AF,LBBB,findings,findings_at_0.5,notes"
 
 
