@@ -242,6 +242,7 @@ def _create(path: Path, corpus: Corpus, preprocessing: Preprocessing, shape: tup
         layout.set_layout(h5py.h5d.CONTIGUOUS)
         layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        layout.set_obj_track_times(False)  # the same records make the same bytes, whenever
         signals = h5py.h5d.create(file.id, b"signals", h5py.h5t.IEEE_F32LE, h5py.h5s.create_simple(shape), layout)
         rows = SharedRows(path=path, offset=signals.get_offset(), shape=shape)
     _reserve(rows)

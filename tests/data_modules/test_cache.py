@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import re
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -302,3 +303,10 @@ def test_a_training_is_never_given_a_signal_that_has_rotted(corpus: FakeCorpus, 
     again = ECGDataModule(config, corpus=FakeCorpus(corpus.root), batch_size=4)
     again.setup()
     assert np.array_equal(again.cache.signals, expected)
+
+
+def test_the_same_records_make_the_same_bytes_at_another_time(corpus: FakeCorpus, tmp_path: Path) -> None:
+    first = open_cache(corpus, WANTED, tmp_path / "first")
+    time.sleep(1.1)  # HDF5 notes times in whole seconds
+    second = open_cache(corpus, WANTED, tmp_path / "second")
+    assert second.path.read_bytes() == first.path.read_bytes()
