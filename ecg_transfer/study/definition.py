@@ -116,7 +116,7 @@ def read_study(path: Path, grids: Sequence[str] | None = None) -> Study:
     try:
         tree = OmegaConf.merge(OmegaConf.structured(Study), read_tree(path))
         study = cast(Study, OmegaConf.to_object(tree))
-    except (OmegaConfBaseException, ValueError) as error:
+    except (OmegaConfBaseException, ValueError, TypeError) as error:  # TypeError: a mapping in a list's place
         where = getattr(error, "full_key", None)
         reason = " ".join(str(error).split("\n    ")[0].split())
         raise StudyError(f"{path}: {reason}" + (f" (in {where})" if where else "")) from error
@@ -200,7 +200,7 @@ def _is_subset(value: object) -> bool:
 
 def _unknown(kind: str, names: Sequence[str], known: Collection[str], where: str) -> list[str]:
     sentences = []
-    for name in names:
+    for name in map(str, names):  # OmegaConf lets mappings through where names belong
         if name not in known:
             close = difflib.get_close_matches(name.lower(), known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
