@@ -31,7 +31,7 @@ def test_a_node_killed_in_the_middle_costs_nothing_but_time(tmp_path: Path, monk
     ray.init(address=cluster.address, log_to_driver=False)
 
     class OneNodeDies(RayPool):
-        """Kills the second node once runs have started on both."""
+        """Kills the second node once runs have started on both; they last longer than a worker takes to start."""
 
         def wait(self, timeout: float) -> list[Outcome]:
             log = tmp_path / "calls.log"
@@ -45,7 +45,7 @@ def test_a_node_killed_in_the_middle_costs_nothing_but_time(tmp_path: Path, monk
     try:
         pool = OneNodeDies(
             runner="fake_runner:run_fake",
-            environment={"FAKE_SECONDS": "1.0", "PYTHONPATH": os.environ["PYTHONPATH"]},
+            environment={"FAKE_SECONDS": "5.0", "PYTHONPATH": os.environ["PYTHONPATH"]},
         )
         summary = execute(plan, pool, patience=0.2, report=sentences.append)
         pool.close()
