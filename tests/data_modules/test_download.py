@@ -176,7 +176,7 @@ def test_a_mirror_gives_the_files_and_the_publisher_the_list(server: BadServer, 
     get(server, tmp_path / "other", mirror=f"{server.url}copy/", trust_mirror=True)
     assert {path.partition("/")[0] for path, _ in server.requests} == {"copy"}
     with pytest.raises(ValueError, match="--mirror"):
-        get(server, tmp_path, mirror="file:///tmp/copy")
+        get(server, tmp_path, mirror="file:///srv/copy")
 
 
 def test_no_room_is_said_before_anything_is_fetched(

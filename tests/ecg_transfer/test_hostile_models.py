@@ -174,7 +174,7 @@ def test_addresses_and_pickles_are_refused_by_name(source: str | Path, match: st
         resolve(config, tmp_path)
 
 
-@pytest.mark.parametrize("corpus", ["../../x", "a/b", "/tmp/x", "", ".", "a\0b", "a b"])
+@pytest.mark.parametrize("corpus", ["../../x", "a/b", "/x", "", ".", "a\0b", "a b"])
 def test_a_foreign_corpus_name_cannot_lead_out_of_the_runs(corpus: str) -> None:
     config = make_config("finetune", "ptb", upstream="a")
     if corpus:
