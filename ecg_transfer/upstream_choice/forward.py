@@ -80,8 +80,8 @@ def embed(
         features, logits = [], []
         with torch.inference_mode():
             for batch in data.ordered_loader(part, sharded=False):
-                embedding = model.backbone(batch["signal"].to(device, dtype))
-                logits.append(model.head(embedding).float().cpu())
+                embedding, of_labels = _forward(model, batch["signal"].to(device, dtype))
+                logits.append(of_labels.float().cpu())
                 features.append(narrow(embedding).float().cpu())
         rows = data.rows[part]
         found[part] = Embedded(
@@ -92,6 +92,16 @@ def embed(
         )
     model.cpu()
     return found
+
+
+def _forward(model: ECGClassifier, signal: Tensor) -> tuple[Tensor, Tensor]:
+    """Embeddings (B, F) and logits (B, Z); of a model for windows, the mean embedding and the joined logits."""
+    if model.windows is None:
+        embedding = model.backbone(signal)
+        return embedding, model.head(embedding)
+    of_windows = model.backbone(model.windows.cut(signal))
+    by_record = of_windows.unflatten(0, (len(signal), -1))
+    return by_record.mean(dim=1), model.windows.join(model.head(of_windows), by_record.shape[1])
 
 
 class _Hashing:

@@ -163,3 +163,20 @@ def test_embedding_gives_rows_in_order(output: Path) -> None:
     some = train.rows[[1, 4, 5]]
     np.testing.assert_array_equal(train.at(some).features, train.features[[1, 4, 5]])
     np.testing.assert_array_equal(train.at(some).targets, data.labels[some])
+
+
+def test_a_model_for_crops_is_shown_its_windows(tmp_path: Path) -> None:
+    fields = FIELDS | {"data.root": str(tmp_path / "data"), "crops.seconds": 2.5, "optim.max_epochs": 1}
+    run = et.pretrain("cpsc2018", backbone=NAME, overrides=fields, output=tmp_path / "runs")
+    data = et.datamodule("ptb", overrides={"data.root": str(tmp_path / "data"), "data.num_simulated": 30})
+    model = run.model(trust=True)
+    assert model.windows is not None
+    train = embed(model, data)["train"]
+    signal = next(iter(data.ordered_loader("train", sharded=False)))["signal"]
+    with torch.inference_mode():
+        logits = model(signal)
+        starts = model.windows.starts(signal.shape[2])
+        windows = [model.backbone(signal[:, :, start : start + model.windows.length]) for start in starts]
+    assert len(windows) > 1
+    np.testing.assert_allclose(train.logits[: len(signal)], logits.numpy(), atol=1e-5)
+    np.testing.assert_allclose(train.features[: len(signal)], torch.stack(windows).mean(dim=0).numpy(), atol=1e-5)
