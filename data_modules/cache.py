@@ -12,11 +12,9 @@ import json
 import math
 import os
 import sys
-import threading
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
 
 import h5py
 import numpy as np
@@ -71,25 +69,6 @@ class Cache:
             return False
         parts = (part for part in np.array_split(np.sort(rows), -(-len(rows) // CHUNK)) if len(part))
         return not all(np.array_equal(row_sums(self.signals[part]), self.sums[part]) for part in parts)
-
-    def read_ahead(self, rows: NDArray[np.int64]) -> None:
-        """Let the system read these rows into its page cache while this process goes on.
-
-        A first epoch in shuffled order would wait for the disk at every record. Does nothing where the system cannot be
-        asked.
-
-        Args:
-            rows: Rows that will be used, in any order.
-        """
-        if hasattr(os, "posix_fadvise"):
-            file = self.path.open("rb")
-            threading.Thread(target=self._read_ahead, args=(file, np.sort(rows)), daemon=True).start()
-
-    def _read_ahead(self, file: IO[bytes], rows: NDArray[np.int64]) -> None:
-        start, num_bytes = self.signals.offset, self.signals[0].nbytes
-        with file:
-            for row in rows.tolist():  # Linux reads some hundred kilobytes a call at most
-                os.posix_fadvise(file.fileno(), start + row * num_bytes, num_bytes, os.POSIX_FADV_WILLNEED)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """How many records were set aside by each reason, and how many were mended how."""

@@ -136,7 +136,6 @@ class ECGDataModule(pl.LightningDataModule):
                     "be used; see data.split, data.val_fraction, data.test_fraction and data.short"
                 )
         used = np.concatenate(list(self.rows.values()))
-        self._cache.read_ahead(used)
         if self._cache.is_damaged(used):
             discard(self._cache.path, "a signal has changed since it was written")
             self.setup(stage)
