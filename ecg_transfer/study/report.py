@@ -13,16 +13,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from data_modules.forked import forked_map
-from ecg_transfer.drawing import INK, picture, seeds_text, style
+from ecg_transfer.drawing import INK, picture, style
 from ecg_transfer.files import write_atomically
 from ecg_transfer.runs import Run
 from ecg_transfer.study.apart import read_apart
 from ecg_transfer.study.arrangement import (
-    DOWNSTREAMS,
-    UPSTREAMS,
     Setting,
-    corpus_name,
-    in_order,
     metric_name,
     settings_of,
 )
@@ -30,7 +26,7 @@ from ecg_transfer.study.benchmark import Measured, benchmark_frame, benchmark_ta
 from ecg_transfer.study.bootstrap import NUM_DRAWS
 from ecg_transfer.study.claims import judge
 from ecg_transfer.study.contests import contests_table
-from ecg_transfer.study.effects import CellEffect, cell_effects, effects_table, pooled
+from ecg_transfer.study.effects import CellEffect, cell_effects, effects_table
 from ecg_transfer.study.evidence import ClaimResult
 from ecg_transfer.study.exhibit_tables import (
     effect_table,
@@ -47,10 +43,10 @@ from ecg_transfer.study.figures.exhibit import Exhibit, several
 from ecg_transfer.study.figures.sizes import improvement_by_size, learning_curve_figure
 from ecg_transfer.study.learning_curve import learning_curves
 from ecg_transfer.study.optimism import optimism_summary
-from ecg_transfer.study.page import Anchors, Table, run_link, with_interval
+from ecg_transfer.study.page import Anchors, Table, run_link
 from ecg_transfer.study.pairs import find_cells
+from ecg_transfer.study.report_text import answer, counts, left_out, simulated_text
 from ecg_transfer.study.results import Study, write_results
-from ecg_transfer.study.significance import MIN_SEEDS
 from ecg_transfer.study.speed import Speed, cell_speeds, speeds_table, split_curves
 from ecg_transfer.study.study_tables import (
     claims_frame,
@@ -135,10 +131,10 @@ def write_report(
     page = _environment().get_template("report.html.j2").render(
         title=title,
         css=Markup(files("ecg_transfer.study").joinpath("templates/report.css").read_text()),
-        answer=_answer(settings, benchmark),
-        counts=_counts(every, study, effects),
-        simulated=_simulated_text(study),
-        notes=[*notes, *_notes(every, settings)],
+        answer=answer(settings, benchmark),
+        counts=counts(every, study, effects),
+        simulated=simulated_text(study),
+        notes=[*notes, *left_out(every, len(settings[MAX_SETTINGS:]))],
         claims=claims[:4],
         estimate_text=estimate_text,
         several=several,
@@ -273,84 +269,6 @@ def _write_tables(
         tables["ways"] = contests_table(ways.contests, ways.effects)
     for name, table in tables.items():
         write_results(table, folder / f"{name}.csv")
-
-
-def _answer(settings: Sequence[Setting], benchmark: Sequence[Measured]) -> str:
-    """The study's question, answered in a sentence."""
-    if not settings:
-        return (
-            "There is no pair of a finished fine-tuning and its training from scratch yet, so there is no answer yet."
-            + " What trainings on PTB-XL reach stands beside the published numbers below." * bool(benchmark)
-        )
-    setting = settings[0]
-    shown = list(setting.places.values())
-    effect, _ = pooled(shown)
-    low, high = effect.low, effect.high
-    found = (
-        f"over {several(len(shown))} it changes the test {metric_name(effect_metric(shown))} by "
-        f"{with_interval(effect.estimate, low, high)} against training from scratch, each downstream corpus counting "
-        "the same."
-    )
-    kind = "On SIMULATED ECGs, " if setting.simulated else ""
-    if effect.num_seeds < MIN_SEEDS:
-        few = f"with {several(effect.num_seeds, 'seed')}, where a verdict needs {MIN_SEEDS}"
-        sentence = f"{kind}it is too early to tell whether fine-tuning helps: {few}, {found}"
-    else:
-        does = "helps" if low > 0 else "hurts" if high < 0 else "makes no difference that these runs can tell"
-        sentence = f"{kind}fine-tuning {does}: {found}"
-    better = sum(result.effect.low > 0 for result in shown)
-    worse = sum(result.effect.high < 0 for result in shown)
-    singly = f"Taken one at a time, the 95 % interval lies above 0 in {better} of them and below 0 in {worse}."
-    return f"{sentence[0].upper()}{sentence[1:]} {singly * (len(shown) > 1)}".strip()
-
-
-def effect_metric(effects: Sequence[CellEffect]) -> str:
-    """The score that effects are about, without which epoch it was taken at."""
-    return effects[0].effect.metric.partition("/")[2]
-
-
-def _counts(runs: Sequence[Run], study: Study, effects: Sequence[CellEffect]) -> list[tuple[str, str]]:
-    results = study.results
-    if not len(results):
-        return [("runs", f"0 finished of {len(runs)}")]
-    downstream = in_order(set(results[results["phase"] != "pretrain"]["downstream"]), DOWNSTREAMS)
-    upstream = in_order({effect.cell.upstream for effect in effects}, UPSTREAMS)
-    return [
-        ("runs", f"{len(results):,} finished" + (f" of {len(runs):,}" if len(runs) > len(results) else "")),
-        ("comparisons", f"{len(effects):,}"),
-        ("seeds each", seeds_text([effect.effect.num_seeds for effect in effects]).partition(" ")[0]),
-        ("upstream", ", ".join(map(corpus_name, upstream)) or "none"),
-        ("downstream", ", ".join(map(corpus_name, downstream)) or "none"),
-    ]
-
-
-def _simulated_text(study: Study) -> str:
-    """What the banner says; empty when all ECGs are real."""
-    if not len(study.results) or not study.results["simulated"].any():
-        return ""
-    share = study.results["simulated"].sum()
-    return (
-        f"{share:,} of {len(study.results):,} runs are on simulated ECGs. They show that the method works; they tell "
-        "nothing of patients. Real and simulated ECGs are never pooled."
-    )
-
-
-def _notes(runs: Sequence[Run], settings: Sequence[Setting]) -> list[str]:
-    notes = []
-    unfinished = [run for run in runs if not run.is_done]
-    if unfinished:
-        states = pd.Series([run.status for run in unfinished]).value_counts()
-        notes.append(
-            "Not in this report: "
-            + ", ".join(several(count, f"{state} run") for state, count in sorted(states.items()))
-            + "."
-        )
-    hidden = settings[MAX_SETTINGS:]
-    if hidden:
-        notes.append(
-            f"{len(hidden)} more settings have no figures here; the tables of all comparisons and verdicts have them."
-        )
-    return notes
 
 
 def _unpaired(study: Study, effects: Sequence[CellEffect], folder: Path) -> list[tuple[str, str]]:

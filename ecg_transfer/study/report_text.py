@@ -1,0 +1,96 @@
+"""What a report says in words: the answer, the counts at its top, whose ECGs, what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from ecg_transfer.drawing import seeds_text
+from ecg_transfer.runs import Run
+from ecg_transfer.study.arrangement import DOWNSTREAMS, UPSTREAMS, Setting, corpus_name, in_order, metric_name
+from ecg_transfer.study.benchmark import Measured
+from ecg_transfer.study.effects import CellEffect, pooled
+from ecg_transfer.study.figures.exhibit import several
+from ecg_transfer.study.page import with_interval
+from ecg_transfer.study.results import Study
+from ecg_transfer.study.significance import MIN_SEEDS
+
+
+def answer(settings: Sequence[Setting], benchmark: Sequence[Measured]) -> str:
+    """The study's question, answered in a sentence."""
+    if not settings:
+        return (
+            "There is no pair of a finished fine-tuning and its training from scratch yet, so there is no answer yet."
+            + " What trainings on PTB-XL reach stands beside the published numbers below." * bool(benchmark)
+        )
+    setting = settings[0]
+    shown = list(setting.places.values())
+    effect, _ = pooled(shown)
+    low, high = effect.low, effect.high
+    found = (
+        f"over {several(len(shown))} it changes the test {metric_name(_effect_metric(shown))} by "
+        f"{with_interval(effect.estimate, low, high)} against training from scratch, each downstream corpus counting "
+        "the same."
+    )
+    kind = "On SIMULATED ECGs, " if setting.simulated else ""
+    if effect.num_seeds < MIN_SEEDS:
+        few = f"with {several(effect.num_seeds, 'seed')}, where a verdict needs {MIN_SEEDS}"
+        sentence = f"{kind}it is too early to tell whether fine-tuning helps: {few}, {found}"
+    else:
+        does = "helps" if low > 0 else "hurts" if high < 0 else "makes no difference that these runs can tell"
+        sentence = f"{kind}fine-tuning {does}: {found}"
+    better = sum(result.effect.low > 0 for result in shown)
+    worse = sum(result.effect.high < 0 for result in shown)
+    singly = f"Taken one at a time, the 95 % interval lies above 0 in {better} of them and below 0 in {worse}."
+    return f"{sentence[0].upper()}{sentence[1:]} {singly * (len(shown) > 1)}".strip()
+
+
+def _effect_metric(effects: Sequence[CellEffect]) -> str:
+    """The score that effects are about, without which epoch it was taken at."""
+    return effects[0].effect.metric.partition("/")[2]
+
+
+def counts(runs: Sequence[Run], study: Study, effects: Sequence[CellEffect]) -> list[tuple[str, str]]:
+    """What the page counts at its top: (name, value)."""
+    results = study.results
+    if not len(results):
+        return [("runs", f"0 finished of {len(runs)}")]
+    downstream = in_order(set(results[results["phase"] != "pretrain"]["downstream"]), DOWNSTREAMS)
+    upstream = in_order({effect.cell.upstream for effect in effects}, UPSTREAMS)
+    return [
+        ("runs", f"{len(results):,} finished" + (f" of {len(runs):,}" if len(runs) > len(results) else "")),
+        ("comparisons", f"{len(effects):,}"),
+        ("seeds each", seeds_text([effect.effect.num_seeds for effect in effects]).partition(" ")[0]),
+        ("upstream", ", ".join(map(corpus_name, upstream)) or "none"),
+        ("downstream", ", ".join(map(corpus_name, downstream)) or "none"),
+    ]
+
+
+def simulated_text(study: Study) -> str:
+    """What the banner says; empty when all ECGs are real."""
+    if not len(study.results) or not study.results["simulated"].any():
+        return ""
+    share = study.results["simulated"].sum()
+    return (
+        f"{share:,} of {len(study.results):,} runs are on simulated ECGs. They show that the method works; they tell "
+        "nothing of patients. Real and simulated ECGs are never pooled."
+    )
+
+
+def left_out(runs: Sequence[Run], num_hidden: int) -> list[str]:
+    """Sentences on what the page does not show: unfinished runs, and so many settings without figures."""
+    notes = []
+    unfinished = [run for run in runs if not run.is_done]
+    if unfinished:
+        states = pd.Series([run.status for run in unfinished]).value_counts()
+        notes.append(
+            "Not in this report: "
+            + ", ".join(several(count, f"{state} run") for state, count in sorted(states.items()))
+            + "."
+        )
+    if num_hidden:
+        notes.append(
+            f"{num_hidden} more settings have no figures here; the tables of all comparisons and verdicts have them."
+        )
+    return notes
