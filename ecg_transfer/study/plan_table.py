@@ -22,7 +22,7 @@ def print_plan(plan: Plan, estimates: list[Estimate], *, brief: bool = False) ->
         brief: Only the sums, not the runs.
     """
     console = Console(soft_wrap=True, highlight=False)
-    if not brief:
+    if not brief and plan.runs:
         wide = max((len(planned.name) for planned in plan.runs), default=0) + 60  # a cut name could not be searched for
         Console(width=max(wide, console.width), soft_wrap=True, highlight=False).print(_runs(plan, estimates[0]))
         console.print()
@@ -55,6 +55,8 @@ def _sentence(plan: Plan) -> str:
     counts = ", ".join(f"{len(plan.by_phase(phase))} {words}" for phase, words in PHASES.items())  # type: ignore[arg-type]
     num_done = sum(planned.run.is_done for planned in plan.runs)
     simulated = sum(planned.simulated for planned in plan.runs)
+    if not plan.runs:
+        return "There is nothing to run."
     kind = {0: "real ECGs", len(plan.runs): "SIMULATED ECGs"}.get(simulated, f"{simulated} of them on SIMULATED ECGs")
     return f"{len(plan.runs)} runs ({counts}) on {kind}; {num_done} are done."
 
@@ -63,7 +65,7 @@ def _estimates(plan: Plan, estimates: list[Estimate]) -> list[str]:
     best = estimates[0]
     num_waiting = sum(not planned.run.is_done for planned in plan.runs)
     if not num_waiting:
-        return ["Nothing is left to do."]
+        return ["Nothing is left to do."] if plan.runs else []
     if len(best.costs) < num_waiting:
         return [
             f"The speed of {num_waiting - len(best.costs)} runs is not measured: leave out --no-probe to measure it."

@@ -92,3 +92,12 @@ def test_help_does_not_wait_for_torch() -> None:
     code = "import sys; from ecg_transfer.cli import app; print({'torch', 'ray', 'pandas'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert found.stdout == "set()\n"
+
+
+def test_a_study_without_its_corpora_plans_nothing_and_says_why(file: Path, tmp_path: Path) -> None:
+    file.write_text(STUDY.replace("data.source: simulated", "data.source: real"))
+    done = call("plan", str(file), "--output", str(tmp_path / "runs"))
+    assert done.returncode == 0, done.stderr
+    assert "There is nothing to run." in done.stdout
+    assert "ptb is left out" in done.stdout
+    assert "SIMULATED ECGs" not in done.stdout
