@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,15 @@ from ecg_transfer.files import write_json
 from ecg_transfer.metrics import Scores, score, tune_thresholds
 from ecg_transfer.predictions import Predictions, load_predictions, save_predictions
 from ecg_transfer.runs import SCORE_NAMES, Run
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Untrained:
+    """A downstream's model before any training, with the head's rows that its upstream knows."""
+
+    classifier: ECGClassifier
+    shared: Mapping[str, str]
+    """Labels whose rows are the upstream's, own -> upstream's; not empty."""
 
 
 class LabelsMismatchError(ValueError):
@@ -102,17 +113,34 @@ def challenge_scores(corpus: str, predictions: Predictions) -> dict[str, dict[st
     return scores
 
 
-def write_scores(run: Run, datamodule: ECGDataModule, device: torch.device) -> None:
+def write_scores(run: Run, datamodule: ECGDataModule, device: torch.device, untrained: Untrained | None = None) -> None:
     """Compute a trained run's final numbers and write `predictions.npz` and `scores.json`.
 
     The headline comes from `best.ckpt` itself, on one device, whatever the training ran on.
+
+    Args:
+        run: Trained to its end.
+        datamodule: Its own, set up.
+        device: Where.
+        untrained: The upstream's model, to be scored as `zero_shot` on the test records.
     """
     predictions, epochs = load_predictions(run.path / "predictions.npz")
     classifier = run.model()
     for part in EVALUATED:
         predictions[f"val_selected/{part}"] = predict(classifier, datamodule, part, device)
     save_predictions(run.path / "predictions.npz", predictions, epochs)
-    write_json(run.path / "scores.json", summarise(run, predictions, epochs, datamodule.label_names))
+    results = summarise(run, predictions, epochs, datamodule.label_names)
+    if untrained is not None:
+        results["zero_shot"] = zero_shot(untrained, datamodule, device)
+    write_json(run.path / "scores.json", results)
+
+
+def zero_shot(untrained: Untrained, datamodule: ECGDataModule, device: torch.device) -> dict[str, Any]:
+    """Test scores of an upstream's own head, threshold 0.5, on the labels that it shares with the downstream."""
+    found = predict(untrained.classifier, datamodule, "test", device)
+    columns = [datamodule.label_names.index(label) for label in untrained.shared]
+    scores = score(found.logits[:, columns], found.targets[:, columns], tuple(untrained.shared))
+    return {"labels": dict(untrained.shared), "test": scores.as_dict()}
 
 
 def summarise(

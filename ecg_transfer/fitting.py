@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from copy import deepcopy
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -15,14 +16,13 @@ from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.compilation import compile_backbone
 from ecg_transfer.config import ConfigError, RunConfig
 from ecg_transfer.data_identity import refuse_other_data
-from ecg_transfer.evaluation import write_scores
+from ecg_transfer.evaluation import Untrained, write_scores
 from ecg_transfer.files import write_json
 from ecg_transfer.manifest import describe, now
 from ecg_transfer.resolve import Resolved
 from ecg_transfer.resume import newest_state, recover
 from ecg_transfer.runs import Run, save_config
 from ecg_transfer.trainer import build_trainer, fit, num_devices, way_callbacks
-from ecg_transfer.upstream import Upstream
 from ecg_transfer.ways import require_possible
 from ecg_transfer.windows import Windows
 
@@ -54,10 +54,10 @@ def fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
     require_possible(config.transfer, classifier.backbone, num_epochs)
     if config.trainer.precision == 64:
         classifier.double()
-    num_loaded = _load_upstream(classifier, resolved.upstream)
+    num_loaded, untrained = _load_upstream(classifier, resolved, data)
     is_first = num_devices(config) == 1 or is_first_process()
     state = _state_to_go_on_from(run, data, is_first=is_first)
-    shared = _share_head(classifier, resolved, data)
+    shared = _share_head(classifier, resolved, data, untrained)
     trainer = build_trainer(config, run, data, num_epochs, progress, way_callbacks(config, classifier))
     if config.trainer.compile:
         compile_backbone(classifier.backbone, trainer.strategy.root_device)
@@ -72,7 +72,7 @@ def fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
     fit(trainer, classifier, data, state)
     if not trainer.is_global_zero:
         return
-    write_scores(run, data, device=trainer.strategy.root_device)
+    write_scores(run, data, trainer.strategy.root_device, untrained)
     manifest["finished"] = now()
     manifest["attempts"][-1]["seconds"] = round(time.perf_counter() - started, 1)
     write_json(run.path / "manifest.json", manifest)
@@ -112,13 +112,24 @@ def require_monitored(config: RunConfig, data: ECGDataModule) -> None:
             )
 
 
-def _load_upstream(classifier: ECGClassifier, upstream: Upstream | None) -> int:
+def _load_upstream(classifier: ECGClassifier, resolved: Resolved, data: ECGDataModule) -> tuple[int, Untrained | None]:
+    """Start the backbone from the upstream's: how many numbers; and the model with the upstream's head, if it fits."""
+    upstream = resolved.upstream
     if upstream is None:
-        return 0
-    return classifier.load_backbone(upstream.state_dict())
+        return 0, None
+    state = upstream.state_dict()
+    num_loaded = classifier.load_backbone(state)
+    shared = shared_labels(upstream.matches(data.config.corpus, data.label_names, data.config.root))
+    if not shared:
+        return num_loaded, None
+    untrained = deepcopy(classifier)
+    untrained.load_head(state, upstream.label_names, shared)
+    return num_loaded, Untrained(classifier=untrained, shared=shared)
 
 
-def _share_head(classifier: ECGClassifier, resolved: Resolved, data: ECGDataModule) -> dict[str, str]:
+def _share_head(
+    classifier: ECGClassifier, resolved: Resolved, data: ECGDataModule, untrained: Untrained | None
+) -> dict[str, str]:
     """Start the head's rows of shared labels with the upstream's; which they are, own label -> upstream's.
 
     Raises:
@@ -127,12 +138,11 @@ def _share_head(classifier: ECGClassifier, resolved: Resolved, data: ECGDataModu
     upstream = resolved.upstream
     if upstream is None or resolved.config.transfer.head == "new":
         return {}
-    shared = shared_labels(upstream.matches(data.config.corpus, data.label_names, data.config.root))
-    if not shared:
+    if untrained is None:
         raise ConfigError(
             f"transfer.head=shared: no label of {upstream.name} ({', '.join(upstream.label_names)}) means the same as "
             f"one of {data.corpus.spec.name} ({', '.join(data.label_names)}); transfer.head=new does without. "
             f"`ecg-transfer labels {upstream.corpus} {data.config.corpus}` shows the map"
         )
-    classifier.load_head(upstream.state_dict(), upstream.label_names, shared)
-    return shared
+    classifier.load_state_dict(untrained.classifier.state_dict())
+    return dict(untrained.shared)

@@ -31,6 +31,9 @@ from ecg_transfer.study.page import (
 from ecg_transfer.study.pairs import Cell
 from ecg_transfer.study.speed import Speed
 
+ZERO_SHOT = ("zero_shot/f1", "zero_shot/auroc")
+"""Columns of the labels' table that a fine-tuning has and a training from scratch has not."""
+
 MAX_EQUIVALENCES = 6
 """Learning curves whose data-equivalence is told; each costs thousands of interpolations."""
 
@@ -199,7 +202,8 @@ def label_tables(setting: Setting, labels: pd.DataFrame, anchors: Anchors) -> li
                 id=f"labels-{downstream}",
                 title=f"{corpus_name(downstream)}, label by label",
                 caption="Test F1 and AUROC at the epoch chosen on validation, threshold 0.5, mean over seeds; the 95 % "
-                "interval of the difference in F1 is over seeds alone. A label with few positives has a rough score.",
+                "interval of the difference in F1 is over seeds alone. A label with few positives has a rough score. "
+                "Zero-shot: the upstream's own head before any training, where it knows the label.",
                 headers=[
                     "upstream",
                     "model",
@@ -211,6 +215,8 @@ def label_tables(setting: Setting, labels: pd.DataFrame, anchors: Anchors) -> li
                     "difference in F1",
                     "AUROC fine-tuned",
                     "AUROC scratch",
+                    "F1 zero-shot",
+                    "AUROC zero-shot",
                 ],
                 rows=rows,
                 num_heading_columns=3,
@@ -230,7 +236,7 @@ def _label_rows(cell: Cell, by_run: dict[str, pd.DataFrame], anchors: Anchors) -
     values = {
         (arm, score): np.stack([frame[score].to_numpy(np.float64) for frame in frames if frame is not None])
         for arm, frames in arms.items()
-        for score in ("f1", "auroc")
+        for score in ("f1", "auroc", *ZERO_SHOT)
     }
     units = [*zip(cell.pairs["seed_finetune"], cell.pairs["subset_seed_finetune"], strict=True)]
     member = np.array([[unit == key for unit in units] for key in cell.units], dtype=np.float64)
@@ -251,6 +257,7 @@ def _label_rows(cell: Cell, by_run: dict[str, pd.DataFrame], anchors: Anchors) -
                 *(number(float(values[arm, "f1"][:, place].mean()), link=anchors.link(cell)) for arm in ARMS),
                 Entry(signed(difference.mean()), "", limits(low, high), f"number {direction(low, high)}"),
                 *(number(float(values[arm, "auroc"][:, place].mean())) for arm in ARMS),
+                *(number(float(values["finetune", score][:, place].mean())) for score in ZERO_SHOT),
             ]
         )
     return rows

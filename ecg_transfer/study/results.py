@@ -78,7 +78,8 @@ class Study:
     results: pd.DataFrame
     """One row a run; see `results_table`."""
     labels: pd.DataFrame
-    """One row a (run, label): positives in training and test, and test scores of the epoch chosen on validation."""
+    """One row a (run, label): positives in training and test, test scores of the epoch chosen on validation, and
+    `zero_shot/f1` and `zero_shot/auroc` of the upstream's own head, NaN where it does not know the label."""
     curves: pd.DataFrame
     """One row an (run, epoch): `run`, `epoch` from 1, `updates` and `seconds` from the start, and `EPOCH_METRICS`."""
 
@@ -251,6 +252,7 @@ def _label_rows(run: Run) -> list[dict[str, Any]]:
     per_class = run.results["val_selected"]["test"]["per_class"]
     tuned = run.results["val_selected"]["test_tuned"]["per_class"]
     train = run.manifest["data"]["parts"]["train"]["positives"]
+    before = run.results.get("zero_shot", {"test": {"per_class": {}}})["test"]["per_class"]
     numbers = ("precision", "recall", "f1", "auroc", "average_precision")
     return [
         {
@@ -261,6 +263,7 @@ def _label_rows(run: Run) -> list[dict[str, Any]]:
             **{name: _number(values[name]) for name in numbers},
             "tuned/threshold": _number(tuned[label]["thresholds"]),
             "tuned/f1": _number(tuned[label]["f1"]),
+            **{f"zero_shot/{name}": _number(before.get(label, {}).get(name)) for name in ("f1", "auroc")},
         }
         for label, values in per_class.items()
     ]

@@ -14,6 +14,7 @@ from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.cli import app
 from ecg_transfer.config import ConfigError
 from ecg_transfer.runs import Run
+from ecg_transfer.study.results import read_study
 from ecg_transfer.upstream import Upstream
 from ecg_transfer.upstream_choice.zero_shot import zero_shot
 from tests.ecg_transfer.tiny_backbone import NAME
@@ -48,7 +49,7 @@ def test_a_shared_head_starts_with_the_upstreams_rows(home: Path, monkeypatch: p
         loaded(self, *arguments)  # type: ignore[arg-type]
         heads["after"] = self.head.weight.detach().clone()
 
-    monkeypatch.setattr(ECGClassifier, "load_head", watched)
+    monkeypatch.setattr(ECGClassifier, "load_head", watched)  # of the copy that then gives its head
     options = {"upstream": "cpsc2018", "backbone": NAME, "output": home / "runs"}
     run = et.finetune("georgia", overrides=fields(home, **{"transfer.head": "shared"}), **options)  # type: ignore[arg-type]
     assert run.manifest["model"]["head_rows_from_upstream"] == SHARED
@@ -68,6 +69,27 @@ def test_a_shared_head_starts_with_the_upstreams_rows(home: Path, monkeypatch: p
     assert {(pair.finetune.name, pair.scratch.name) for pair in pairs} == {
         (run.name, scratch.name), (new.name, scratch.name),
     }  # fmt: skip
+
+
+def test_a_fine_tuning_and_the_study_say_what_the_upstreams_head_scored_untrained(home: Path) -> None:
+    run = et.finetune("georgia", upstream="cpsc2018", backbone=NAME, overrides=fields(home), output=home / "runs")
+    stored = run.results["zero_shot"]
+    assert stored["labels"] == SHARED
+    theirs, test = upstream_of(home).model(trust=True), run.predictions["val_selected/test"]
+    data = et.datamodule("georgia", overrides={"data.root": str(home / "data"), "data.num_simulated": 90})
+    with torch.inference_mode():
+        logits = theirs(torch.cat([batch["signal"] for batch in data.ordered_loader("test")])).numpy()
+    table = read_study([run]).labels.set_index("label")
+    names = run.manifest["data"]["label_names"]
+    for label in names:
+        if label not in SHARED:
+            assert table.loc[label, ["zero_shot/f1", "zero_shot/auroc"]].isna().all()
+            continue
+        scores, ours = logits[:, theirs.label_names.index(SHARED[label])], test.targets[:, names.index(label)]
+        assert table.loc[label, "zero_shot/f1"] == pytest.approx(f1_score(ours, scores > 0, zero_division=0))
+        if 0 < ours.sum() < len(ours):
+            assert table.loc[label, "zero_shot/auroc"] == pytest.approx(roc_auc_score(ours, scores))
+    assert "zero_shot" not in upstream_of(home).results
 
 
 def test_nothing_in_common_is_said(home: Path) -> None:
