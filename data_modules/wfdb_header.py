@@ -29,14 +29,15 @@ UNITS_PER_MILLIVOLT = {"mv": 1.0, "uv": 1e3, "µv": 1e3, "μv": 1e3, "v": 1e-3}
 _PLAIN_NAME = re.compile(r"\w[\w-]*(?:\.[\w-]+)*", re.ASCII)
 _RECORD_LINE = re.compile(
     r"(?P<name>[\w.-]+)(?:/(?P<segments>\d+))?\s+(?P<signals>\d+)"
-    r"(?:\s+(?P<rate>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)(?:/\S*)?(?:\s+(?P<samples>\d+)(?:\s.*)?)?)?",
+    r"(?:\s+(?P<rate>\d+(?:\.\d*)?)(?:/-?\d+(?:\.\d*)?(?:\(-?\d+(?:\.\d*)?\))?)?(?:\s+(?P<samples>\d+)(?:\s.*)?)?)?",
     re.ASCII,
 )
-_INTEGER = re.compile(r"[+-]?\d{1,20}", re.ASCII)
+_INTEGER = re.compile(r"-?\d{1,20}", re.ASCII)
+_NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_OTHER_BLANK = re.compile(r"[^\S \t]")
 _STORAGE = re.compile(r"(?P<format>\d+)(?:x(?P<frame>\d+))?(?::(?P<skew>\d+))?(?:\+(?P<offset>\d+))?", re.ASCII)
 _SCALE = re.compile(
-    r"(?P<gain>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf))?(?:\((?P<baseline>-?\d+)\))?(?:/(?P<units>\S+))?",
-    re.IGNORECASE,
+    r"(?P<gain>-?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|[+-]?(?:nan|inf))?(?:\((?P<baseline>-?\d+)\))?(?:/(?P<units>\S+))?",
 )
 
 
@@ -127,9 +128,13 @@ def read_header(path: Path) -> Header:
         raise RecordError("unreadable", f"{path.name}: {error.strerror or error}") from error
     if len(raw) > MAX_HEADER_BYTES:
         raise RecordError("header", f"{path.name} is longer than {MAX_HEADER_BYTES} bytes, no header is")
+    # some readers split lines or fields there, some pass over them: no two of them read the same
+    if (control := _NO_TEXT.search(raw)) is not None:
+        place = f"byte {control.start()} of {path.name} is the control character 0x{raw[control.start()]:02x}"
+        raise RecordError("header", f"{place}; expected text")
     lines: list[str] = []
     comments: list[str] = []
-    for line in map(str.strip, raw.decode("utf-8", errors="replace").splitlines()):
+    for line in (part.decode("utf-8", errors="replace").strip() for part in raw.splitlines()):
         if line.startswith("#"):
             comments.append(line[1:].lstrip())
         elif line:
@@ -182,13 +187,15 @@ def _parse_segment(line: str) -> tuple[str, int]:
 
 
 def _integer(text: str) -> int:
-    """A number as the format writes it; Python would also take `1_000` and other scripts' digits."""
+    """A number as the format writes it; Python would also take `1_000`, other scripts' digits, and a plus, wfdb none."""
     if not _INTEGER.fullmatch(text):
         raise ValueError(f"no whole number but {text[:80]!r}")
     return int(text)
 
 
 def _parse_signal(line: str) -> SignalLine:
+    if not line.isascii() and (blank := _OTHER_BLANK.search(line)) is not None:
+        raise ValueError(f"a blank that is no space, U+{ord(blank[0]):04X}, in {line[:80]!r}; other readers take it out")
     # file, format, gain, ADC resolution, ADC zero, initial value, checksum, block size, name
     fields = line.split(None, 8)
     if len(fields) < 2:
@@ -196,6 +203,8 @@ def _parse_signal(line: str) -> SignalLine:
     if not _PLAIN_NAME.fullmatch(fields[0]) and fields[0] != "~":  # a layout's signals lie in no file
         raise ValueError(f"signal file {fields[0][:80]!r} is no plain name in the header's own folder")
     numbers = [_integer(text) for text in fields[3:8]]
+    if any(text.startswith("-") for text in fields[3:8:4]):
+        raise ValueError(f"an ADC resolution or a block size below 0 in {line[:80]!r}")
     gain, baseline = _parse_scale(fields[2] if len(fields) > 2 else "")
     if baseline is None:
         baseline = numbers[1] if len(numbers) > 1 else 0

@@ -33,8 +33,10 @@ _COLUMNS = ("ecg_id", "patient_id", "scp_codes", "strat_fold")
 MAX_CODES = 1000
 """Characters of a cell of `scp_codes`; the longest published one has 128."""
 
-_SCP_CODE = re.compile(r"'([^'\\\x00-\x1f]+)'\s*:\s*\d+(?:\.\d*)?", re.ASCII)
-_SCP_CODES = re.compile(rf"\{{\s*(?:{_SCP_CODE.pattern}(?:\s*,\s*{_SCP_CODE.pattern})*)?\s*,?\s*\}}", re.ASCII)
+_SCP_CODE = re.compile(r"'([^'\\\x00-\x1f]+)'[ \t]*:[ \t]*(?:\d+\.\d*|0+|[1-9]\d*)", re.ASCII)
+_SCP_CODES = re.compile(
+    rf"\{{[ \t]*(?:{_SCP_CODE.pattern}(?:[ \t]*,[ \t]*{_SCP_CODE.pattern})*[ \t]*(?:,[ \t]*)?)?\}}", re.ASCII
+)
 
 
 class _Row(NamedTuple):

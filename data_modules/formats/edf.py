@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_modules.corpus import CorpusFormatError, RecordError
 from data_modules.formats.raw_record import Format, RawRecord, refuse_large, unit_stated
 from data_modules.leads import canonical_lead
 from data_modules.wfdb_header import MAX_SIGNALS, MAX_VALUES
 
+if TYPE_CHECKING:
+    import pyedflib
+
 FIXED_BYTES, SIGNAL_BYTES = 256, 256
 """Of the header: once, and for each signal."""
+
+_CODE = re.compile(rb"[+-]?\d+ *")
 
 
 def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
@@ -43,7 +51,7 @@ def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
             unit, rate, num_samples = kinds.pop()
             if not 1 <= num_samples * len(chosen) <= MAX_VALUES:
                 raise RecordError("header", f"{path.name} has {len(chosen)} leads of {num_samples} samples")
-            signal = np.stack([file.readSignal(index) for index in chosen]).astype(np.float32)
+            signal = np.stack([_read_lead(file, index) for index in chosen])
     except RecordError:
         raise
     except Exception as error:  # pyedflib raises whatever it stumbles over in a broken header
@@ -69,8 +77,7 @@ def _check_header(path: Path) -> None:
     num_signals = _number(head[252:256])
     if not 1 <= num_signals <= MAX_SIGNALS:
         raise RecordError("header", f"{path.name} has {num_signals} signals, expected 1 to {MAX_SIGNALS}")
-    lengths_at = FIXED_BYTES + 216 * num_signals
-    lengths = [_number(head[lengths_at + 8 * number :][:8]) for number in range(num_signals)]
+    lengths = [_number(text) for text in _column(head, num_signals, 216)]
     num_blocks = _number(head[236:244])
     width = 3 if head[:1] == b"\xff" else 2
     promised = FIXED_BYTES + SIGNAL_BYTES * num_signals + num_blocks * sum(lengths) * width
@@ -78,6 +85,39 @@ def _check_header(path: Path) -> None:
         raise RecordError("header", f"{path.name} has {num_blocks} blocks of {min(lengths)} or more samples")
     if size < promised:
         raise RecordError("truncated", f"{path.name} has {size} bytes, its header promises {promised}")
+    limit = 2 ** (8 * width - 1)
+    for low, high in zip(_column(head, num_signals, 120), _column(head, num_signals, 128), strict=True):
+        if not (_CODE.fullmatch(low) and _CODE.fullmatch(high) and -limit <= int(low) < int(high) < limit):
+            found = f"codes from {low.decode('latin-1').strip()!r} to {high.decode('latin-1').strip()!r}"
+            expected = f"whole numbers that rise, within {-limit} and {limit - 1}"
+            raise RecordError("header", f"{path.name} declares {found}; expected {expected}")
+
+
+def _column(head: bytes, num_signals: int, start: int) -> list[bytes]:
+    """The 8 characters of each signal in a column of the header.
+
+    Args:
+        head: The header.
+        num_signals: In it.
+        start: How many characters a signal has in the columns before.
+    """
+    at = FIXED_BYTES + start * num_signals
+    return [head[at + 8 * number :][:8] for number in range(num_signals)]
+
+
+def _read_lead(file: pyedflib.EdfReader, index: int) -> NDArray[np.float32]:
+    """One lead in its unit, (samples,).
+
+    A code beyond those that the header declares to be the extremes would become a voltage beyond the physical ones:
+    either is untrue, and with the declared codes the gain.
+    """
+    signal = file.readSignal(index)
+    low, high = sorted((file.getPhysicalMinimum(index), file.getPhysicalMaximum(index)))
+    half_a_step = (high - low) / (file.getDigitalMaximum(index) - file.getDigitalMinimum(index)) / 2
+    if not low - half_a_step < signal.min() <= signal.max() < high + half_a_step:
+        found = f"{signal.min():g} to {signal.max():g}, its header declares {low:g} to {high:g}"
+        raise RecordError("header", f"{file.getLabel(index)} of {Path(file.file_name).name} goes from {found}")
+    return np.asarray(signal, np.float32)
 
 
 def _number(text: bytes) -> int:

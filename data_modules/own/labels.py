@@ -67,6 +67,8 @@ class Labels:
 def read_table(path: Path) -> Table:
     """Read a CSV file with a header line; the delimiter is the most frequent of `,`, `;` and tab in that line.
 
+    Empty lines, before the header too, and lines of empty cells are passed over.
+
     Raises:
         CorpusFormatError: It is too large, no text, or a line is longer than the first.
     """
@@ -78,7 +80,7 @@ def read_table(path: Path) -> Table:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise CorpusFormatError(f"{path} cannot be read ({error}); it should be a CSV file in UTF-8") from error
-    first = text[: text.find("\n") + 1 or len(text)]
+    first = text.lstrip("\n").partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
     if first.count(delimiter) >= MAX_COLUMNS:
         raise CorpusFormatError(f"{path} has {first.count(delimiter) + 1} columns, at most {MAX_COLUMNS} are read")

@@ -144,6 +144,31 @@ def test_a_packed_or_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
             load_classifier(tmp_path / name)
 
 
+def with_entry(path: Path, member: str, changes: dict[int, bytes]) -> Path:
+    """A zip with other bytes in a member's entry of the directory at its end, by place (APPNOTE 6.3.10, 4.3.12)."""
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(member)).encode()
+    entry = content.rindex(name) - 46
+    assert content[entry : entry + 4] == b"PK\1\2"
+    for place, value in changes.items():
+        content[entry + place : entry + place + len(value)] = value
+    path.write_bytes(content)
+    return path
+
+
+def test_weights_are_those_that_were_checked(tmp_path: Path) -> None:
+    wanted = load_classifier(checkpoint(tmp_path / "a.ckpt")).state_dict()
+    is_a_directory, has_no_bytes = {38: b"\x10"}, {16: bytes(8)}  # attributes; checksum and packed size
+    marked = with_entry(tmp_path / "a.ckpt", "/data/0", is_a_directory)
+    found = load_classifier(marked).state_dict()
+    assert all(torch.equal(found[name], value) for name, value in wanted.items())
+    with zipfile.ZipFile(with_entry(checkpoint(tmp_path / "b.ckpt"), "/data/0", has_no_bytes)) as archive:
+        assert archive.testzip() is None, "for Python it is whole"
+    with pytest.raises(ValueError, match="it is torn"):
+        load_classifier(tmp_path / "b.ckpt")
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, value: float) -> None:
     content = torch.load(checkpoint(tmp_path / "a.ckpt"), weights_only=True)

@@ -25,15 +25,32 @@ MAX_SECONDS = 1.0
 Mutation = tuple[int, int, int, bytes]
 """Number of a seed, where in it, how many bytes go, what comes in their place."""
 
+WHOLE = 2**16
+"""Of a mutation: all of the seed goes."""
+
 FOUND: dict[str, list[Mutation]] = {
     "csv_record": [(2, 0, 261, b"~ \n \n0")],
+    "edf_record": [(0, 256 + 128 * 12, 8, b"100     ")],  # codes beyond the declared extremes
     "hdf5_record": [(2, 1585, 8, b"\x01\0\0\0\0\0\0@")],  # RuntimeError out of h5py
+    "label_table": [
+        (0, 0, WHOLE, b"\nvrecor`,IFp,,BBLBa,9\n/s,0,0,,10\n"),
+        (0, 0, WHOLE, b"\nrecord,Ar*air\nAFp,\n00,"),
+    ],  # an empty first line
     "ptbxl_table": [
         (0, 61, 0, b"\0"),
         (0, 64, 39, b"/M': 10..0, 'Strat_"),
         (0, 74, 0, b"\x1e"),
+        (0, 68, 5, b"050"),
+        (0, 60, 24, b","),
     ],  # codes that are no Python
-    "wfdb_header": [(3, 21, 3, b"2e38")],  # a gain that no float32 holds
+    "wfdb_formats": [
+        (0, 0, WHOLE, b"r 2 50 \nr.dat 16 200.0(0)\nr.dat\x1f16 200.0(0)/mV\0\xffN\0\xa6\xff"),
+        (0, 0, WHOLE, b"r 2 5 0\nr.dat 16 200.0(0)\nr.dat 16 200.0(0)/mV 16 0 70 100 0 I\n\0\xffN\0\xa6\xff"),
+    ],  # a blank that wfdb takes for none; a length of 0, which wfdb does not take for none
+    "wfdb_header": [
+        (3, 21, 3, b"2e38"),  # a gain that no float32 holds
+        (0, 0, WHOLE, b"rt 1 500/:55\nr.dat 16x1+5 1000(3) 1"),  # an odd number of bytes
+    ],
     "wfdb_segments": [(0, 63, 20, b"500 120\ns.dat 16 200")],  # a segment whose signal has no name
     "zip_archive": [(1, 256, 9, b"0\0\0\0data+")],
 }

@@ -116,14 +116,37 @@ def test_a_header_that_wfdb_reads_in_another_way_is_refused(tmp_path: Path, firs
     assert error.value.reason in ("header", "unreadable")
 
 
-def test_a_gain_in_a_segment_that_wfdb_reads_as_one_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("r 1 5e2 40\nr.dat 16 200/mV 12 0 0 0 0 I", "no record line"),  # wfdb takes 5 Hz and no length
+        ("r 1 500/x 40\nr.dat 16 200/mV 12 0 0 0 0 I", "no record line"),  # no length
+        ("r 1 500 40\nr.dat\x1f16 200/mV 12 0 0 0 0 I", "control character 0x1f"),  # no signal line
+        ("r 1 500 40\nr.dat 16 200/mV 12 0 0 0 0 I\n# a\x0cr.dat 16", "control character 0x0c"),  # two signals
+        ("r 1 500 40\nr.dat 16\u00a0200/mV 12 0 0 0 0 I", r"no space, U\+00A0"),  # format 16200
+        ("r 1 500 40\nr.dat 16 1E3/mV 12 0 0 0 0 I", "no gain"),  # a gain of 1
+        ("r 1 500 40\nr.dat 16 200/mV -12 0 0 0 0 I", "resolution"),  # a baseline of -12
+        ("r 1 500 40\nr.dat 16 200/mV 12 +5 0 0 0 I", "no whole number"),  # a baseline of 0
+    ],
+)
+def test_a_header_in_format_16_that_wfdb_reads_in_another_way_is_refused(tmp_path: Path, lines: str, said: str) -> None:
+    (tmp_path / "r.dat").write_bytes(bytes(80))
+    (tmp_path / "r.hea").write_text("r 1 500 40\nr.dat 16 200/mV 12 0 0 0 0 I\n", encoding="utf-8")
+    assert read_signal(read_header(tmp_path / "r.hea"), None).shape == (1, 40)
+    (tmp_path / "r.hea").write_text(f"{lines}\n", encoding="utf-8")
+    with pytest.raises(RecordError, match=said) as error:
+        read_signal(read_header(tmp_path / "r.hea"), None)
+    assert error.value.reason == "header"
+
+
+def test_a_segment_that_wfdb_reads_in_another_way_is_refused(tmp_path: Path) -> None:
     codes = np.arange(40).reshape(-1, 1)
     wfdb_library.wrsamp("s", fs=500, units=["mV"], sig_name=["I"], d_signal=codes, fmt=["16"], adc_gain=[1000.0],
                         baseline=[0], write_dir=str(tmp_path))  # fmt: skip
     (tmp_path / "m.hea").write_text("m/1 1 500 40\ns 40\n")
     np.testing.assert_allclose(read_signal(read_header(tmp_path / "m.hea"), None)[0], np.arange(40) / 1000, rtol=1e-6)
-    (tmp_path / "s.hea").write_text((tmp_path / "s.hea").read_text().replace("1000.0(0)", "1E3(0)"))
-    assert wfdb_library.rdrecord(str(tmp_path / "s")).adc_gain == [1.0], "a thousand times too high"
+    (tmp_path / "s.hea").write_text((tmp_path / "s.hea").read_text().replace(" I\n", " I\tI\n"))
+    assert wfdb_library.rdrecord(str(tmp_path / "s")).sig_name == ["I"], "it drops what follows a tab"
     with pytest.raises(RecordError, match="in another way"):
         read_signal(read_header(tmp_path / "m.hea"), None)
 

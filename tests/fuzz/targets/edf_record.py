@@ -40,6 +40,7 @@ def check(data: bytes, folder: Path) -> None:
     parts = np.split(blocks.reshape(int(data[236:244]), -1), np.cumsum(lengths)[:-1], axis=1)
     for index, found in enumerate(raw.signal):
         step = (high[index] - low[index]) / (top[index] - bottom[index])
-        expected = (np.clip(parts[index].ravel().astype(float), bottom[index], top[index]) - bottom[index]) * step
+        assert bottom[index] <= parts[index].min() <= parts[index].max() <= top[index]
+        expected = (parts[index].ravel().astype(float) - bottom[index]) * step
         size = abs(low[index]) + abs(high[index])
         np.testing.assert_allclose(found, expected + low[index], rtol=1e-4, atol=1e-5 * size)

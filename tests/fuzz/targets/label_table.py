@@ -32,8 +32,9 @@ def check(data: bytes, folder: Path) -> None:
     if b"\0" in data or len(table.columns) == 1 or '"' in data.decode("utf-8-sig"):
         return
     text = data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
-    options = {"dtype": str, "keep_default_na": False, "header": None, "skip_blank_lines": False}
+    delimiter = max(",;\t", key=text.lstrip("\n").split("\n", 1)[0].count)
+    # as many columns as the table has: pandas would count the cells of the first line, an empty one too
+    options = {"dtype": str, "keep_default_na": False, "header": None, "names": list(range(len(table.columns)))}
     theirs = pd.read_csv(io.StringIO(text), sep=delimiter, engine="python", on_bad_lines="skip", **options)
     rows = [tuple(str(cell).strip() for cell in row) for row in theirs.itertuples(index=False)]
     assert set(table.rows) <= set(rows), (table.rows, rows)

@@ -11,6 +11,7 @@ import wfdb
 from data_modules.corpus import RecordError
 from data_modules.wfdb_header import read_header
 from data_modules.wfdb_record import read_codes, read_signal
+from tests.fuzz.for_wfdb import for_wfdb
 
 REFUSALS = (RecordError,)
 FORMATS = ("16", "212", "80", "24", "32", "516", "508", "524")
@@ -41,5 +42,6 @@ def check(data: bytes, folder: Path) -> None:
     if header.num_samples is not None:
         assert signal.shape == (len(header.signals), header.num_samples)
     if all(line.storage.format in ("16", "212", "24", "32") for line in header.signals):
-        theirs = wfdb.rdrecord(str(folder / "r"), physical=False)
+        (folder / "w.hea").write_bytes(for_wfdb(header_bytes))
+        theirs = wfdb.rdrecord(str(folder / "w"), physical=False)
         np.testing.assert_array_equal(codes, theirs.d_signal.T)

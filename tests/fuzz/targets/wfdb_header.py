@@ -1,4 +1,4 @@
-"""A `.hea` beside a signal file of 480 bytes; what is read in format 16 is computed again here."""
+"""A `.hea` beside a signal file of 480 bytes: read as wfdb reads it; signals in format 16 are computed again here."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import wfdb
 
 from data_modules.corpus import RecordError
-from data_modules.wfdb_header import read_header
+from data_modules.wfdb_header import Header, read_header
 from data_modules.wfdb_record import read_signal
+from tests.fuzz.for_wfdb import for_wfdb
 
 REFUSALS = (RecordError,)
 CONTENT = np.random.default_rng(0).integers(-3000, 3000, 240).astype("<i2").tobytes()
+PER_MILLIVOLT = {"mv": 1.0, "uv": 1e3, "v": 1e-3}
 
 
 def seeds(folder: Path) -> Iterator[bytes]:
@@ -28,12 +31,30 @@ def check(data: bytes, folder: Path) -> None:
     (folder / "r.hea").write_bytes(data)
     header = read_header(folder / "r.hea")
     signal = read_signal(header, None)
-    if header.segments or any(line.storage[:3] != ("16", 1, 0) for line in header.signals):
+    (folder / "w.hea").write_bytes(for_wfdb(data))
+    theirs = wfdb.rdheader(str(folder / "w"))
+    assert (theirs.fs, theirs.sig_len or None) == (header.sampling_rate, header.num_samples), vars(theirs)
+    if header.segments:
+        return
+    _require_same_signals(header, theirs)
+    if any(line.storage[:3] != ("16", 1, 0) for line in header.signals):
         return
     width = len(header.signals)
-    flat = np.frombuffer(CONTENT[header.signals[0].storage.byte_offset :], "<i2")
+    content = CONTENT[header.signals[0].storage.byte_offset :]
+    flat = np.frombuffer(content[: len(content) // 2 * 2], "<i2")
     codes = flat[: len(flat) // width * width].reshape(-1, width).T.astype(np.float64)
     for row, line, found in zip(codes, header.signals, signal, strict=True):
         expected = np.where(row == -32768, np.nan, (row - line.baseline) / line.gain)
         with np.errstate(all="ignore"):
             np.testing.assert_allclose(found, expected.astype(np.float32), rtol=1e-6)
+
+
+def _require_same_signals(header: Header, theirs: wfdb.Record) -> None:
+    """Gains, baselines, initial values, checksums and names; wfdb drops what is not ASCII, and what follows a tab."""
+    gains = [g * PER_MILLIVOLT[(u or "mV").lower()] for g, u in zip(theirs.adc_gain, theirs.units, strict=True)]
+    np.testing.assert_allclose([line.gain for line in header.signals], gains, rtol=1e-12)
+    assert [line.baseline for line in header.signals] == [baseline or 0 for baseline in theirs.baseline], vars(theirs)
+    assert [line.initial_value for line in header.signals] == theirs.init_value, vars(theirs)
+    assert [line.checksum for line in header.signals] == theirs.checksum, vars(theirs)
+    names = [line.name.encode("ascii", "ignore").decode().lstrip().partition("\t")[0].strip() for line in header.signals]
+    assert names == [(name or "").strip() for name in theirs.sig_name], vars(theirs)
