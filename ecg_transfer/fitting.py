@@ -83,6 +83,8 @@ def fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
 
 def _state_to_go_on_from(run: Run, data: ECGDataModule, *, is_first: bool) -> Path | None:
     """The state of an interrupted attempt; what an attempt without one left is removed."""
+    if is_first:  # a damaged one must not vouch for what this attempt writes
+        (run.path / "DONE").unlink(missing_ok=True)
     state, said = recover(run.path) if is_first else newest_state(run.path)
     if is_first:
         sys.stderr.writelines(f"{sentence}\n" for sentence in said)
@@ -97,7 +99,7 @@ def _state_to_go_on_from(run: Run, data: ECGDataModule, *, is_first: bool) -> Pa
 
 def _clear(run: Run) -> None:
     """Remove what an attempt left that ended before its first whole epoch."""
-    for name in ("metrics.jsonl", "predictions.npz", "scores.json", "best.ckpt", "DONE", "FAILED"):
+    for name in ("metrics.jsonl", "predictions.npz", "scores.json", "best.ckpt", "FAILED"):
         (run.path / name).unlink(missing_ok=True)
 
 

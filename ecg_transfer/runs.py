@@ -18,6 +18,7 @@ from data_modules.unfinished import sweep
 from ecg_transfer.config import RunConfig, config_from, read_tree
 from ecg_transfer.curve import read_curve, time_to_targets
 from ecg_transfer.files import write_atomically, write_json
+from ecg_transfer.seal import sealed, vouched_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,9 +49,16 @@ class RunNotFoundError(FileNotFoundError):
     """There is no such run; the message says where it was looked for and which command makes it."""
 
 
+class RunChangedError(ValueError):
+    """A file of a finished run is not what it was when the run finished."""
+
+
 @dataclass(frozen=True)
 class Run:
     """One run, read from its directory. What it is follows from its files alone.
+
+    `status` looks at sizes. What is read of a finished run is compared with `DONE` first, byte for byte, and raises
+    `RunChangedError` where it differs; `verify` looks at all of it.
 
     Attributes:
         path: The directory: `config.yaml`, `manifest.json`, `metrics.jsonl`, TensorBoard events, `best.ckpt`,
@@ -91,7 +99,7 @@ class Run:
             ConfigError: It has fields or values that this version does not know.
         """
         try:
-            return config_from(read_tree(self.path / "config.yaml"))
+            return config_from(read_tree(self.checked("config.yaml")))
         except (OSError, PlainYamlError) as error:
             raise RunNotFoundError(f"{self.path / 'config.yaml'} is no configuration: {error}") from error
 
@@ -105,7 +113,7 @@ class Run:
         """One row an epoch; nested names are joined by `/`: `val/f1_weighted`, `test/f1/AF`."""
         import pandas as pd
 
-        return pd.json_normalize(read_curve(self.path / "metrics.jsonl"), sep="/")
+        return pd.json_normalize(read_curve(self.checked("metrics.jsonl")), sep="/")
 
     @property
     def results(self) -> dict[str, Any]:
@@ -123,14 +131,14 @@ class Run:
     @property
     def convergence(self) -> dict[str, dict[str, float]]:
         """Epochs, updates and seconds to 90, 95 and 99 % of the best validation score."""
-        return time_to_targets(read_curve(self.path / "metrics.jsonl"), "val", self.config.monitor)
+        return time_to_targets(read_curve(self.checked("metrics.jsonl")), "val", self.config.monitor)
 
     @property
     def predictions(self) -> dict[str, Predictions]:
         """Logits by record id, by `<score name>/<part>`, `val_selected/test` say."""
         from ecg_transfer.predictions import load_predictions
 
-        return load_predictions(self.path / "predictions.npz")[0]
+        return load_predictions(self.checked("predictions.npz"))[0]
 
     def model(self, which: Literal["best", "last"] = "best", *, trust: bool = False) -> ECGClassifier:
         """The classifier with the weights of the epoch chosen on validation, in evaluation mode, on the CPU.
@@ -145,10 +153,10 @@ class Run:
         """
         from ecg_transfer.classifier import load_classifier
 
-        return load_classifier(self.path / f"{which}.ckpt", trust=trust or self.backbone or False)
+        return load_classifier(self.checked(f"{which}.ckpt"), trust=trust or self.backbone or False)
 
     def seal(self) -> None:
-        """Declare the run complete: write `DONE` with the size and SHA-256 of every file it vouches for.
+        """Declare the run complete: write `DONE` with the size and SHA-256 of every file it vouches for, and its own.
 
         Raises:
             RunNotFoundError: One of them is missing.
@@ -158,7 +166,7 @@ class Run:
             raise RunNotFoundError(f"{self.path} is not complete: it lacks {', '.join(missing)}")
         files = {name: {"bytes": _size(self.path / name), "sha256": sha256(self.path / name)} for name in SEALED}
         (self.path / "FAILED").unlink(missing_ok=True)
-        write_json(self.path / "DONE", {"run": self.name, "files": files})
+        write_json(self.path / "DONE", sealed(self.name, files))
 
     def tidy(self) -> None:
         """Remove what only an unfinished run needs; a kill in the instant after `DONE` leaves it behind."""
@@ -180,12 +188,27 @@ class Run:
             return list(SEALED)
         return [name for name, digest in files.items() if sha256(self.path / name) != digest]
 
+    def checked(self, name: str) -> Path:
+        """The path of one of its files, after a comparison with what `DONE` vouches for, if it does.
+
+        Raises:
+            RunChangedError: It is another.
+        """
+        path = self.path / name
+        digest = (self._sealed("sha256", str) or {}).get(name)
+        if digest is not None and (found := sha256(path)) is not None and found != digest:
+            raise RunChangedError(
+                f"{path} was changed since the run finished: its SHA-256 begins with {found[:12]}, DONE says "
+                f"{str(digest)[:12]}. Bring back the file as it was, or remove the folder and run it anew"
+            )
+        return path
+
     def _sealed(self, what: str, kind: type[int] | type[str]) -> dict[str, object] | None:
         """Size or digest of the files that `DONE` vouches for; None if it is not what `seal` writes."""
-        files = (_read_json(self.path / "DONE") or {}).get("files")
-        if not isinstance(files, dict) or not files or not files.keys() <= set(SEALED):
+        files = vouched_for(_read_json(self.path / "DONE") or {})
+        if files is None or not files.keys() <= set(SEALED):
             return None
-        if not all(isinstance(entry, dict) and isinstance(entry.get(what), kind) for entry in files.values()):
+        if not all(isinstance(entry.get(what), kind) for entry in files.values()):
             return None
         return {name: entry[what] for name, entry in files.items()}
 
@@ -201,7 +224,7 @@ class Run:
         return f"{note['error']}: {note['message']}" if note else None
 
     def _json(self, name: str) -> dict[str, Any]:
-        content = _read_json(self.path / name)
+        content = _read_json(self.checked(name))
         if content is None:
             raise RunNotFoundError(f"{self.path / name} is missing or torn: the run is {self.status}")
         return content

@@ -14,7 +14,7 @@ from data_modules.corpora import CORPORA
 from data_modules.sources import data_root, open_corpus, own_corpora
 from ecg_transfer.comparison import Pair
 from ecg_transfer.metrics import Scores
-from ecg_transfer.runs import Run
+from ecg_transfer.runs import Run, RunChangedError
 from ecg_transfer.way_names import WAY_NAMES
 
 COLUMNS = {"f1_weighted": "F1 weighted", "f1_macro": "F1 macro", "auroc_macro": "AUROC macro", "ap_macro": "AP macro"}
@@ -86,13 +86,17 @@ def print_runs(runs: Sequence[Run], output: Path) -> None:
     for run in runs:
         kind = run.path.parent.name
         if run.is_done:
-            scores = run.scores
+            try:
+                scores, num_epochs = run.scores, run.results["last_epoch"]["epoch"] + 1
+            except RunChangedError:
+                table.add_row(run.name, kind, f"changed: {', '.join(run.verify())}", "", "", "", "")
+                continue
             values = (
                 scores["val_selected"].f1_weighted,
                 scores["val_selected"].f1_macro,
                 scores["best_on_test"].f1_weighted,
             )
-            table.add_row(run.name, kind, "done", str(run.results["last_epoch"]["epoch"] + 1), *map(_number, values))
+            table.add_row(run.name, kind, "done", str(num_epochs), *map(_number, values))
         else:
             table.add_row(run.name, kind, f"{run.status} {run.failure or ''}".strip()[:60], "", "", "", "")
     console.print(table)

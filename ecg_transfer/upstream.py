@@ -90,7 +90,7 @@ class Upstream:
     @property
     def weights_sha256(self) -> str | None:
         """SHA-256 of the file that holds the weights."""
-        return sha256(self.origin.path / "best.ckpt") if isinstance(self.origin, Run) else self.origin.weights_sha256
+        return sha256(self.origin.checked("best.ckpt")) if isinstance(self.origin, Run) else self.origin.weights_sha256
 
     def state_dict(self) -> Mapping[str, Tensor]:
         """Its weights, on the CPU.
@@ -99,7 +99,7 @@ class Upstream:
             ValueError: A run's checkpoint or an exported model's weights are damaged.
         """
         if isinstance(self.origin, Run):  # its weights alone: no code that it names is imported
-            return read_checkpoint(self.origin.path / "best.ckpt").state
+            return read_checkpoint(self.origin.checked("best.ckpt")).state
         return self.origin.state_dict()
 
     def trained_on(self) -> list[dict[str, Any]]:

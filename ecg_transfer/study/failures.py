@@ -42,6 +42,7 @@ SURROUNDINGS = frozenset(
         "ModuleNotFoundError",
         "OSError",
         "PermissionError",
+        "RunChangedError",
         "RunNotFoundError",
         "UpstreamError",
     }

@@ -104,6 +104,9 @@ def read_study(runs: Iterable[Run]) -> Study:
 
     Args:
         runs: `find_runs(output)` say.
+
+    Raises:
+        RunChangedError: A file of one is not what it was when the run finished.
     """
     rows: list[dict[str, Any]] = []
     labels: list[dict[str, Any]] = []
@@ -164,7 +167,7 @@ def saved_config(run: Run) -> RunConfig:
     About 50 times as fast as `Run.config`. A file with fields that this version does not know goes the checked way,
     which says what is wrong with it.
     """
-    tree = read_plain_yaml(run.path / "config.yaml")
+    tree = read_plain_yaml(run.checked("config.yaml"))
     try:
         sections = {name: kind(**tree.get(name, {})) for name, kind in SECTIONS.items()}
         return RunConfig(**{**tree, **sections})
@@ -273,7 +276,7 @@ def _read_run(run: Run) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str,
     """A run's row, its labels' rows, and its epochs by column; None where it is not finished."""
     if not run.is_done:
         return None
-    config, curve = saved_config(run), read_curve(run.path / "metrics.jsonl")
+    config, curve = saved_config(run), read_curve(run.checked("metrics.jsonl"))
     return _row(run, config, curve), _label_rows(run), _epochs(run.name, curve)
 
 

@@ -83,7 +83,7 @@ def unique_names(names: list[str], runs: list[Run]) -> list[str]:
 
 def _write_run(folder: Path, run: Run, config: RunConfig, manifest: Mapping[str, Any]) -> None:
     start = datetime.fromisoformat(manifest["attempts"][0]["started"]).timestamp()
-    curve = read_curve(run.path / "metrics.jsonl")
+    curve = read_curve(run.checked("metrics.jsonl"))
     events = [Event(wall_time=start, summary=hparams.hparams_pb(_hyper_parameters(config, manifest), run.name, start))]
     for record in curve:
         values = {"train/loss": record["train"]["loss"], "lr": record.get("lr")}

@@ -11,7 +11,9 @@ from sklearn.metrics import f1_score
 
 from ecg_transfer.config import ConfigError, make_config
 from ecg_transfer.files import write_json
-from ecg_transfer.runs import SEALED, Run, RunNotFoundError, find_runs, home, open_run, run_name, sha256
+from ecg_transfer.runs import SEALED, Run, RunChangedError, RunNotFoundError, find_runs, home, open_run, run_name, sha256
+from ecg_transfer.study.results import read_study
+from ecg_transfer.tables import print_runs
 from tests.ecg_transfer.made_runs import make_run
 
 CONFIG = make_config("pretrain", "cpsc2018", seed=2)
@@ -50,6 +52,44 @@ def test_verify_finds_a_changed_byte(tmp_path: Path, name: str) -> None:
     (run.path / name).write_bytes(content)
     assert run.verify() == [name]
     assert run.status == "done"  # a look at sizes alone cannot tell
+    reads = {"config.yaml": "config", "manifest.json": "manifest", "metrics.jsonl": "curve", "scores.json": "scores"}
+    with pytest.raises(RunChangedError, match=f"{name} was changed since the run finished"):
+        getattr(Run(run.path), reads.get(name, "predictions")) if name != "best.ckpt" else run.model()
+    if name in reads:
+        with pytest.raises(RunChangedError, match=name):
+            read_study([Run(run.path)])
+
+
+def test_any_changed_bit_of_a_seal_is_noticed(tmp_path: Path) -> None:
+    run = make_run(tmp_path, CONFIG)
+    seal = run.path / "DONE"
+    whole = seal.read_bytes()
+    for place in range(len(whole)):
+        seal.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        assert not run.is_done, f"byte {place}"
+        assert run.verify() == list(SEALED)
+    seal.write_bytes(whole)
+    assert run.is_done
+
+
+def test_a_seal_of_before_it_had_a_digest_is_believed(tmp_path: Path) -> None:
+    run = make_run(tmp_path, CONFIG)
+    content = json.loads((run.path / "DONE").read_text())
+    del content["sha256"]
+    write_json(run.path / "DONE", content)
+    assert (run.status, run.verify()) == ("done", [])
+    write_json(run.path / "DONE", {**content, "more": 1})
+    assert run.status == "unfinished"
+
+
+def test_a_changed_run_is_named_among_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole, changed = make_run(tmp_path, CONFIG), make_run(tmp_path, make_config("pretrain", "cpsc2018", seed=3))
+    scores = changed.path / "scores.json"
+    scores.write_text(scores.read_text().translate(str.maketrans("0123456789", "1234567890")))
+    print_runs([whole, changed], tmp_path)
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
+    assert "changed: scores.json" in lines[changed.name]
+    assert f"{whole.scores['val_selected'].f1_weighted:.3f}" in lines[whole.name]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"files": {}}'])
@@ -88,7 +128,7 @@ def test_a_run_that_moved_is_the_same_run(tmp_path: Path) -> None:
 
 
 def test_a_manifest_is_what_the_file_says_now(tmp_path: Path) -> None:
-    run = make_run(tmp_path, CONFIG)
+    run = make_run(tmp_path, CONFIG, done=False)
     assert "finished" not in run.manifest
     write_json(run.path / "manifest.json", {**run.manifest, "finished": "now"})
     assert run.manifest["finished"] == "now"

@@ -42,6 +42,7 @@ FOUND: dict[str, list[Mutation]] = {
         (0, 74, 0, b"\x1e"),
         (0, 68, 5, b"050"),
         (0, 60, 24, b","),
+        (0, 0, 10, b"age,ecg_id,patient_id"),  # two columns of one name
     ],  # codes that are no Python
     "wfdb_formats": [
         (0, 0, WHOLE, b"r 2 50 \nr.dat 16 200.0(0)\nr.dat\x1f16 200.0(0)/mV\0\xffN\0\xa6\xff"),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ecg_transfer.curve import read_curve
 from ecg_transfer.drawing import ARM_COLOURS, INK, PALETTE, new_figure
+from ecg_transfer.runs import Run
 from ecg_transfer.study.arrangement import metric_name
 from ecg_transfer.study.effects import CellEffect, Effect
 from ecg_transfer.study.figures.exhibit import Exhibit, error_bar, seeds_of, several
@@ -146,7 +147,7 @@ def _lowest(by_way: dict[str, dict[str, Floats]]) -> float:
 def _movements(result: CellEffect) -> dict[str, dict[str, Floats]]:
     """For each kind and stage the epochs, from 1, and the mean over runs (2, E); runs of before movement have none."""
     paths = dict.fromkeys(str(path) for path in result.cell.pairs["path_finetune"])
-    curves = [read_curve(Path(path) / "metrics.jsonl") for path in paths]
+    curves = [read_curve(Run(Path(path)).checked("metrics.jsonl")) for path in paths]
     curves = [curve for curve in curves if curve and all("movement" in record for record in curve)]
     found: dict[str, dict[str, Floats]] = {kind: {} for kind in MOVEMENTS}
     if not curves:
