@@ -99,6 +99,7 @@ def test_a_run_from_before_this_look_is_compared_by_content(made: tuple[Path, Ru
     manifest = run.manifest
     del manifest["data"]["files_digest"]
     write_json(run.path / "manifest.json", manifest)
+    run.seal()
     check(folder, run)
     header = first_signal(folder).with_suffix(".hea")
     header.unlink()

@@ -75,6 +75,7 @@ def test_the_fast_reading_of_a_configuration_is_the_checked_one(fake_runs: FakeR
     assert saved_config(run) == run.config
     with (run.path / "config.yaml").open("a") as stream:
         stream.write("of_a_later_version: 1\n")
+    run.seal()
     with pytest.raises(ConfigError, match="of_a_later_version"):
         saved_config(Run(run.path))
 
