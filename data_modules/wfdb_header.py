@@ -195,7 +195,9 @@ def _integer(text: str) -> int:
 
 def _parse_signal(line: str) -> SignalLine:
     if not line.isascii() and (blank := _OTHER_BLANK.search(line)) is not None:
-        raise ValueError(f"a blank that is no space, U+{ord(blank[0]):04X}, in {line[:80]!r}; other readers take it out")
+        raise ValueError(
+            f"a blank that is no space, U+{ord(blank[0]):04X}, in {line[:80]!r}; other readers take it out"
+        )
     # file, format, gain, ADC resolution, ADC zero, initial value, checksum, block size, name
     fields = line.split(None, 8)
     if len(fields) < 2:

@@ -133,7 +133,7 @@ def num_devices(config: RunConfig) -> int:
 def fit(trainer: pl.Trainer, classifier: ECGClassifier, datamodule: ECGDataModule, state: Path | None) -> None:
     """Fit, and let an interruption be seen: `KeyboardInterrupt`, or an exit with 143."""
     (stoppable,) = (callback for callback in trainer.callbacks if isinstance(callback, Stoppable))  # type: ignore[attr-defined]
-    with stoppable.listening(trainer.world_size):
+    with stoppable.listening():
         trainer.fit(classifier, datamodule=datamodule, ckpt_path=state, weights_only=True)
 
 

@@ -11,7 +11,17 @@ from sklearn.metrics import f1_score
 
 from ecg_transfer.config import ConfigError, make_config
 from ecg_transfer.files import write_json
-from ecg_transfer.runs import SEALED, Run, RunChangedError, RunNotFoundError, find_runs, home, open_run, run_name, sha256
+from ecg_transfer.runs import (
+    SEALED,
+    Run,
+    RunChangedError,
+    RunNotFoundError,
+    find_runs,
+    home,
+    open_run,
+    run_name,
+    sha256,
+)
 from ecg_transfer.study.results import read_study
 from ecg_transfer.tables import print_runs
 from tests.ecg_transfer.made_runs import make_run

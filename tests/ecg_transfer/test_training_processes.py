@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import ecg_transfer as et
 from data_modules.claim import RunClaimedError
@@ -15,6 +17,7 @@ from ecg_transfer.config import make_config
 from ecg_transfer.curve import read_curve
 from ecg_transfer.evaluation import evaluate
 from ecg_transfer.resolve import resolve
+from ecg_transfer.resume import newest_state
 from tests.ecg_transfer.tiny_runs import (
     REPOSITORY,
     TINY,
@@ -64,6 +67,42 @@ def test_two_processes_train_on_the_same_global_batches(data: Path, tmp_path: Pa
         stored["last_epoch/test"].targets, scratch(data, tmp_path).predictions["last_epoch/test"].targets
     )
     assert evaluate(run, device="cpu", trust=True).as_dict() == run.scores["val_selected"].as_dict()
+
+
+SIGNALLED = """
+import os, signal
+from ecg_transfer import cli
+from ecg_transfer.callbacks.checkpoints import LastEpoch
+
+whole = LastEpoch.on_train_epoch_end
+
+def signalled(self, trainer, module):
+    whole(self, trainer, module)
+    if trainer.current_epoch == 1 and trainer.global_rank == int(os.environ["SIGNALLED"]):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+LastEpoch.on_train_epoch_end = signalled
+cli.main()
+"""
+"""The command line, whose process of a rank gets SIGTERM after its second epoch."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_two_processes_stop_together_with_their_last_epoch_on_the_disk(data: Path, tmp_path: Path, rank: int) -> None:
+    (tmp_path / "signalled.py").write_text(SIGNALLED)
+    small = [f"{name}={value}" for name, value in settings(data).items() if name != "data.root"]
+    command = [sys.executable, "signalled.py", "scratch", "cpsc2018", "--backbone", TINY, "--recipe", "modern", *small]
+    command += ["trainer.checkpoint_seconds=1e9", "trainer.devices=2", "--output", str(tmp_path)]
+    surroundings = os.environ | {"ECG_DATA_ROOT": str(data), "PYTHONPATH": str(REPOSITORY), "SIGNALLED": str(rank)}
+    result = subprocess.run(command, capture_output=True, text=True, env=surroundings, cwd=tmp_path, check=False)
+    assert result.returncode == 143, result.stderr
+    (run,) = et.find_runs(tmp_path)
+    assert run.status == "unfinished"
+    state, said = newest_state(run.path)
+    assert (state, said) == (run.path / "last.ckpt", [])
+    assert torch.load(run.path / "last.ckpt", weights_only=True)["epoch"] == 1
+    assert [record["epoch"] for record in read_curve(run.path / "metrics.jsonl")] == [0, 1]
 
 
 @pytest.mark.slow

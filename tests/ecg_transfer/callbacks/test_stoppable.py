@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
 
-from ecg_transfer.callbacks.stoppable import Stoppable
+from ecg_transfer.callbacks.stoppable import Stoppable, StopRequested
 from ecg_transfer.checkpoint_file import is_whole
 from ecg_transfer.curve import read_curve
 from ecg_transfer.predictions import load_predictions
@@ -58,7 +60,7 @@ def train(corpus: FakeCorpus, folder: Path, *extra: pl.Callback, resume: bool = 
     classifier = tiny_classifier(data)
     trainer = tiny_trainer(folder, data, 4, extra, seconds=NEVER)
     (stoppable,) = (callback for callback in trainer.callbacks if isinstance(callback, Stoppable))
-    with stoppable.listening(1):
+    with stoppable.listening():
         fit(trainer, classifier, data, folder / "last.ckpt" if resume else None)
 
 
@@ -104,7 +106,25 @@ def test_the_second_ctrl_c_ends_it_at_once(corpus: FakeCorpus, tmp_path: Path) -
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_several_processes_that_train_together_are_left_to_lightning() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with Stoppable().listening(2):
-        assert signal.getsignal(signal.SIGTERM) is before
+def test_a_thread_is_left_to_lightning() -> None:
+    def handler() -> object:
+        with Stoppable().listening():
+            return signal.getsignal(signal.SIGTERM)
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(handler).result() is signal.getsignal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize(("is_first", "code"), [(True, 143), (False, 0)])
+def test_of_processes_that_train_together_the_first_has_the_code(is_first: bool, code: int) -> None:
+    stoppable, before = Stoppable(), signal.getsignal(signal.SIGTERM)
+
+    def stopped() -> None:
+        with stoppable.listening():
+            ours = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as Lightning takes it
+            stoppable.on_train_start(SimpleNamespace(is_global_zero=is_first, world_size=2), None)  # type: ignore[arg-type]
+            assert signal.getsignal(signal.SIGTERM) == ours
+            raise StopRequested
+
+    assert code_of(stopped) == code
+    assert signal.getsignal(signal.SIGTERM) is before

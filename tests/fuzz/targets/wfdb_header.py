@@ -56,5 +56,7 @@ def _require_same_signals(header: Header, theirs: wfdb.Record) -> None:
     assert [line.baseline for line in header.signals] == [baseline or 0 for baseline in theirs.baseline], vars(theirs)
     assert [line.initial_value for line in header.signals] == theirs.init_value, vars(theirs)
     assert [line.checksum for line in header.signals] == theirs.checksum, vars(theirs)
-    names = [line.name.encode("ascii", "ignore").decode().lstrip().partition("\t")[0].strip() for line in header.signals]
+    names = [
+        line.name.encode("ascii", "ignore").decode().lstrip().partition("\t")[0].strip() for line in header.signals
+    ]
     assert names == [(name or "").strip() for name in theirs.sig_name], vars(theirs)
