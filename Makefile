@@ -30,6 +30,8 @@ help:  ## Show this list
 	@echo "  variables: UPSTREAM=$(UPSTREAM) DOWNSTREAM=$(DOWNSTREAM) BACKBONE=$(BACKBONE) RECIPE=$(RECIPE) SEED=$(SEED) DEVICES=$(DEVICES) STUDY=$(STUDY)"
 	@echo '             OVERRIDES="optim.max_epochs=10 data.subset=200"'
 
+# Versions come from .constraints.txt. The hashes of .requirements.lock are those of PyPI's wheels alone, and PyTorch's own
+# index, which has the builds without CUDA, serves others: `make audit` compares versions with the lock.
 setup: $(READY)  ## Create the environment in .venv and install everything
 
 $(READY): pyproject.toml .constraints.txt

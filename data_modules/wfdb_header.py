@@ -187,7 +187,7 @@ def _parse_segment(line: str) -> tuple[str, int]:
 
 
 def _integer(text: str) -> int:
-    """A number as the format writes it; Python would also take `1_000`, other scripts' digits, and a plus, wfdb none."""
+    """A number as the format writes it; Python would also take `1_000`, other scripts' digits and, not wfdb, a plus."""
     if not _INTEGER.fullmatch(text):
         raise ValueError(f"no whole number but {text[:80]!r}")
     return int(text)
@@ -195,9 +195,7 @@ def _integer(text: str) -> int:
 
 def _parse_signal(line: str) -> SignalLine:
     if not line.isascii() and (blank := _OTHER_BLANK.search(line)) is not None:
-        raise ValueError(
-            f"a blank that is no space, U+{ord(blank[0]):04X}, in {line[:80]!r}; other readers take it out"
-        )
+        raise ValueError(f"a blank that is no space, U+{ord(blank[0]):04X}, in {line[:80]!r}; other readers drop it")
     # file, format, gain, ADC resolution, ADC zero, initial value, checksum, block size, name
     fields = line.split(None, 8)
     if len(fields) < 2:
