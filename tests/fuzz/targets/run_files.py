@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import yaml
 from ecg_transfer.config import ConfigError, make_config
 from ecg_transfer.curve import read_curve
 from ecg_transfer.runs import SEALED, Run, RunNotFoundError
+from ecg_transfer.seal import sealed
 
 REFUSALS = (ConfigError, RunNotFoundError)
 FILES = {b"D": "DONE", b"C": "config.yaml", b"M": "metrics.jsonl", b"S": "scores.json"}
@@ -18,6 +20,7 @@ FILES = {b"D": "DONE", b"C": "config.yaml", b"M": "metrics.jsonl", b"S": "scores
 def seeds(folder: Path) -> Iterator[bytes]:
     (folder / "config.yaml").write_text("{}\n")
     yield b'D{"run": "a", "files": {"config.yaml": {"bytes": 3, "sha256": "00"}}}'
+    yield b"D" + json.dumps(sealed("a", {"config.yaml": {"bytes": 3, "sha256": "00"}})).encode()
     yield b"C" + yaml.safe_dump(make_config("scratch", "ptb", recipe="modern").as_dict()).encode()
     yield b'M{"epoch": 0, "val": {"f1_weighted": 0.5}}\n{"epoch": 1, "val": {"f1_weighted": NaN}}\n{"epo'
     yield b'S{"val_selected": {"test": {"f1_weighted": 0.5}}}'
