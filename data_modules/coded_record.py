@@ -171,15 +171,12 @@ def _over_time(ufunc: np.ufunc, codes: NDArray[np.int16], dtype: type[Any]) -> N
     return ufunc(result, ufunc.reduce(codes[whole:], axis=0, dtype=dtype))
 
 
-def _may_be_saturated(
-    codes: NDArray[np.int16], highest: NDArray[np.int16], lowest: NDArray[np.int16], run: int
-) -> bool:
-    """False where no lead stays at an extreme for `run` samples: so many hold two neighbours of every half run."""
+def _may_stay(codes: NDArray[np.int16], extreme: NDArray[np.int16], run: int) -> bool:
+    """False where no lead is at its extreme for `run` samples on end: two neighbours of every half run would be."""
     if run < 2:
         return True
-    sparse = codes[:: run // 2]
-    at_extreme = ((sparse == extreme) for extreme in (highest, lowest))
-    return any(bool((at[1:] & at[:-1]).any()) for at in at_extreme)
+    at_extreme = codes[:: run // 2] == extreme
+    return bool((at_extreme[1:] & at_extreme[:-1]).any())
 
 
 def _breaks_identities(codes: NDArray[np.int16], totals: NDArray[np.int32]) -> bool | None:
