@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from data_modules.claim import claimed_in_turn
 from data_modules.config import Preprocessing
 from data_modules.corpus import LEAD_NAMES, Corpus, CorpusFormatError
-from data_modules.ingest import CHUNK, SharedRows, ingest
+from data_modules.ingest import CHUNK, SharedRows, ingest, row_sums
 from data_modules.unfinished import beside, sweep
 
 SIGNAL_SUFFIXES = (".dat", ".mat")
@@ -116,17 +116,6 @@ def discard(path: Path, why: str) -> None:
     path.unlink(missing_ok=True)
 
 
-def row_sums(signals: NDArray[np.float32]) -> NDArray[np.uint64]:
-    """The sum of each row's 64-bit words, modulo 2^64, (records,): any one changed byte changes it.
-
-    Args:
-        signals: (records, samples, 12).
-    """
-    words = np.ascontiguousarray(signals).reshape(len(signals), signals[0].size).view(np.uint64)
-    sums: NDArray[np.uint64] = words.sum(axis=1, dtype=np.uint64)
-    return sums
-
-
 def _say(sentence: str) -> None:
     sys.stderr.write(f"{sentence}\n")
 
@@ -142,18 +131,19 @@ def fingerprint(corpus: Corpus, preprocessing: Preprocessing) -> str:
     digest = hashlib.sha256()
     digest.update(json.dumps([CACHE_VERSION, corpus.spec.name, corpus.reading_options(), wanted]).encode())
     stats: dict[str, str] = {}
+    root = os.path.join(corpus.root, "")  # noqa: PTH118 - a Path for each file costs as much as asking for its size
     for record_id, file in zip(corpus.table.record_ids, corpus.table.files, strict=True):
         if file not in stats:
-            path = corpus.root / file
-            beside = [path.with_suffix(suffix) for suffix in SIGNAL_SUFFIXES] if path.suffix == ".hea" else []
-            stats[file] = " ".join(_size_and_time(found) for found in (path, *beside))
+            path = f"{root}{file}"
+            beside = [f"{path[:-4]}{suffix}" for suffix in SIGNAL_SUFFIXES] if path.endswith(".hea") else []
+            stats[file] = " ".join(map(_size_and_time, (path, *beside)))
         digest.update(f"{record_id}\0{file}\0{stats[file]}\n".encode())
     return digest.hexdigest()
 
 
-def _size_and_time(path: Path) -> str:
+def _size_and_time(path: str) -> str:
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116
     except OSError:
         return ""
     return f"{found.st_size}:{found.st_mtime_ns}"
@@ -190,7 +180,8 @@ def _build(corpus: Corpus, preprocessing: Preprocessing, path: Path, progress: b
         if len(ingested.set_aside) == len(corpus.table):
             raise CorpusFormatError(_nothing_usable(corpus, ingested.set_aside))
         log = {"set_aside": dict(sorted(ingested.set_aside.items())), "notes": dict(sorted(ingested.notes.items()))}
-        digests, sums, written = np.array(ingested.digests, np.int64), _all_sums(rows), json.dumps(log)
+        digests, sums = np.array(ingested.digests, np.int64), np.array(ingested.sums, np.uint64)
+        written = json.dumps(log)
         with h5py.File(unfinished, "a") as file:
             file["digests"], file["sums"], file["log"] = digests, sums, written
             file.attrs["sha256"] = _sha256(digests, sums, written)
@@ -199,12 +190,6 @@ def _build(corpus: Corpus, preprocessing: Preprocessing, path: Path, progress: b
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def _all_sums(rows: SharedRows) -> NDArray[np.uint64]:
-    signals = rows.open()
-    starts = range(0, len(signals), CHUNK)
-    return np.concatenate([row_sums(signals[start : start + CHUNK]) for start in starts])
 
 
 def _sha256(digests: NDArray[np.int64], sums: NDArray[np.uint64], log: str) -> str:
@@ -229,7 +214,7 @@ def _create(path: Path, corpus: Corpus, preprocessing: Preprocessing, shape: tup
 
 
 def _reserve(rows: SharedRows) -> None:
-    """Have the disk keep room for the signals: writing into a map of a file that has no room kills the process."""
+    """Have the disk keep room for the signals: that it is full is said before they are read."""
     if not hasattr(os, "posix_fallocate") or 0 in rows.shape:
         return
     with rows.path.open("rb+") as stream:

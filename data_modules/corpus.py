@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from data_modules.coded_record import CodedRecord
 
 LEAD_NAMES = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 """The canonical order of the twelve leads, everywhere in this project."""
@@ -189,3 +192,7 @@ class Corpus(ABC):
         Raises:
             RecordError: The record cannot be read or trusted.
         """
+
+    def read_coded(self, record_id: str) -> CodedRecord | None:
+        """The same record as the codes of its file, where that is a quicker way to the same signal; None where not."""
+        return None

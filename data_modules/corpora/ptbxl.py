@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from data_modules.coded_record import CodedRecord, read_coded
 from data_modules.corpora.published_table import read_csv
 from data_modules.corpora.scp_statements import SCP_STATEMENTS, ScpStatement
 from data_modules.corpus import Corpus, CorpusFormatError, CorpusNotFoundError, CorpusSpec, Record, RecordTable
@@ -151,6 +152,10 @@ class PTBXL(Corpus):
         """Read one record of `table`; see `Corpus.read`."""
         path = self.root / self._file(record_id)
         return read_published(path, record_id, gain=self.spec.gain, sampling_rate=self.sampling_rate)
+
+    def read_coded(self, record_id: str) -> CodedRecord | None:
+        """Read one record of `table` as codes; see `Corpus.read_coded`."""
+        return read_coded(self.root / self._file(record_id), gain=self.spec.gain, sampling_rate=self.sampling_rate)
 
 
 def _columns(label_set: str) -> dict[str, int]:

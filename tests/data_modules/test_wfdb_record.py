@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from data_modules import wfdb_header
 from data_modules.corpus import LEAD_NAMES, RecordError
 from data_modules.quality import REASONS
 from data_modules.wfdb_record import checksums_agree, read_codes, read_header, read_signal, select_leads
@@ -301,3 +302,20 @@ def test_real_records_equal_wfdb_and_scipy(tmp_path: Path, folder: str, pattern:
         assert checksums_agree(codes, lines), path
         if path.with_suffix(".mat").exists():
             np.testing.assert_array_equal(scipy.io.loadmat(str(path.with_suffix(".mat")))["val"], codes)
+
+
+HEADER_LINE = "A0001.mat 16+24 1000/mV 16 0 28 -1716 0 aVR"
+
+
+def test_lines_read_in_one_pass_say_what_they_say_one_by_one() -> None:
+    rng, num_plain = np.random.default_rng(0), 0
+    for _ in range(4000):
+        text = list(HEADER_LINE)
+        for place in rng.integers(0, len(text), rng.integers(0, 3)):
+            text[place] = str(rng.choice(list(HEADER_LINE + "()/.:+-xX\t\u00a0\u0661~e")))
+        lines = [HEADER_LINE, "".join(text).strip()]
+        if (found := wfdb_header._parse_plain_signals(lines)) is None:
+            continue
+        assert found == tuple(map(wfdb_header._parse_signal, lines))
+        num_plain += 1
+    assert num_plain > 1000

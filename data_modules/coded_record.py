@@ -1,0 +1,198 @@
+"""A record as its file holds it, 16-bit codes in the order of time: what a cache reads and judges fastest.
+
+Nothing is decided here that `data_modules.published_record` and `data_modules.quality` would decide otherwise: whatever
+is not as usual is left to them, by giving None, and they find out what it is and say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import gcd
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_modules.corpus import LEAD_NAMES, RecordError
+from data_modules.plain_file import read_plain_file
+from data_modules.quality import (
+    AMPLITUDE_RANGE,
+    FLAT_MILLIVOLTS,
+    IDENTITIES,
+    MAX_IDENTITY_RESIDUAL,
+    MAX_MILLIVOLTS,
+    SATURATED_SECONDS,
+    median,
+)
+from data_modules.wfdb_header import Header, SignalLine, read_header
+
+NUM_LEADS = len(LEAD_NAMES)
+LIMB_LEADS = 6
+GAINS = (1e-2, 1e6)
+"""A/D units per millivolt between which neighbouring codes are different float32 numbers, in the same order."""
+MISSING = -(2**15)
+"""The code that stands for "no sample"."""
+MAX_SAMPLES = 2**16
+"""Of a lead, whose sum fits into 32 bits."""
+DOUBT = (0.5, 2.0)
+"""Times the limit of `identity_residual`'s square: between them rounding could decide, so that it is computed as there.
+The bound of a float32 sum's error over 5,000 products is a third of that."""
+
+_OFFSETS = range(0, 2**16, 2)
+_BLOCK = 20
+"""Samples that are looked at side by side: numpy is slow along short rows. It divides the usual sampling rates."""
+_NAMES = [name.casefold() for name in LEAD_NAMES]
+
+
+class CodedRecord(NamedTuple):
+    """The twelve leads of one record in canonical order, one gain for all, code 0 for 0 mV, no sample missing."""
+
+    codes: NDArray[np.int16]
+    """(samples, 12), in the file's order."""
+    gain: float
+    """A/D units per millivolt."""
+    sampling_rate: int
+    """Hz."""
+    totals: NDArray[np.int32]
+    """Sum of each lead's codes, (12,)."""
+    notes: tuple[str, ...]
+    """As `Record.notes`."""
+
+
+def read_coded(path: Path, *, gain: float | None, sampling_rate: int) -> CodedRecord | None:
+    """Read a record of a published corpus, if it is one of the usual ones; None where it is not, or not readable.
+
+    Args:
+        path: The `.hea` file.
+        gain: Published A/D units per millivolt.
+        sampling_rate: Hz, as published.
+    """
+    try:
+        header = read_header(path)
+        if gain is None or header.sampling_rate != sampling_rate or not _is_usual(header, gain):
+            return None
+        lines, num_samples = header.signals[:NUM_LEADS], header.num_samples or 0
+        offset = lines[0].storage.byte_offset
+        size = offset + 2 * NUM_LEADS * num_samples
+        content = read_plain_file(path.with_name(lines[0].file_name), size + 1)
+    except (RecordError, OSError):
+        return None
+    if len(content) != size:
+        return None
+    codes = np.frombuffer(content, "<i2", offset=offset).reshape(num_samples, NUM_LEADS)
+    totals = _over_time(np.add, codes, np.int32)
+    return CodedRecord(codes, gain, sampling_rate, totals, () if _agrees(codes, totals, lines) else _MISMATCH)
+
+
+_MISMATCH = ("checksum_mismatch",)
+
+
+def _is_usual(header: Header, gain: float) -> bool:
+    """Whether the twelve leads, and nothing else, lie in one file of format 16 in canonical order, as published."""
+    lines = header.signals
+    names = [line.name.casefold() for line in lines]
+    if names[:NUM_LEADS] != _NAMES or len(set(names)) != len(names):
+        return False
+    file, storage = lines[0].file_name, lines[0].storage
+    return (
+        storage[:3] == ("16", 1, 0)
+        and storage.byte_offset in _OFFSETS
+        and 1 <= (header.num_samples or 0) <= MAX_SAMPLES
+        and GAINS[0] <= gain <= GAINS[1]
+        and float(np.float32(gain)) == gain
+        and all(
+            line.file_name == file and line.storage == storage and line.gain == gain and line.baseline == 0
+            for line in lines[:NUM_LEADS]
+        )
+        and all(line.file_name != file for line in lines[NUM_LEADS:])
+    )
+
+
+def _agrees(codes: NDArray[np.int16], totals: NDArray[np.int32], lines: Sequence[SignalLine]) -> bool:
+    """As `data_modules.wfdb_record.checksums_agree`."""
+    return all(
+        (line.checksum is None or (line.checksum - total) % 2**16 == 0)
+        and (line.initial_value is None or line.initial_value == first)
+        for line, total, first in zip(lines, totals.tolist(), codes[0].tolist(), strict=True)
+    )
+
+
+def notes_on(record: CodedRecord, min_seconds: float) -> tuple[str, ...] | None:
+    """The notes of a record that is kept as it is: those of `data_modules.quality.screen`, judged on the codes.
+
+    A code's millivolts grow with it, so that the highest and lowest code of a second give its height in millivolts
+    exactly. Only what is cheap to judge is judged.
+
+    Args:
+        record: From `read_coded`.
+        min_seconds: Shortest recording that is accepted.
+
+    Returns:
+        None for a record that `screen` would set aside, mend, or has to look at more closely.
+    """
+    codes, rate = record.codes, record.sampling_rate
+    if len(codes) < rate or len(codes) / rate < min_seconds:
+        return None
+    tops, bottoms = (_by_second(ufunc, codes, rate) for ufunc in (np.maximum, np.minimum))
+    highest, lowest = tops.max(axis=0), bottoms.min(axis=0)
+    if len(rest := codes[len(tops) * rate :]):
+        highest, lowest = np.maximum(highest, rest.max(axis=0)), np.minimum(lowest, rest.min(axis=0))
+    gain = np.float32(record.gain)
+    extreme = max(int(highest.max()), -int(lowest.min())) / gain
+    if int(lowest.min()) == MISSING or extreme > MAX_MILLIVOLTS:
+        return None
+    height = (tops.astype(np.float32) / gain - bottoms.astype(np.float32) / gain).T
+    if (median(height) <= FLAT_MILLIVOLTS).any():
+        return None
+    if not AMPLITUDE_RANGE[0] <= float(median(height.ravel())) <= AMPLITUDE_RANGE[1]:
+        return None
+    if any(_may_stay(codes, extreme, round(SATURATED_SECONDS * rate)) for extreme in (highest, lowest)):
+        return None
+    breaks_identities = _breaks_identities(codes, record.totals)
+    if breaks_identities is None:
+        return None
+    return (*record.notes, "lead_identity") if breaks_identities else record.notes
+
+
+def _by_second(ufunc: np.ufunc, codes: NDArray[np.int16], rate: int) -> NDArray[np.int16]:
+    """(whole seconds, 12)."""
+    block, num_seconds = gcd(rate, _BLOCK), len(codes) // rate
+    wide = codes[: num_seconds * rate].reshape(num_seconds, rate // block, block * NUM_LEADS)
+    result: NDArray[np.int16] = ufunc.reduce(ufunc.reduce(wide, axis=1).reshape(num_seconds, block, NUM_LEADS), axis=1)
+    return result
+
+
+def _over_time(ufunc: np.ufunc, codes: NDArray[np.int16], dtype: type[Any]) -> NDArray[Any]:
+    """(12,)."""
+    whole = len(codes) // _BLOCK * _BLOCK
+    wide = ufunc.reduce(codes[:whole].reshape(-1, _BLOCK * NUM_LEADS), axis=0, dtype=dtype)
+    result: NDArray[Any] = ufunc.reduce(wide.reshape(_BLOCK, NUM_LEADS), axis=0, dtype=dtype)
+    return ufunc(result, ufunc.reduce(codes[whole:], axis=0, dtype=dtype))
+
+
+def _may_stay(codes: NDArray[np.int16], extreme: NDArray[np.int16], run: int) -> bool:
+    """False where no lead is at its extreme for `run` samples on end: two neighbours of every half run would be."""
+    if run < 2:
+        return True
+    at_extreme = codes[:: run // 2] == extreme
+    return bool((at_extreme[1:] & at_extreme[:-1]).any())
+
+
+def _breaks_identities(codes: NDArray[np.int16], totals: NDArray[np.int32]) -> bool | None:
+    """Whether `identity_residual` is above its limit; None where that is to be computed exactly."""
+    num_samples = len(codes)
+    means = np.rint(totals / num_samples).astype(np.float32)
+    centred = np.empty((num_samples, NUM_LEADS), np.float32)
+    whole = num_samples // _BLOCK * _BLOCK
+    wide = (whole // _BLOCK, _BLOCK * NUM_LEADS)
+    np.subtract(codes[:whole].reshape(wide), np.tile(means, _BLOCK), out=centred[:whole].reshape(wide))
+    np.subtract(codes[whole:], means, out=centred[whole:])
+    limbs = centred[:, :LIMB_LEADS]
+    products = limbs.T @ limbs
+    scale = float(products.trace()) / LIMB_LEADS
+    worst = float(((IDENTITIES @ products) * IDENTITIES).sum(axis=1).max())
+    limit = MAX_IDENTITY_RESIDUAL**2 * scale
+    if scale <= 0 or DOUBT[0] * limit <= worst <= DOUBT[1] * limit:
+        return None
+    return worst > limit
