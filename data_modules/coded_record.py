@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import gcd
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +81,7 @@ def read_coded(path: Path, *, gain: float | None, sampling_rate: int) -> CodedRe
     if len(content) != size:
         return None
     codes = np.frombuffer(content, "<i2", offset=offset).reshape(num_samples, NUM_LEADS)
-    totals = _over_time(np.add, codes, np.int32)
+    totals = _totals(codes)
     return CodedRecord(codes, gain, sampling_rate, totals, () if _agrees(codes, totals, lines) else _MISMATCH)
 
 
@@ -163,12 +163,13 @@ def _by_second(ufunc: np.ufunc, codes: NDArray[np.int16], rate: int) -> NDArray[
     return result
 
 
-def _over_time(ufunc: np.ufunc, codes: NDArray[np.int16], dtype: type[Any]) -> NDArray[Any]:
-    """(12,)."""
+def _totals(codes: NDArray[np.int16]) -> NDArray[np.int32]:
+    """The sum of each lead's codes, (12,)."""
     whole = len(codes) // _BLOCK * _BLOCK
-    wide = ufunc.reduce(codes[:whole].reshape(-1, _BLOCK * NUM_LEADS), axis=0, dtype=dtype)
-    result: NDArray[Any] = ufunc.reduce(wide.reshape(_BLOCK, NUM_LEADS), axis=0, dtype=dtype)
-    return ufunc(result, ufunc.reduce(codes[whole:], axis=0, dtype=dtype))
+    wide = codes[:whole].reshape(-1, _BLOCK * NUM_LEADS).sum(axis=0, dtype=np.int32)
+    totals: NDArray[np.int32] = wide.reshape(_BLOCK, NUM_LEADS).sum(axis=0, dtype=np.int32)
+    totals += codes[whole:].sum(axis=0, dtype=np.int32)
+    return totals
 
 
 def _may_stay(codes: NDArray[np.int16], extreme: NDArray[np.int16], run: int) -> bool:

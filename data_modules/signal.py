@@ -130,7 +130,7 @@ def _resample_polyphase(
     end = begin + (num_blocks - 1) * inputs_per_block + taps.shape[0]
     samples = signal.shape[-1]
     needed = signal[:, max(begin, 0) : min(end, samples)]
-    part = _millivolts(needed if gain is None else np.ascontiguousarray(needed), gain)
+    part = _millivolts(needed if gain is None else needed.copy(), gain)  # a copy of codes is transposed soonest
     padded = np.pad(part, ((0, 0), (max(-begin, 0), max(end - samples, 0))), mode="edge")
     windows = sliding_window_view(padded, taps.shape[0], axis=-1)[:, ::inputs_per_block]
     resampled = (np.ascontiguousarray(windows) @ taps).reshape(len(signal), -1)
