@@ -25,16 +25,19 @@ class Augmentation:
         num_records: Rows of the corpus.
         num_leads: Leads of a record.
         seed: The run's.
+        stream: Tells apart changes that are drawn for the same records, two views of them say.
     """
 
-    def __init__(self, config: AugmentConfig, num_records: int, num_leads: int, *, seed: int) -> None:
-        self._config, self._shape, self._seed = config, (num_records, num_leads), seed
+    def __init__(
+        self, config: AugmentConfig, num_records: int, num_leads: int, *, seed: int, stream: int = STREAM
+    ) -> None:
+        self._config, self._shape, self._seed, self._stream = config, (num_records, num_leads), seed, stream
         self._drawn: tuple[int, NDArray[np.float32]] | None = None
 
     def gains(self, epoch: int) -> NDArray[np.float32]:
         """By what each lead of each record is multiplied in this epoch, (records, leads): 0 where it is missing."""
         if self._drawn is None or self._drawn[0] != epoch:
-            rng = np.random.default_rng((self._seed, epoch, STREAM))
+            rng = np.random.default_rng((self._seed, epoch, self._stream))
             factors = np.exp(rng.uniform(-1, 1, (self._shape[0], 1)) * np.log1p(self._config.scaling))
             present = rng.random(self._shape) >= self._config.lead_masking
             self._drawn = epoch, (factors * present).astype(np.float32)

@@ -37,7 +37,7 @@ class RandomCrops:
         return self._drawn[1]
 
     def cut(self, signal: Tensor, rows: Tensor, epoch: int) -> Tensor:
-        """Cut the pieces of a batch out of it, with one gather.
+        """Cut the pieces of a batch out of it.
 
         Args:
             signal: Scaled as whole records, (B, leads, T): a piece keeps the record's minimum and maximum, not its own.
@@ -45,9 +45,22 @@ class RandomCrops:
             epoch: Of the training.
 
         Returns:
-            (B, leads, length): a view of a contiguous (B, length, leads), as all batches are.
+            (B, leads, length).
         """
-        starts = torch.from_numpy(self.starts(epoch)[rows.cpu().numpy()]).to(signal.device)
-        times = starts[:, None] + torch.arange(self.length, device=signal.device)
-        records = torch.arange(len(signal), device=signal.device)[:, None]
-        return signal.transpose(1, 2)[records, times].transpose(1, 2)
+        return pieces(signal, self.starts(epoch)[rows.cpu().numpy()], self.length)
+
+
+def pieces(signal: Tensor, starts: NDArray[np.int64], length: int) -> Tensor:
+    """Cut a piece out of each record of a batch, with one gather.
+
+    Args:
+        signal: (B, leads, T).
+        starts: First sample of each piece, (B,).
+        length: Of the pieces.
+
+    Returns:
+        (B, leads, length): a view of a contiguous (B, length, leads), as all batches are.
+    """
+    times = torch.from_numpy(starts).to(signal.device)[:, None] + torch.arange(length, device=signal.device)
+    records = torch.arange(len(signal), device=signal.device)[:, None]
+    return signal.transpose(1, 2)[records, times].transpose(1, 2)

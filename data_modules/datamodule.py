@@ -20,6 +20,7 @@ from data_modules.completeness import check_completeness
 from data_modules.config import AugmentConfig, CropConfig, DataConfig
 from data_modules.corpus import LEAD_NAMES, Corpus
 from data_modules.crops import RandomCrops
+from data_modules.positive_pairs import PositivePairs, Positives
 from data_modules.resident import ResidentDataset, has_room
 from data_modules.sources import data_root, open_corpus
 from data_modules.splits import Split, join_groups, nested_order, official_split, paper_split, patient_split
@@ -35,6 +36,8 @@ class ECGDataModule(pl.LightningDataModule):
         config: Which corpus, how it is prepared and split.
         crops: Whether a Trainer trains on pieces of the records; what the loaders give are whole records always.
         augment: How a Trainer's training batches are changed.
+        positives: Give two views of each record, which should look alike, in place of the record to a Trainer, in
+            training and evaluation; `crops` has their length, half a record by default.
         corpus: A corpus that is open already, in place of the one that `config` names.
         batch_size: Of the global batch, whatever the number of processes.
         seed: Of the order of the training records.
@@ -58,6 +61,7 @@ class ECGDataModule(pl.LightningDataModule):
         *,
         crops: CropConfig | None = None,
         augment: AugmentConfig | None = None,
+        positives: Positives | None = None,
         corpus: Corpus | None = None,
         batch_size: int = 256,
         seed: int = 0,
@@ -69,6 +73,8 @@ class ECGDataModule(pl.LightningDataModule):
         self._augment = augment or AugmentConfig()
         self._crops: RandomCrops | None = None
         self._augmentation: Augmentation | None = None
+        self._positives = positives
+        self._pairs: PositivePairs | None = None
         self.batch_size = batch_size
         self.seed = seed
         self.progress = progress
@@ -141,10 +147,24 @@ class ECGDataModule(pl.LightningDataModule):
             self.setup(stage)
             return
         self._dataset = ECGDataset(self._cache.signals, self.labels, self.config.scale, self.record_ids)
+        if self._positives is not None:
+            self._pairs = self._draw_pairs(self._dataset, self._positives)
+            return
         if self._crop_length is not None:
             self._crops = RandomCrops(len(table), self.config.num_samples, self._crop_length, seed=self.seed)
         if self._augment.is_active:
             self._augmentation = Augmentation(self._augment, len(table), len(LEAD_NAMES), seed=self.seed)
+
+    def _draw_pairs(self, dataset: ECGDataset, positives: Positives) -> PositivePairs:
+        return PositivePairs(
+            dataset,
+            self.rows.values(),
+            self.groups,
+            self._crop_length or self.config.num_samples // 2,
+            positives,
+            augment=self._augment,
+            seed=self.seed,
+        )
 
     def _split(self, usable: NDArray[np.int64]) -> Split:
         """Split the usable rows; the result speaks of the table's rows."""
@@ -238,11 +258,18 @@ class ECGDataModule(pl.LightningDataModule):
         return self._resident
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Cut the pieces out of a training batch and change them, on the device that it has come to."""
+        """Cut the pieces out of a training batch and change them, on the device that it has come to.
+
+        Of views the loss is watched, too: those of an evaluation are always the same ones, as they are.
+        """
         trainer = self.trainer
+        signal, rows = batch["signal"], batch["index"]
+        if trainer is not None and self._pairs is not None:
+            epoch = trainer.current_epoch if trainer.training else 0
+            signal = self._pairs.views(signal, rows, epoch, augmented=trainer.training)
+            return {"signal": signal, "label": batch["label"], "index": rows}
         if trainer is None or not trainer.training:
             return batch
-        signal, rows = batch["signal"], batch["index"]
         if self._crops is not None:
             signal = self._crops.cut(signal, rows, trainer.current_epoch)
         if self._augmentation is not None:

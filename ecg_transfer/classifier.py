@@ -7,16 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self, cast, get_args
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torchmetrics import Metric
 from torchmetrics.classification import BinaryF1Score, MultilabelF1Score
 
 from data_modules.batches import Batch
-from ecg_transfer.averaging import WeightAverage
 from ecg_transfer.config import Monitor, OptimConfig, TransferConfig
+from ecg_transfer.learner import EVALUATED, Learner
 from ecg_transfer.loss import logits_and_loss, require_shares
 from ecg_transfer.metrics import Scores, score
 from ecg_transfer.models import Backbone, create_backbone
@@ -32,11 +30,11 @@ from ecg_transfer.weights import (
 )
 from ecg_transfer.windows import Windows
 
-EVALUATED = ("val", "test")
-"""The parts that are evaluated after every epoch, in the order of the data module's loaders."""
+SHOWN = ("f1_weighted", "f1_macro", "auroc_macro", "ap_macro")
+"""The overall scores of each epoch's record, at a threshold of 0.5 where there is one."""
 
 
-class ECGClassifier(pl.LightningModule):
+class ECGClassifier(Learner):
     """Signal (B, 12, T) -> backbone -> embedding (B, F) -> head -> logits (B, L).
 
     With `windows` a longer signal is cut into windows of their length, which go through the network side by side, and
@@ -59,11 +57,8 @@ class ECGClassifier(pl.LightningModule):
     Attributes:
         evaluated: After each epoch, for `val` and `test`, the (rows, logits, targets), sorted by row.
         scores: After each epoch, for `val` and `test`, the scores at 0.5.
-        train_scores: After each epoch the mean `loss` and the `f1_weighted` of the training records as they were
-            trained on, over all processes.
-        num_trained: Training records of the epoch on this process.
+        train_scores: See `Learner`; the mean `loss` and the `f1_weighted`.
         kept_in_evaluation: Modules that training leaves in evaluation mode; see `ecg_transfer.ways`.
-        movement: How far the backbone is from where it started, as of the last evaluation; empty where nobody measures.
     """
 
     def __init__(
@@ -78,11 +73,9 @@ class ECGClassifier(pl.LightningModule):
         optim: OptimConfig | Mapping[str, Any] | None = None,
         transfer: TransferConfig | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(optim)
         self.kept_in_evaluation: list[nn.Module] = []
-        self.movement: dict[str, Any] = {}
         self.transfer = transfer or TransferConfig()
-        self.optim = optim if isinstance(optim, OptimConfig) else OptimConfig(**(optim or {}))
         require_shares(self.optim, dropout)
         self.windows = Windows(**windows) if isinstance(windows, Mapping) else windows
         self.label_names = tuple(label_names)
@@ -113,10 +106,7 @@ class ECGClassifier(pl.LightningModule):
         )
         self.evaluated: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
         self.scores: dict[str, Scores] = {}
-        self.train_scores: dict[str, float] = {}
         self._loss_sum = torch.zeros(())
-        self.num_trained = 0
-        self._average = None if self.optim.ema is None else WeightAverage(self.optim.ema)
         self._collected: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {}
 
     def forward(self, signal: Tensor) -> Tensor:
@@ -182,16 +172,19 @@ class ECGClassifier(pl.LightningModule):
             module.eval()
         return self
 
-    @property
-    def was_evaluated(self) -> bool:
-        """Whether the epoch at hand has been evaluated."""
-        return bool(self.train_scores)
+    def records(self) -> dict[str, dict[str, Any]]:
+        """The overall scores of `SHOWN`, and the F1 of each label."""
+        found = {}
+        for part, scores in self.scores.items():
+            content = scores.as_dict()
+            found[part] = {name: content[name] for name in SHOWN}
+            found[part]["f1"] = {label: values["f1"] for label, values in content["per_class"].items()}
+        return found
 
     def on_train_epoch_start(self) -> None:
         """Forget the last epoch's sums."""
-        self.train_scores = {}
+        super().on_train_epoch_start()
         self._loss_sum = torch.zeros((), device=self.device)
-        self.num_trained = 0
         self.train_f1.reset()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -206,36 +199,13 @@ class ECGClassifier(pl.LightningModule):
         self.train_f1.update(probability, target)
         return loss
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ANN401
-        """Let the mean of the weights follow them."""
-        if self._average is not None:
-            self._average.update(self.state_dict(), self.trainer.global_step)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A checkpoint's weights are the averaged ones; one to resume from holds the trained ones beside them."""
-        if self._average is None or self._average.state is None:
-            return
-        if "optimizer_states" in checkpoint:
-            checkpoint["trained_state_dict"] = checkpoint["state_dict"]
-        checkpoint["state_dict"] = dict(self._average.state)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the trained weights, and with their mean so far."""
-        if self._average is not None and "trained_state_dict" in checkpoint:
-            self._average.state = dict(checkpoint["state_dict"])
-            checkpoint["state_dict"] = checkpoint["trained_state_dict"]
-
     def on_validation_epoch_start(self) -> None:
         """Forget the last evaluation."""
         self._collected = {part: [] for part in EVALUATED}
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Keep a batch's logits, computed at full precision also where training runs in bfloat16."""
-        with torch.autocast(self.device.type, enabled=False):
-            if self._average is None or self._average.state is None:
-                logits = self(batch["signal"])
-            else:
-                logits = functional_call(self, self._average.state, (batch["signal"],))
+        logits = self.evaluated_output(batch["signal"])
         self._collected[EVALUATED[dataloader_idx]].append((batch["index"], logits, batch["label"]))
 
     def on_validation_epoch_end(self) -> None:
@@ -259,16 +229,6 @@ class ECGClassifier(pl.LightningModule):
                 "loss": float(self._mean_of_processes(self._loss_sum / self.num_trained)),
                 "f1_weighted": float(self.train_f1.compute()),  # joins the processes, so all of them must come here
             }
-
-    def _from_all_processes(self, value: Tensor) -> Tensor:
-        if self.trainer.world_size == 1:
-            return value
-        return cast(Tensor, self.all_gather(value)).flatten(0, 1)
-
-    def _mean_of_processes(self, value: Tensor) -> Tensor:
-        if self.trainer.world_size == 1:
-            return value
-        return cast(Tensor, self.all_gather(value)).mean()
 
 
 def _first_of_each(rows: Tensor) -> tuple[Tensor, Tensor]:

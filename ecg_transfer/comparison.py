@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ecg_transfer.config import RunConfig, TransferConfig
+from ecg_transfer.pretext.config import upstream_name
 from ecg_transfer.runs import Run, find_runs
 from ecg_transfer.way_names import WAY_NAMES, way_name
 
@@ -26,8 +27,9 @@ class Pair:
 
     @property
     def upstream(self) -> str:
-        """The corpus that the fine-tuning starts from."""
-        return str(self.finetune.manifest["upstream"]["corpus"])
+        """The corpus that the fine-tuning starts from, and what was learnt there where that is not its labels."""
+        upstream = self.finetune.manifest["upstream"]
+        return upstream_name(str(upstream["corpus"]), str(upstream.get("pretext", "none")))
 
     @property
     def way(self) -> str:

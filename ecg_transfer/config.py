@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 
 from data_modules.config import AugmentConfig, CropConfig, DataConfig
 from data_modules.plain_yaml import PlainYamlError, parse_plain_yaml, plain_text
+from ecg_transfer.pretext.config import PretextConfig
 
 Phase = Literal["pretrain", "finetune", "scratch"]
 Way = Literal["full", "linear_probe", "lp_ft", "layerwise", "gradual", "l2_sp"]
@@ -150,7 +151,8 @@ class RunConfig:
     seed: int = 0
     """Of the weights, the order of the batches and all else that is random, but not of the split."""
     monitor: Monitor = "f1_weighted"
-    """Validation score by which the best epoch is chosen; weighted F1 is the paper's."""
+    """Validation score by which the best epoch is chosen; weighted F1 is the paper's. A pre-training without labels has
+    none: its epoch is chosen by its own loss."""
     data: DataConfig = field(default_factory=DataConfig)
     crops: CropConfig = field(default_factory=CropConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -158,6 +160,17 @@ class RunConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     transfer: TransferConfig = field(default_factory=TransferConfig)
+    pretext: PretextConfig = field(default_factory=PretextConfig)
+
+    @property
+    def is_supervised(self) -> bool:
+        """Whether labels are learnt."""
+        return self.pretext.task == "none"
+
+    @property
+    def selection(self) -> tuple[str, Literal["max", "min"]]:
+        """By which number of the validation records the best epoch is chosen, and whether the largest is the best."""
+        return (self.monitor, "max") if self.is_supervised else ("loss", "min")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers."""

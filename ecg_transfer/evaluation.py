@@ -13,10 +13,11 @@ from data_modules.corpora import CORPORA
 from data_modules.corpora.challenge2020 import Challenge2020Corpus
 from data_modules.datamodule import ECGDataModule
 from ecg_transfer.challenge_metrics import CPSC2018_LABELS, challenge2020, cpsc2018
-from ecg_transfer.classifier import EVALUATED, ECGClassifier
+from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.config import Overrides, config_from
 from ecg_transfer.curve import read_curve, time_to_targets
 from ecg_transfer.files import write_json
+from ecg_transfer.learner import EVALUATED
 from ecg_transfer.metrics import Scores, score, tune_thresholds
 from ecg_transfer.predictions import Predictions, load_predictions, save_predictions
 from ecg_transfer.runs import SCORE_NAMES, Run
@@ -116,7 +117,8 @@ def challenge_scores(corpus: str, predictions: Predictions) -> dict[str, dict[st
 def write_scores(run: Run, datamodule: ECGDataModule, device: torch.device, untrained: Untrained | None = None) -> None:
     """Compute a trained run's final numbers and write `predictions.npz` and `scores.json`.
 
-    The headline comes from `best.ckpt` itself, on one device, whatever the training ran on.
+    The headline comes from `best.ckpt` itself, on one device, whatever the training ran on. A run without labels has no
+    predictions and no scores but its own loss, as its curve has them.
 
     Args:
         run: Trained to its end.
@@ -124,6 +126,9 @@ def write_scores(run: Run, datamodule: ECGDataModule, device: torch.device, untr
         device: Where.
         untrained: The upstream's model, to be scored as `zero_shot` on the test records.
     """
+    if not run.config.is_supervised:
+        write_json(run.path / "scores.json", summarise_pretext(read_curve(run.path / "metrics.jsonl")))
+        return
     predictions, epochs = load_predictions(run.path / "predictions.npz")
     classifier = run.model()
     for part in EVALUATED:
@@ -141,6 +146,20 @@ def zero_shot(untrained: Untrained, datamodule: ECGDataModule, device: torch.dev
     columns = [datamodule.label_names.index(label) for label in untrained.shared]
     scores = score(found.logits[:, columns], found.targets[:, columns], tuple(untrained.shared))
     return {"labels": dict(untrained.shared), "test": scores.as_dict()}
+
+
+def summarise_pretext(curve: list[dict[str, Any]]) -> dict[str, Any]:
+    """The content of `scores.json` of a run without labels: its numbers at the epoch with the least loss, and the last.
+
+    Args:
+        curve: Of the run.
+    """
+    best = min(curve, key=lambda record: float(record["val"]["loss"]))
+    chosen = {"val_selected": best, "last_epoch": curve[-1]}
+    return {"monitor": "loss", "label_names": []} | {
+        name: {"epoch": record["epoch"], **{part: record[part] for part in EVALUATED}}
+        for name, record in chosen.items()
+    }
 
 
 def summarise(

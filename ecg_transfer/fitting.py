@@ -18,7 +18,9 @@ from ecg_transfer.config import ConfigError, RunConfig
 from ecg_transfer.data_identity import refuse_other_data
 from ecg_transfer.evaluation import Untrained, write_scores
 from ecg_transfer.files import write_json
+from ecg_transfer.learner import Learner
 from ecg_transfer.manifest import describe, now
+from ecg_transfer.pretext.module import PretextModule, view_samples
 from ecg_transfer.resolve import Resolved
 from ecg_transfer.resume import newest_state, recover
 from ecg_transfer.runs import Run, save_config
@@ -35,6 +37,7 @@ def fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
         config.data,
         crops=config.crops,
         augment=config.augment,
+        positives=config.pretext.positives if config.pretext.task == "contrastive" else None,
         batch_size=config.optim.batch_size,
         seed=config.seed,
         progress=progress,
@@ -42,34 +45,26 @@ def fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
     data.setup()
     require_monitored(config, data)
     num_epochs = config.optim.num_epochs(len(data.train_dataloader()))
-    classifier = ECGClassifier(
-        config.model.backbone,
-        data.label_names,
-        num_samples=config.data.num_samples,
-        windows=Windows.of(config.crops, config.data),
-        dropout=config.model.dropout,
-        optim=config.optim,
-        transfer=config.transfer,
-    )
-    require_possible(config.transfer, classifier.backbone, num_epochs)
+    learner = _learner(config, data)
+    require_possible(config.transfer, learner.backbone, num_epochs)
     if config.trainer.precision == 64:
-        classifier.double()
-    num_loaded, untrained = _load_upstream(classifier, resolved, data)
+        learner.double()
+    num_loaded, untrained = _load_upstream(learner, resolved, data)
     is_first = num_devices(config) == 1 or is_first_process()
     state = _state_to_go_on_from(run, data, is_first=is_first)
-    shared = _share_head(classifier, resolved, data, untrained)
-    trainer = build_trainer(config, run, data, num_epochs, progress, way_callbacks(config, classifier))
+    shared = _share_head(learner, resolved, data, untrained)
+    trainer = build_trainer(config, run, data, num_epochs, progress, way_callbacks(config, learner))
     if config.trainer.compile:
-        compile_backbone(classifier.backbone, trainer.strategy.root_device)
+        compile_backbone(learner.backbone, trainer.strategy.root_device)
     if trainer.is_global_zero:
         run.path.mkdir(parents=True, exist_ok=True)
         save_config(run.path / "config.yaml", config)
         if resolved.upstream is not None:
             resolved.upstream.leave_records(run.path)
-        manifest = describe(resolved, data, classifier, num_loaded, shared, num_epochs)
+        manifest = describe(resolved, data, learner, num_loaded, shared, num_epochs)
         write_json(run.path / "manifest.json", manifest)
     started = time.perf_counter()
-    fit(trainer, classifier, data, state)
+    fit(trainer, learner, data, state)
     if not trainer.is_global_zero:
         return
     write_scores(run, data, trainer.strategy.root_device, untrained)
@@ -79,6 +74,27 @@ def fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
     require_held(run.path)
     run.seal()
     run.tidy()
+
+
+def _learner(config: RunConfig, data: ECGDataModule) -> Learner:
+    """What is trained: all in which a training with labels and one without them differ, but for their scores."""
+    if not config.is_supervised:
+        return PretextModule(
+            config.model.backbone,
+            config.pretext,
+            num_samples=view_samples(config),
+            dropout=config.model.dropout,
+            optim=config.optim,
+        )
+    return ECGClassifier(
+        config.model.backbone,
+        data.label_names,
+        num_samples=config.data.num_samples,
+        windows=Windows.of(config.crops, config.data),
+        dropout=config.model.dropout,
+        optim=config.optim,
+        transfer=config.transfer,
+    )
 
 
 def _state_to_go_on_from(run: Run, data: ECGDataModule, *, is_first: bool) -> Path | None:
@@ -105,7 +121,7 @@ def _clear(run: Run) -> None:
 
 def require_monitored(config: RunConfig, data: ECGDataModule) -> None:
     """Refuse to choose epochs by an AUROC that validation or test records do not have."""
-    for part in ("val", "test") if config.monitor == "auroc_macro" else ():
+    for part in ("val", "test") if config.selection[0] == "auroc_macro" else ():
         present = data.labels[data.rows[part]].mean(axis=0)
         if not ((present > 0) & (present < 1)).any():
             raise ValueError(
@@ -114,23 +130,24 @@ def require_monitored(config: RunConfig, data: ECGDataModule) -> None:
             )
 
 
-def _load_upstream(classifier: ECGClassifier, resolved: Resolved, data: ECGDataModule) -> tuple[int, Untrained | None]:
+def _load_upstream(learner: Learner, resolved: Resolved, data: ECGDataModule) -> tuple[int, Untrained | None]:
     """Start the backbone from the upstream's: how many numbers; and the model with the upstream's head, if it fits."""
     upstream = resolved.upstream
     if upstream is None:
         return 0, None
+    assert isinstance(learner, ECGClassifier)
     state = upstream.state_dict()
-    num_loaded = classifier.load_backbone(state)
+    num_loaded = learner.load_backbone(state)
     shared = shared_labels(upstream.matches(data.config.corpus, data.label_names, data.config.root))
     if not shared:
         return num_loaded, None
-    untrained = deepcopy(classifier)
+    untrained = deepcopy(learner)
     untrained.load_head(state, upstream.label_names, shared)
     return num_loaded, Untrained(classifier=untrained, shared=shared)
 
 
 def _share_head(
-    classifier: ECGClassifier, resolved: Resolved, data: ECGDataModule, untrained: Untrained | None
+    learner: Learner, resolved: Resolved, data: ECGDataModule, untrained: Untrained | None
 ) -> dict[str, str]:
     """Start the head's rows of shared labels with the upstream's; which they are, own label -> upstream's.
 
@@ -140,11 +157,13 @@ def _share_head(
     upstream = resolved.upstream
     if upstream is None or resolved.config.transfer.head == "new":
         return {}
+    if not upstream.label_names:
+        raise ConfigError(f"transfer.head=shared: {upstream.name} was trained without labels and has no head")
     if untrained is None:
         raise ConfigError(
             f"transfer.head=shared: no label of {upstream.name} ({', '.join(upstream.label_names)}) means the same as "
             f"one of {data.corpus.spec.name} ({', '.join(data.label_names)}); transfer.head=new does without. "
             f"`ecg-transfer labels {upstream.corpus} {data.config.corpus}` shows the map"
         )
-    classifier.load_state_dict(untrained.classifier.state_dict())
+    learner.load_state_dict(untrained.classifier.state_dict())
     return dict(untrained.shared)

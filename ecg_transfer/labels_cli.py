@@ -43,9 +43,12 @@ def labels(
                 match_labels(upstream, theirs, downstream, ours, data.root), f"{upstream} ({name})", downstream, ours
             )
         return
+    from ecg_transfer.runs import Run
     from ecg_transfer.upstream_choice.transferability import find_upstreams
 
     (model,) = find_upstreams([upstream], data, output, simulated=False)
+    if isinstance(model.origin, Run):
+        model.origin.require_labels()
     matches = model.matches(downstream, ours, data.root)
     _print(matches, model.name, downstream, ours)
     _print_scores(model, data, matches, part, trust)

@@ -98,12 +98,14 @@ def load_model(source: str | Path | Run, *, output: Path = DEFAULT_OUTPUT, trust
         WeightsMismatchError: Its weights are not those of the model it names.
         ValueError: It is an address, or a single file that may be a pickle.
         RunNotFoundError: There is no such run.
+        NoLabelsError: It was trained without labels.
     """
     if not isinstance(source, Run):
         refuse_by_name(source)
         if is_model_folder(source):
             return model_of(read_model_folder(source), trust=trust)
     run = source if isinstance(source, Run) else open_run(source, output)
+    run.require_labels()
     per_class = run.results["val_selected"]["test_tuned"]["per_class"]
     classifier = run.model(trust=trust)
     return LoadedModel(

@@ -8,7 +8,7 @@ from typing import Any
 
 from data_modules.datamodule import ECGDataModule
 from ecg_transfer.checks import checks
-from ecg_transfer.classifier import ECGClassifier
+from ecg_transfer.learner import Learner
 from ecg_transfer.provenance import provenance
 from ecg_transfer.resolve import Resolved
 from ecg_transfer.upstream import RecordsOverlapWarning
@@ -17,7 +17,7 @@ from ecg_transfer.upstream import RecordsOverlapWarning
 def describe(
     resolved: Resolved,
     datamodule: ECGDataModule,
-    classifier: ECGClassifier,
+    learner: Learner,
     num_loaded: int,
     shared: dict[str, str],
     num_epochs: int,
@@ -27,7 +27,7 @@ def describe(
     Args:
         resolved: The run and its upstream.
         datamodule: Set up.
-        classifier: With the upstream's weights.
+        learner: With the upstream's weights.
         num_loaded: Numbers that came from them.
         shared: Head rows that came from them, own label -> upstream's.
         num_epochs: Of the whole training.
@@ -39,8 +39,8 @@ def describe(
         "config_digest": resolved.config.digest(),
         "data": datamodule.summary(),
         "model": {
-            "backbone_parameters": sum(value.numel() for value in classifier.backbone.parameters()),
-            "head_parameters": sum(value.numel() for value in classifier.head.parameters()),
+            "backbone_parameters": (in_backbone := sum(value.numel() for value in learner.backbone.parameters())),
+            "head_parameters": sum(value.numel() for value in learner.parameters()) - in_backbone,
             "numbers_from_upstream": num_loaded,
             "head_rows_from_upstream": shared,
         },

@@ -11,6 +11,7 @@ from shlex import quote
 from data_modules.sources import is_corpus, will_simulate
 from ecg_transfer.config import RunConfig, make_config
 from ecg_transfer.model_folder import is_model_folder, read_model_folder
+from ecg_transfer.pretext.config import PretextConfig
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, RunNotFoundError, find_runs, home, open_run, run_name
 from ecg_transfer.upstream import Upstream, input_fields
 from ecg_transfer.weights import refuse_by_name
@@ -53,7 +54,7 @@ def resolve(config: RunConfig, output: Path) -> Resolved:
         )
     upstream = find_upstream(config, output, simulated=simulated)
     config = deepcopy(config)
-    config.transfer.upstream = upstream.name
+    config.transfer.upstream, config.pretext = upstream.name, PretextConfig()  # the upstream's name says it all
     name = run_name(config, upstream.corpus)
     run = Run(home(output, simulated=simulated) / name, config.model.backbone)
     return Resolved(config=config, run=run, upstream=upstream, simulated=simulated)
@@ -73,8 +74,8 @@ def pretrain_config(config: RunConfig) -> RunConfig:
 def find_upstream(config: RunConfig, output: Path, *, simulated: bool) -> Upstream:
     """The finished pre-training, or the exported model, that a fine-tuning starts from.
 
-    A corpus name stands for its one finished pre-training with this backbone and preprocessing; where there are
-    several, for the one with the same recipe and seed.
+    A corpus name stands for its one finished pre-training with this backbone, preprocessing and `pretext.task`; where
+    there are several, for the one with the same recipe and seed.
 
     Args:
         config: Of the fine-tuning.
@@ -95,6 +96,8 @@ def find_upstream(config: RunConfig, output: Path, *, simulated: bool) -> Upstre
         upstream = Upstream.from_folder(read_model_folder(wanted))
     else:
         upstream = Upstream.from_run(_finished_run(wanted, config, output, simulated=simulated))
+    if config.pretext.task not in ("none", upstream.pretext.split()[0]):
+        raise UpstreamError(f"{upstream.name} was not trained with pretext.task={config.pretext.task}: leave that out")
     if (mismatch := _mismatch(upstream.backbone, upstream.inputs, config)) is not None:
         raise UpstreamError(f"{upstream.name} does not fit: {mismatch}")
     if upstream.simulated and not simulated and not config.transfer.allow_simulated:
@@ -124,7 +127,8 @@ def _pretraining_on(corpus: str, config: RunConfig, output: Path, *, simulated: 
         run
         for run in find_runs(output)
         if run.name.startswith(f"pretrain-{corpus}-") and run.is_done and run.config.data.corpus == corpus
-    ]
+        and run.config.pretext.task == config.pretext.task
+    ]  # fmt: skip
     fitting = [run for run in trained if _run_mismatch(run, config) is None]
     fitting = [run for run in fitting if run.manifest["data"]["simulated"] == simulated] or fitting
     for name in ("recipe", "seed"):
@@ -137,9 +141,14 @@ def _pretraining_on(corpus: str, config: RunConfig, output: Path, *, simulated: 
         raise UpstreamError(f"several pre-trainings on {corpus} fit; name one of them with --upstream: {listed}")
     others = "".join(f"; {run.name} does not fit: {_run_mismatch(run, config)}" for run in trained[:3])
     raise RunNotFoundError(
-        f"no finished pre-training of {config.model.backbone} on {corpus} in {output}{others}. Make it with: "
+        f"no finished pre-training of {config.model.backbone} on {corpus}{_without_labels(config)} in {output}"
+        f"{others}. Make it with: "
         f"{_command(config, output)} (or add --with-pretrain)"
     )
+
+
+def _without_labels(config: RunConfig) -> str:
+    return "" if config.is_supervised else f" without labels ({config.pretext.task})"
 
 
 def _command(config: RunConfig, output: Path) -> str:

@@ -45,6 +45,10 @@ MAX_JSON_BYTES = 100_000_000
 Status = Literal["done", "failed", "unfinished", "absent"]
 
 
+class NoLabelsError(ValueError):
+    """What needs a head and labels was asked of a run that was trained without them."""
+
+
 class RunNotFoundError(FileNotFoundError):
     """There is no such run; the message says where it was looked for and which command makes it."""
 
@@ -122,7 +126,12 @@ class Run:
 
     @property
     def scores(self) -> dict[str, Scores]:
-        """Test scores at a threshold of 0.5 by `SCORE_NAMES`."""
+        """Test scores at a threshold of 0.5 by `SCORE_NAMES`.
+
+        Raises:
+            NoLabelsError: It was trained without labels; `results` has its own loss.
+        """
+        self.require_labels()
         from ecg_transfer.metrics import Scores
 
         results = self.results
@@ -130,12 +139,19 @@ class Run:
 
     @property
     def convergence(self) -> dict[str, dict[str, float]]:
-        """Epochs, updates and seconds to 90, 95 and 99 % of the best validation score."""
+        """Epochs, updates and seconds to 90, 95 and 99 % of the best validation score; none without labels."""
+        if not self.config.is_supervised:
+            return {}
         return time_to_targets(read_curve(self.checked("metrics.jsonl")), "val", self.config.monitor)
 
     @property
     def predictions(self) -> dict[str, Predictions]:
-        """Logits by record id, by `<score name>/<part>`, `val_selected/test` say."""
+        """Logits by record id, by `<score name>/<part>`, `val_selected/test` say.
+
+        Raises:
+            NoLabelsError: It was trained without labels.
+        """
+        self.require_labels()
         from ecg_transfer.predictions import load_predictions
 
         return load_predictions(self.checked("predictions.npz"))[0]
@@ -150,10 +166,24 @@ class Run:
 
         Raises:
             UntrustedCodeError: The checkpoint names code that is not trusted.
+            NoLabelsError: It was trained without labels.
         """
+        self.require_labels()
         from ecg_transfer.classifier import load_classifier
 
         return load_classifier(self.checked(f"{which}.ckpt"), trust=trust or self.backbone or False)
+
+    def require_labels(self) -> None:
+        """Refuse a run that was trained without labels.
+
+        Raises:
+            NoLabelsError: It is one.
+        """
+        if not self.config.is_supervised:
+            raise NoLabelsError(
+                f"{self.name} was trained without labels ({self.config.pretext.task}): it has a backbone, no head, no "
+                f"predictions. Give it a head with `ecg-transfer finetune CORPUS --upstream {self.name}`"
+            )
 
     def seal(self) -> None:
         """Declare the run complete: write `DONE` with the size and SHA-256 of every file it vouches for, and its own.
@@ -161,10 +191,12 @@ class Run:
         Raises:
             RunNotFoundError: One of them is missing.
         """
-        missing = [name for name in SEALED if not (self.path / name).exists()]
+        without = () if self.config.is_supervised else ("predictions.npz",)
+        wanted = [name for name in SEALED if name not in without]
+        missing = [name for name in wanted if not (self.path / name).exists()]
         if missing:
             raise RunNotFoundError(f"{self.path} is not complete: it lacks {', '.join(missing)}")
-        files = {name: {"bytes": _size(self.path / name), "sha256": sha256(self.path / name)} for name in SEALED}
+        files = {name: {"bytes": _size(self.path / name), "sha256": sha256(self.path / name)} for name in wanted}
         (self.path / "FAILED").unlink(missing_ok=True)
         write_json(self.path / "DONE", sealed(self.name, files))
 
@@ -232,7 +264,7 @@ class Run:
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr><td>{name}</td><td>{scores.f1_weighted:.3f}</td><td>{scores.f1_macro:.3f}</td></tr>"
-            for name, scores in (self.scores.items() if self.is_done else ())
+            for name, scores in (self.scores.items() if self.is_done and self.config.is_supervised else ())
         )
         head = "<tr><th>test</th><th>F1 weighted</th><th>F1 macro</th></tr>"
         return f"<b>{self.name}</b> ({self.status})<table>{head}{rows}</table>"
@@ -247,6 +279,8 @@ def run_name(config: RunConfig, upstream_corpus: str | None) -> str:
     if upstream_corpus:
         parts += ["from", upstream_corpus]
     parts.append(re.sub(r"[^\w.]+", "-", config.model.backbone))
+    if not config.is_supervised:
+        parts.append(config.pretext.task)
     if config.data.subset is not None:
         parts.append(f"n{config.data.subset:g}")
     if config.transfer.way != "full":

@@ -14,6 +14,7 @@ from data_modules.corpora import CORPORA
 from data_modules.sources import data_root, open_corpus, own_corpora
 from ecg_transfer.comparison import Pair
 from ecg_transfer.metrics import Scores
+from ecg_transfer.pretext.config import pretext_name
 from ecg_transfer.runs import Run, RunChangedError
 from ecg_transfer.way_names import WAY_NAMES
 
@@ -33,16 +34,38 @@ def print_run(run: Run, *, note: str = "") -> None:
     data = run.manifest["data"]
     kind = "SIMULATED ECGs" if data["simulated"] else "real ECGs"
     console.print(f"\n{run.name} [{kind}] {note}".rstrip(), markup=False, style="bold")
+    if run.config.is_supervised:
+        _print_scores_of(run, console)
+    else:
+        _print_pretext(run, console)
+    _print_notices(console, data)
+    if found := run.manifest.get("checks"):
+        console.print(f"checks: {', '.join(f'{code} {count}' for code, count in found.items())}", markup=False)
+    console.print(f"run: {run.path}", markup=False)
+
+
+def _print_scores_of(run: Run, console: Console) -> None:
     table = Table("test score", "epoch", *COLUMNS.values(), box=None, padding=(0, 2, 0, 0))
     for name, scores in run.scores.items():
         epoch = run.results[name]["epoch"] + 1
         table.add_row(EXPLAINED[name], str(epoch), *(_number(getattr(scores, column)) for column in COLUMNS))
     console.print(table)
     print_labels(run.scores["val_selected"], console)
-    _print_notices(console, data)
-    if found := run.manifest.get("checks"):
-        console.print(f"checks: {', '.join(f'{code} {count}' for code, count in found.items())}", markup=False)
-    console.print(f"run: {run.path}", markup=False)
+
+
+def _print_pretext(run: Run, console: Console) -> None:
+    """A run without labels: its own loss."""
+    results = run.results
+    names = list(results["last_epoch"]["val"])
+    table = Table(pretext_name(run.config.pretext), "epoch", *(f"{part} {name}" for part in ("val", "test")
+                  for name in names), box=None, padding=(0, 2, 0, 0))  # fmt: skip
+    for chosen in ("val_selected", "last_epoch"):
+        found = results[chosen]
+        values = [_number(found[part][name]) for part in ("val", "test") for name in names]
+        table.add_row(EXPLAINED[chosen], str(found["epoch"] + 1), *values)
+    console.print(table)
+    console.print(f"no label was looked at; `ecg-transfer finetune CORPUS --upstream {run.name}` starts from it",
+                  markup=False)  # fmt: skip
 
 
 def print_scores(scores: Mapping[str, Scores], *, title: str) -> None:
@@ -84,22 +107,26 @@ def print_runs(runs: Sequence[Run], output: Path) -> None:
         "run", "ECGs", "status", "epochs", "F1 weighted", "F1 macro", "best on test", box=None, padding=(0, 2, 0, 0)
     )
     for run in runs:
-        kind = run.path.parent.name
-        if run.is_done:
-            try:
-                scores, num_epochs = run.scores, run.results["last_epoch"]["epoch"] + 1
-            except RunChangedError:
-                table.add_row(run.name, kind, f"changed: {', '.join(run.verify())}", "", "", "", "")
-                continue
-            values = (
-                scores["val_selected"].f1_weighted,
-                scores["val_selected"].f1_macro,
-                scores["best_on_test"].f1_weighted,
-            )
-            table.add_row(run.name, kind, "done", str(num_epochs), *map(_number, values))
-        else:
-            table.add_row(run.name, kind, f"{run.status} {run.failure or ''}".strip()[:60], "", "", "", "")
+        table.add_row(run.name, run.path.parent.name, *_state_of(run))
     console.print(table)
+
+
+def _state_of(run: Run) -> list[str]:
+    """Status, epochs and scores of a run; of one without labels its loss."""
+    if not run.is_done:
+        return [f"{run.status} {run.failure or ''}".strip()[:60], *[""] * 4]
+    try:
+        results = run.results
+        num_epochs = str(results["last_epoch"]["epoch"] + 1)
+        if not run.config.is_supervised:
+            loss = _number(results["val_selected"]["val"]["loss"])
+            return [f"done: {pretext_name(run.config.pretext)}, val loss {loss}", num_epochs, *["-"] * 3]
+        scores = run.scores
+    except RunChangedError:
+        return [f"changed: {', '.join(run.verify())}", *[""] * 4]
+    chosen = scores["val_selected"]
+    values = (chosen.f1_weighted, chosen.f1_macro, scores["best_on_test"].f1_weighted)
+    return ["done", num_epochs, *map(_number, values)]
 
 
 def print_pairs(pairs: Sequence[Pair], output: Path) -> None:

@@ -28,9 +28,9 @@ from ecg_transfer.callbacks.progress import Progress
 from ecg_transfer.callbacks.reestimate import ReestimateBatchNorm
 from ecg_transfer.callbacks.save_predictions import SavePredictions
 from ecg_transfer.callbacks.stoppable import Stoppable
-from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.config import RunConfig
 from ecg_transfer.curve import read_curve
+from ecg_transfer.learner import Learner
 from ecg_transfer.runs import Run
 from ecg_transfer.ways import FREEZING
 
@@ -84,26 +84,26 @@ def build_trainer(
 
 def callbacks_of(config: RunConfig, run: Run, datamodule: ECGDataModule, show_bar: bool) -> list[Callback]:
     """What every run has around it, in the order in which it is called."""
-    patience = config.optim.early_stop_patience
+    patience, (monitor, mode) = config.optim.early_stop_patience, config.selection
     return [
         EpochSeed(config.seed),
         FiniteLoss(lambda row: datamodule.record_ids[row]),
         Stoppable(),
         Convergence(run.path / "metrics.jsonl"),
-        SavePredictions(run.path / "predictions.npz", config.monitor),
-        *([EarlyStop(config.monitor, patience)] if patience else []),
+        *([SavePredictions(run.path / "predictions.npz", config.monitor)] if config.is_supervised else []),
+        *([EarlyStop(monitor, patience, mode)] if patience else []),
         *([Progress()] if show_bar else []),
-        BestF1(run.path, config.monitor),
+        BestF1(run.path, monitor, mode),
         LastEpoch(run.path, config.trainer.checkpoint_seconds),
     ]
 
 
-def way_callbacks(config: RunConfig, classifier: ECGClassifier) -> list[Callback]:
-    """What a way of fine-tuning adds; the classifier has the upstream's weights."""
+def way_callbacks(config: RunConfig, learner: Learner) -> list[Callback]:
+    """What a way of fine-tuning adds; the learner has the upstream's weights."""
     transfer = config.transfer
     if config.phase != "finetune":
         return []
-    start = {name: value.detach().clone() for name, value in classifier.backbone.state_dict().items()}
+    start = {name: value.detach().clone() for name, value in learner.backbone.state_dict().items()}
     return [
         *([ReestimateBatchNorm()] if transfer.batch_norm == "reestimate" else []),
         *([Freezing(transfer)] if transfer.way in FREEZING or transfer.batch_norm != "train" else []),
@@ -130,11 +130,11 @@ def num_devices(config: RunConfig) -> int:
     return config.trainer.devices * config.trainer.num_nodes
 
 
-def fit(trainer: pl.Trainer, classifier: ECGClassifier, datamodule: ECGDataModule, state: Path | None) -> None:
+def fit(trainer: pl.Trainer, learner: Learner, datamodule: ECGDataModule, state: Path | None) -> None:
     """Fit, and let an interruption be seen: `KeyboardInterrupt`, or an exit with 143."""
     (stoppable,) = (callback for callback in trainer.callbacks if isinstance(callback, Stoppable))  # type: ignore[attr-defined]
     with stoppable.listening():
-        trainer.fit(classifier, datamodule=datamodule, ckpt_path=state, weights_only=True)
+        trainer.fit(learner, datamodule=datamodule, ckpt_path=state, weights_only=True)
 
 
 def fill_no_new_tensors() -> None:

@@ -12,6 +12,7 @@ from ecg_transfer.config import Overrides, RunConfig, make_config
 from ecg_transfer.data_identity import require_same_data
 from ecg_transfer.fitting import fit_and_score
 from ecg_transfer.memory import explained
+from ecg_transfer.pretext.module import require_pretext
 from ecg_transfer.resolve import pretrain_config, resolve
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, RunNotFoundError
 from ecg_transfer.trainer import num_devices, quiet_lightning
@@ -138,9 +139,10 @@ def train(
         RunClaimedError: Another process is at it.
         CompilationError: torch.compile fails here.
         OutOfMemoryError: It needs more memory than there is; the message says what needs less.
-        ConfigError: A way to transfer that makes no sense here.
+        ConfigError: A way to transfer, or to pre-train without labels, that makes no sense here.
     """
     require_sensible(config)
+    require_pretext(config)
     try:
         resolved = resolve(config, Path(output))
     except RunNotFoundError:

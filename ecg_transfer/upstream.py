@@ -15,6 +15,7 @@ from data_modules.label_map import LabelMatch, match_labels
 from data_modules.sources import will_simulate
 from ecg_transfer.files import write_atomically
 from ecg_transfer.model_folder import RECORDS, ModelFolder
+from ecg_transfer.pretext.config import pretext_name
 from ecg_transfer.runs import Run, sha256
 from ecg_transfer.weights import read_checkpoint
 
@@ -50,6 +51,8 @@ class Upstream:
     simulated: bool
     """Whether it was trained on simulated ECGs."""
     origin: Run | ModelFolder
+    pretext: str = "none"
+    """What it learnt without labels, in words; `none` where it learnt labels."""
 
     @classmethod
     def from_run(cls, run: Run) -> Upstream:
@@ -62,6 +65,7 @@ class Upstream:
             inputs=input_fields(config.data),
             simulated=run.manifest["data"]["simulated"],
             origin=run,
+            pretext=pretext_name(config.pretext),
         )
 
     @classmethod
@@ -78,7 +82,9 @@ class Upstream:
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """The labels that its head knows, in the order of its rows."""
+        """The labels that its head knows, in the order of its rows; none where it was trained without them."""
+        if self.pretext != "none":
+            return ()
         if isinstance(self.origin, Run):
             return tuple(map(str, self.origin.manifest["data"]["label_names"]))
         return self.origin.label_names
@@ -115,6 +121,7 @@ class Upstream:
         return {
             "run": self.name,
             "corpus": self.corpus,
+            "pretext": self.pretext,
             "simulated": self.simulated,
             "weights_sha256": self.weights_sha256,
             "data_digest": self.origin.manifest["data"]["digest"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 from lightning_fabric.plugins import TorchCheckpointIO
@@ -65,15 +65,16 @@ class BestF1(_MovableCheckpoint):
 
     Args:
         folder: The run's directory.
-        monitor: One of `ecg_transfer.config.Monitor`.
+        monitor: Of the validation records: one of `ecg_transfer.config.Monitor`, or a loss.
+        mode: Whether the best is the largest or the smallest.
     """
 
-    def __init__(self, folder: Path, monitor: str) -> None:
+    def __init__(self, folder: Path, monitor: str, mode: Literal["max", "min"] = "max") -> None:
         super().__init__(
             dirpath=folder,
             filename="best",
             monitor=f"val/{monitor}",
-            mode="max",
+            mode=mode,
             save_top_k=1,
             save_weights_only=True,
             save_on_train_epoch_end=True,

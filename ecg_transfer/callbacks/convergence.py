@@ -10,11 +10,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.curve import read_curve
-
-SHOWN = ("f1_weighted", "f1_macro", "auroc_macro", "ap_macro")
-"""The overall scores of each epoch's record, at a threshold of 0.5 where there is one."""
+from ecg_transfer.learner import Learner
 
 
 class Convergence(pl.Callback):
@@ -52,29 +49,26 @@ class Convergence(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Append the epoch's record."""
-        if not (trainer.is_global_zero and isinstance(pl_module, ECGClassifier) and pl_module.was_evaluated):
+        if not (trainer.is_global_zero and isinstance(pl_module, Learner) and pl_module.was_evaluated):
             return
         record = self._record(trainer, pl_module)
         _append(self._path, record)
         for logger in trainer.loggers:
             logger.log_metrics(points_of(record), step=trainer.current_epoch)
 
-    def _record(self, trainer: pl.Trainer, classifier: ECGClassifier) -> dict[str, Any]:
+    def _record(self, trainer: pl.Trainer, learner: Learner) -> dict[str, Any]:
         record: dict[str, Any] = {
             "epoch": trainer.current_epoch,
             "updates": trainer.global_step,
             "seconds": round(self._before + time.perf_counter() - self._started, 3),
             "train_seconds": round(self._train_seconds, 3),
-            "records_per_second": round(classifier.num_trained * trainer.world_size / self._train_seconds, 1),
+            "records_per_second": round(learner.num_trained * trainer.world_size / self._train_seconds, 1),
             "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
-            "train": classifier.train_scores,
+            "train": learner.train_scores,
+            **learner.records(),
         }
-        for part, scores in classifier.scores.items():
-            content = scores.as_dict()
-            record[part] = {name: content[name] for name in SHOWN}
-            record[part]["f1"] = {label: values["f1"] for label, values in content["per_class"].items()}
-        if classifier.movement:
-            record["movement"] = classifier.movement
+        if learner.movement:
+            record["movement"] = learner.movement
         return record
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping
 
@@ -10,12 +12,13 @@ class EarlyStop(EarlyStopping):
     """Lightning's early stopping, which a resumed run remembers: it would train one epoch more than one never resumed.
 
     Args:
-        monitor: One of `ecg_transfer.config.Monitor`, of the validation records.
+        monitor: Of the validation records: one of `ecg_transfer.config.Monitor`, or a loss.
         patience: Evaluations without a better score after which training ends.
+        mode: Whether the best is the largest or the smallest.
     """
 
-    def __init__(self, monitor: str, patience: int) -> None:
-        super().__init__(f"val/{monitor}", mode="max", patience=patience, check_on_train_epoch_end=False)
+    def __init__(self, monitor: str, patience: int, mode: Literal["max", "min"] = "max") -> None:
+        super().__init__(f"val/{monitor}", mode=mode, patience=patience, check_on_train_epoch_end=False)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """End at once where the state that was loaded is that of a training which had ended."""

@@ -55,7 +55,7 @@ Place = tuple[str, str, str]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Setting:
-    """The cells of one recipe, learning rate and budget, on real or on simulated ECGs: one set of figures."""
+    """The cells of one recipe, rate, budget and kind of upstream, on real or on simulated ECGs: one set of figures."""
 
     effects: tuple[CellEffect, ...]
 
@@ -68,13 +68,15 @@ class Setting:
     def name(self) -> str:
         """`recipe paper, lr 0.01, batch 256`, as the verdicts name it."""
         cell = self.effects[0].cell
-        way = "" if self.is_full else f", {cell.way}"
-        return f"{cell.recipe}, lr {cell.lr:g}, batch {cell.batch_size}{way}"
+        way = "" if cell.way == WAY_NAMES["full"] else f", {cell.way}"
+        upstream = "" if cell.pretext == "none" else f", {cell.pretext} upstream"
+        return f"{cell.recipe}, lr {cell.lr:g}, batch {cell.batch_size}{way}{upstream}"
 
     @property
-    def is_full(self) -> bool:
-        """Whether its fine-tunings train all weights at one rate: what the paper's claims are about."""
-        return self.effects[0].cell.way == WAY_NAMES["full"]
+    def is_papers(self) -> bool:
+        """Whether it is what the paper's claims are about: all weights of an upstream that learnt labels, one rate."""
+        cell = self.effects[0].cell
+        return cell.way == WAY_NAMES["full"] and cell.pretext == "none"
 
     @cached_property
     def whole(self) -> tuple[CellEffect, ...]:
@@ -124,16 +126,16 @@ class Setting:
 
 
 def settings_of(effects: Iterable[CellEffect]) -> list[Setting]:
-    """The settings among cells, the headline first: real before simulated, the full fine-tuning, the most seeds."""
-    groups: dict[tuple[bool, str], list[CellEffect]] = defaultdict(list)
+    """The settings among cells, the headline first: real before simulated, the paper's kind, the most seeds."""
+    groups: dict[tuple[bool, str, str], list[CellEffect]] = defaultdict(list)
     for effect in effects:
-        groups[effect.cell.simulated, effect.cell.setting].append(effect)
+        groups[effect.cell.simulated, effect.cell.setting, effect.cell.pretext].append(effect)
     found = [Setting(effects=tuple(members)) for _, members in sorted(groups.items(), key=lambda item: item[0])]
 
     def rank(setting: Setting) -> tuple[bool, bool, int, bool, str]:
         weight = sum(min(effect.effect.num_seeds, MIN_SEEDS) for effect in setting.effects)
         is_paper = setting.effects[0].cell.recipe == "paper"
-        return setting.simulated, not setting.is_full, -weight, not is_paper, setting.name
+        return setting.simulated, not setting.is_papers, -weight, not is_paper, setting.name
 
     return sorted(found, key=rank)
 
@@ -145,8 +147,9 @@ def in_order(names: Iterable[str], order: Sequence[str]) -> list[str]:
 
 
 def corpus_name(name: str) -> str:
-    """A corpus as the paper writes it."""
-    return CORPUS_NAMES.get(name, name)
+    """A corpus, or an upstream by its corpus (`ptbxl, contrastive`), as the paper writes it."""
+    corpus, comma, how = name.partition(", ")
+    return CORPUS_NAMES.get(corpus, corpus) + comma + how
 
 
 def backbone_name(name: str) -> str:

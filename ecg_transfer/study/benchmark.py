@@ -81,6 +81,7 @@ def measure(results: pd.DataFrame, *, num_draws: int = MAX_DRAWS) -> list[Measur
     if results.empty:
         return []
     wanted = (results["downstream"] == CORPUS) & ~results["simulated"] & results["subset"].isna()
+    wanted &= results["pretext"] == "none"
     whole = results[wanted & (results["phase"] != "finetune")].drop_duplicates(["cell", "seed"])
     groups = [group.sort_values("seed") for _, group in whole.groupby("cell", sort=True)]
     found = list(forked_map(lambda place: _measured(groups[place], min(num_draws, MAX_DRAWS)), range(len(groups))))

@@ -65,6 +65,8 @@ def judge(
 ) -> list[ClaimResult]:
     """Hold all claims against a study: one list of four for each setting, real ECGs before simulated.
 
+    The paper's upstreams learnt labels; those that did not take no part.
+
     Args:
         study: As `read_study` gives it.
         effects: As `cell_effects` gives them, where they are at hand; those of another score than the declared
@@ -79,7 +81,8 @@ def judge(
         speeds = cell_speeds([result.cell for result in effects], study.curves, num_draws=num_draws, seed=seed)
     settings: dict[tuple[bool, str], list[CellEffect]] = defaultdict(list)
     for result in effects:
-        settings[result.cell.simulated, result.cell.setting].append(result)
+        if result.cell.pretext == "none":
+            settings[result.cell.simulated, result.cell.setting].append(result)
     judged = []
     for (simulated, _), members in sorted(settings.items(), key=lambda item: item[0]):
         known = [result for result in members if len(result.cell.units) >= MIN_SEEDS]

@@ -12,12 +12,16 @@ from data_modules.corpora import CORPORA
 from data_modules.sources import own_corpora
 from ecg_transfer.config import RECIPES, ConfigError, Way, read_tree
 from ecg_transfer.models import BACKBONES
+from ecg_transfer.pretext.config import Task
 
 WAY_FIELDS = ("transfer.", "optim.")
 """What the fields of a way begin with."""
 
 NOT_OF_A_WAY = ("transfer.upstream", "optim.lr", "optim.batch_size", "optim.max_epochs", "optim.max_updates")
 """Fields that have axes of their own, or that both arms of a comparison must share."""
+
+PRETEXT_FIELDS = ("pretext.", "augment.", "crops.")
+"""What the fields of a pretext begin with: the budget and the rate of the pre-trainings are one for all of them."""
 
 
 class StudyError(ConfigError):
@@ -65,6 +69,9 @@ class Grid:
     ways: list[Any] = field(default_factory=lambda: ["full"])
     """Of the fine-tunings: values of `transfer.way`, or `{name: overrides}` of fields of `transfer` and `optim`,
     `frozen_bn: {transfer.batch_norm: frozen}` say. Training from scratch is done once for all of them."""
+    pretexts: list[Any] = field(default_factory=list)
+    """Of the pre-trainings: values of `pretext.task`, `[none, contrastive]` say for an upstream that learnt labels and
+    one that did not, or `{name: overrides}` of fields of `pretext`, `augment` and `crops`; none is the overrides'."""
     epochs: list[int] = field(default_factory=list)
     """Budgets in epochs, exactly so many whatever the corpus's size; none is the recipe's."""
     updates: list[int] = field(default_factory=list)
@@ -155,6 +162,7 @@ def _problems(study: Study) -> list[str]:
         if "finetune" in grid.starts and not grid.upstreams:
             found.append(f"{where}: fine-tunings need upstreams; starts: [scratch] goes without")
         found += [f"{where}.ways: {problem}" for way in grid.ways for problem in _way_problems(way)]
+        found += [f"{where}.pretexts: {problem}" for one in grid.pretexts for problem in _pretext_problems(one)]
         if grid.pretrain.epochs is not None and grid.pretrain.updates is not None:
             found.append(f"{where}.pretrain: a budget is in epochs or in updates, not in both")
         for axis in ("downstreams", "backbones", "starts", "subsets", "seeds", "ways"):
@@ -172,18 +180,49 @@ def _known_corpora(overrides: Mapping[str, Any]) -> list[str]:
 
 def way_fields(way: object) -> dict[str, Any]:
     """The dotted fields of one value of `Grid.ways`."""
-    if isinstance(way, dict):
-        (overrides,) = way.values()
+    return _fields_of(way, "transfer.way")
+
+
+def pretext_fields(pretext: object) -> dict[str, Any]:
+    """The dotted fields of one value of `Grid.pretexts`."""
+    return _fields_of(pretext, "pretext.task")
+
+
+def _fields_of(value: object, field: str) -> dict[str, Any]:
+    if isinstance(value, dict):
+        (overrides,) = value.values()
         return dict(overrides)
-    return {"transfer.way": way}
+    return {field: value}
+
+
+def _named_problems(value: object, kind: str, names: Sequence[str], example: str) -> list[str]:
+    """What is wrong with one value of an axis of names and `{name: overrides}`."""
+    if not isinstance(value, dict):
+        known = f"there are {', '.join(names)}, and {{name: overrides}}"
+        return [] if value in names else [f"{value!r} is no {kind}: {known}"]
+    if len(value) != 1 or not isinstance(next(iter(value.values())), dict):
+        return [f"{value!r}: expected one name with its overrides, as in {example}"]
+    return []
+
+
+def _pretext_problems(pretext: object) -> list[str]:
+    example = "per_patient: {pretext.task: contrastive, pretext.positives: patient}"
+    problems = _named_problems(pretext, "pretext", [str(name) for name in get_args(Task)], example)
+    if problems or not isinstance(pretext, dict):
+        return problems
+    return [
+        f"{next(iter(pretext))!r} sets {name}: a pretext is made of dotted fields of pretext, augment and crops; what "
+        "all pre-trainings share stands under pretrain"
+        for name in pretext_fields(pretext)
+        if not str(name).startswith(PRETEXT_FIELDS)
+    ]
 
 
 def _way_problems(way: object) -> list[str]:
-    if not isinstance(way, dict):
-        names = [str(name) for name in get_args(Way)]
-        return [] if way in names else [f"{way!r} is no way: there are {', '.join(names)}, and {{name: overrides}}"]
-    if len(way) != 1 or not isinstance(next(iter(way.values())), dict):
-        return [f"{way!r}: expected one name with its overrides, as in frozen_bn: {{transfer.batch_norm: frozen}}"]
+    names = [str(name) for name in get_args(Way)]
+    problems = _named_problems(way, "way", names, "frozen_bn: {transfer.batch_norm: frozen}")
+    if problems or not isinstance(way, dict):
+        return problems
     refused = [name for name in way_fields(way) if not str(name).startswith(WAY_FIELDS) or name in NOT_OF_A_WAY]
     return [
         f"{next(iter(way))!r} sets {name}: a way is made of dotted fields of transfer and optim, but for "

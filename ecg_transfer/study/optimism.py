@@ -26,7 +26,8 @@ def optimism_summary(results: pd.DataFrame, by: tuple[str, ...] = BY, *, seed: i
         One row a group: its columns, `num_runs`, `mean`, `low`, `high` (NaN for a single run), `largest`.
     """
     rows = []
-    for values, group in results.groupby(list(by), sort=True, dropna=False):
+    scored = results[results["optimism"].notna()]  # a pre-training without labels has no test score
+    for values, group in scored.groupby(list(by), sort=True, dropna=False):
         optimism = group["optimism"].to_numpy(dtype=np.float64)
         low, high = interval(mean_over_seeds(optimism, seed=seed)) if len(optimism) > 1 else (np.nan, np.nan)
         keys = dict(zip(by, values if isinstance(values, tuple) else (values,), strict=True))

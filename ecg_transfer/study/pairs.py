@@ -32,6 +32,8 @@ class Cell:
     """Equal for the cells that differ in the size of the subset alone: the points of one learning curve."""
     way: str
     """Of the fine-tuning, in words."""
+    pretext: str
+    """What its upstream learnt without labels, in words; `none` where it learnt labels."""
     setting: str
     """Equal for cells of one recipe, way, learning rate, budget: those that a claim may pool."""
     pairs: pd.DataFrame
@@ -111,6 +113,7 @@ def cell_of(pairs: pd.DataFrame) -> Cell:
         simulated=bool(first["simulated_finetune"]),
         series=f"{first['series_finetune']} {first['upstream_cell_finetune']}",
         way=str(first["way_finetune"]),
+        pretext=str(first["pretext_finetune"]),
         setting=str(first["setting_finetune"]),
         pairs=pairs,
     )

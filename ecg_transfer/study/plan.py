@@ -10,12 +10,15 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from data_modules.corpus import CorpusFormatError, CorpusNotFoundError
 from data_modules.sources import open_corpus, will_simulate
 from ecg_transfer.config import ConfigError, Phase, RunConfig, make_config
+from ecg_transfer.pretext.config import PretextConfig
+from ecg_transfer.pretext.module import require_pretext
 from ecg_transfer.runs import Run, home, run_name
-from ecg_transfer.study.definition import Grid, Study, StudyError, way_fields
+from ecg_transfer.study.definition import Grid, Study, StudyError, pretext_fields, way_fields
 from ecg_transfer.study.sizes import PartSizes, part_sizes
 from ecg_transfer.ways import require_sensible
 
@@ -106,6 +109,8 @@ class _Arm:
     subset: float | None
     fields: dict[str, object]
     """Of the label set, the way, the learning rate and the budget."""
+    pretext: dict[str, Any]
+    """Fields of the pre-training that a fine-tuning starts from, or that this is."""
 
 
 def _arms(grid: Grid) -> Iterator[_Arm]:
@@ -123,7 +128,7 @@ def _arms(grid: Grid) -> Iterator[_Arm]:
         budgets or [{}],
     )
     for downstream, backbone, labels, seed, subset, rate, budget in axes:
-        for phase, upstream, way in _starts(grid, downstream):
+        for phase, upstream, pretext, way in _starts(grid, downstream):
             yield _Arm(
                 grid=grid,
                 phase=phase,
@@ -133,17 +138,20 @@ def _arms(grid: Grid) -> Iterator[_Arm]:
                 seed=seed,
                 subset=None if subset in ("all", None) else float(subset),
                 fields={**labels, **way, **rate, **budget},
+                pretext=pretext,
             )
 
 
-def _starts(grid: Grid, downstream: str) -> Iterator[tuple[Phase, str | None, dict[str, object]]]:
-    """Phase, upstream, and fields of the way; fine-tunings first."""
+def _starts(grid: Grid, downstream: str) -> Iterator[tuple[Phase, str | None, dict[str, Any], dict[str, Any]]]:
+    """Phase, upstream, fields of the pretext and of the way; fine-tunings first."""
+    pretexts = [pretext_fields(one) for one in grid.pretexts] or [{}]
     if "finetune" in grid.starts:
         names = [name for name in grid.upstreams if name != downstream]
-        yield from (("finetune", name, way) for name, way in product(names, map(way_fields, grid.ways)))
-    for phase in ("scratch", "pretrain"):
-        if phase in grid.starts:
-            yield phase, None, {}
+        yield from (("finetune", *one) for one in product(names, pretexts, map(way_fields, grid.ways)))
+    if "scratch" in grid.starts:
+        yield "scratch", None, {}, {}
+    if "pretrain" in grid.starts:
+        yield from (("pretrain", None, pretext, {}) for pretext in pretexts)
 
 
 def _epochs(number: int) -> dict[str, object]:
@@ -170,6 +178,7 @@ class _Draft:
         """Add the run of an arm and, before it, the pre-training it needs."""
         config = self._config(arm)
         require_sensible(config)
+        require_pretext(config)
         problem = _missing(config) or self._clip(config)
         if problem is not None:
             self._note(problem)
@@ -177,14 +186,14 @@ class _Draft:
         if arm.upstream is None:
             self._append(config, None)
             return
-        key = (id(arm.grid), arm.upstream, arm.backbone, arm.seed)
+        key = (id(arm.grid), arm.upstream, arm.backbone, arm.seed, *arm.pretext.items())
         pretraining = self.pretrainings.setdefault(key, self.pretrainings.get(key) or self._pretraining(arm))
         problem = _missing(pretraining) or _mixed(pretraining, config)
         if problem is not None:
             self._note(problem)
             return
         upstream = self._append(pretraining, None)
-        config.transfer.upstream = upstream.name
+        config.transfer.upstream, config.pretext = upstream.name, PretextConfig()
         self._append(config, upstream)
 
     def _config(self, arm: _Arm) -> RunConfig:
@@ -195,7 +204,8 @@ class _Draft:
             recipe=arm.grid.recipe or self.study.recipe,
             backbone=arm.backbone,
             seed=arm.seed,
-            overrides=_flat({**layers, **arm.fields, "data.subset": arm.subset}),
+            overrides=_flat({**layers, **(arm.pretext if arm.upstream is None else {}), **arm.fields,
+                             "data.subset": arm.subset}),
         )
 
     def _pretraining(self, arm: _Arm) -> RunConfig:
@@ -206,14 +216,16 @@ class _Draft:
             layers |= _epochs(stated.epochs)
         if stated.updates is not None:
             layers |= _updates(stated.updates)
-        return make_config(
+        config = make_config(
             "pretrain",
             arm.upstream,
             recipe=stated.recipe or arm.grid.recipe or self.study.recipe,
             backbone=arm.backbone,
             seed=arm.seed if stated.seed is None else stated.seed,
-            overrides=_flat({**layers, **stated.overrides}),
+            overrides=_flat({**layers, **stated.overrides, **arm.pretext}),
         )
+        require_pretext(config)
+        return config
 
     def _clip(self, config: RunConfig) -> str | None:
         """Make a subset that is larger than the corpus the whole corpus; or say why the corpus cannot be used."""

@@ -114,7 +114,7 @@ def write_report(
     claims = [
         result
         for setting in settings
-        if setting.is_full
+        if setting.is_papers
         for result in judge(study, effects=setting.effects, speeds=speeds)
     ]
     ways = read_ways(study, metric, num_draws)

@@ -19,6 +19,7 @@ from ecg_transfer.comparison import pair_key
 from ecg_transfer.config import RunConfig
 from ecg_transfer.curve import read_curve, time_to_targets
 from ecg_transfer.files import write_atomically
+from ecg_transfer.pretext.config import pretext_name, upstream_name
 from ecg_transfer.runs import SCORE_NAMES, Run
 from ecg_transfer.way_names import schedule_name, way_name
 
@@ -66,6 +67,9 @@ CONTEST = (
     "optim.warmup",
 )
 """Fields in which the runs of a contest may differ: all of the above that make a cell, the way, and the rate."""
+
+KIN = (*(path for path in LEFT_OUT["cell"] if path != "phase"), "pretext", "augment", "crops")
+"""Fields in which two pre-trainings may differ, the one with labels and the other without, to be compared."""
 
 SECTIONS: dict[str, Any] = {name: kind for name, kind in get_type_hints(RunConfig).items() if is_dataclass(kind)}
 """Name -> dataclass of every section of a configuration."""
@@ -125,7 +129,9 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
     """One row a finished run.
 
     Columns:
-        run, path, phase, upstream (corpus or None), upstream_run, upstream_cell, downstream, label_set (as asked),
+        run, path, phase, upstream (None, a corpus, or `ptbxl, contrastive` where it learnt without labels),
+        pretext (of a pre-training, or of a fine-tuning's upstream; `none` is labels), upstream_run, upstream_cell,
+        upstream_kin (equal for upstreams that differ in the pretext and seeds alone), downstream, label_set (as asked),
         backbone, recipe, lr, batch_size, num_epochs, updates, seed, subset (as asked for; NaN is all), subset_seed,
         num_train, num_val, num_test, simulated (also where only the upstream is), precision, seconds,
         records_per_second;
@@ -182,7 +188,8 @@ def _row(run: Run, config: RunConfig, curve: list[dict[str, Any]]) -> dict[str, 
         "run": run.name,
         "path": str(run.path),
         "phase": config.phase,
-        "upstream": upstream.get("corpus"),
+        "upstream": upstream_name(upstream["corpus"], upstream.get("pretext", "none")) if upstream else None,
+        "pretext": upstream.get("pretext", "none") if upstream else pretext_name(config.pretext),
         "upstream_run": upstream.get("run"),
         "downstream": config.data.corpus,
         "label_set": config.data.label_set,
@@ -200,13 +207,14 @@ def _row(run: Run, config: RunConfig, curve: list[dict[str, Any]]) -> dict[str, 
         "precision": str(config.trainer.precision),
         "seconds": curve[-1]["seconds"] if curve else 0.0,
         "records_per_second": median(record["records_per_second"] for record in curve) if curve else 0.0,
-        **_score_columns(run.results),
-        **_time_columns(curve, config.monitor),
-        "monitor": config.monitor,
+        **_score_columns(run.results, supervised=config.is_supervised),
+        **(_time_columns(curve, config.monitor) if config.is_supervised else {}),
+        "monitor": config.selection[0],
         "way": way_name(config.transfer),
         "schedule": schedule_name(config.optim),
         "data": data["digest"],
         "contest": _left(config, CONTEST, simulated=bool(data["simulated"])),
+        "kin": _left(config, KIN, simulated=bool(data["simulated"])),
         "pair_key": pair_key(config, data["digest"]),
         **keys,
     }
@@ -231,15 +239,17 @@ def _left(config: RunConfig, left_out: tuple[str, ...], *, simulated: bool) -> s
     return hashlib.sha256(f"{json.dumps(tree, sort_keys=True)} {simulated}".encode()).hexdigest()[:16]
 
 
-def _score_columns(scores: dict[str, Any]) -> dict[str, Any]:
+def _score_columns(scores: dict[str, Any], *, supervised: bool) -> dict[str, Any]:
+    """A run without labels has none of these scores: they are NaN."""
     columns: dict[str, Any] = {}
+    nothing: dict[str, dict[str, Any]] = {part: {} for part in ("test", "test_tuned", "val")}
     for name in SCORE_NAMES:
-        content = scores[name]
+        content = scores[name] if supervised else nothing | {"epoch": scores.get(name, {}).get("epoch", float("nan"))}
         columns[f"{name}/epoch"] = content["epoch"] + 1
-        columns |= {f"{name}/{metric}": _number(content["test"][metric]) for metric in METRICS}
-        columns |= {f"{name}/tuned/{metric}": _number(content["test_tuned"][metric]) for metric in TUNED}
-        columns |= {f"{name}/val/{metric}": _number(content["val"][metric]) for metric in TUNED}
-    columns["optimism"] = scores["optimism"]
+        columns |= {f"{name}/{metric}": _number(content["test"].get(metric)) for metric in METRICS}
+        columns |= {f"{name}/tuned/{metric}": _number(content["test_tuned"].get(metric)) for metric in TUNED}
+        columns |= {f"{name}/val/{metric}": _number(content["val"].get(metric)) for metric in TUNED}
+    columns["optimism"] = scores["optimism"] if supervised else float("nan")
     return columns
 
 
@@ -277,7 +287,8 @@ def _read_run(run: Run) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str,
     if not run.is_done:
         return None
     config, curve = saved_config(run), read_curve(run.checked("metrics.jsonl"))
-    return _row(run, config, curve), _label_rows(run), _epochs(run.name, curve)
+    labels = _label_rows(run) if config.is_supervised else []
+    return _row(run, config, curve), labels, _epochs(run.name, curve)
 
 
 def _epochs(name: str, curve: list[dict[str, Any]]) -> dict[str, list[Any]]:
@@ -295,12 +306,14 @@ def _epochs(name: str, curve: list[dict[str, Any]]) -> dict[str, list[Any]]:
 
 
 def _with_upstream_cells(results: pd.DataFrame) -> pd.DataFrame:
-    """Add `upstream_cell`: which pre-training a fine-tuning starts from, apart from its seed."""
+    """Add `upstream_cell` and `upstream_kin`: which pre-training a fine-tuning starts from, apart from its seed."""
     if results.empty:
         return results
-    cells = dict(zip(results["run"], results["cell"], strict=True))
-    known = results["upstream_run"].map(cells)
-    return results.assign(upstream_cell=known.fillna(results["upstream"]))
+    told = {}
+    for column in ("cell", "kin"):
+        of_run = dict(zip(results["run"], results[column], strict=True))
+        told[f"upstream_{column}"] = results["upstream_run"].map(of_run).fillna(results["upstream"])
+    return results.assign(**told).drop(columns="kin")
 
 
 def _number(value: float | None) -> float:

@@ -20,6 +20,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from ecg_transfer.config import RunConfig
 from ecg_transfer.curve import read_curve
 from ecg_transfer.files import write_atomically
+from ecg_transfer.pretext.config import pretext_name, upstream_name
 from ecg_transfer.runs import SCORE_NAMES, Run
 from ecg_transfer.study.results import METRICS, saved_config
 
@@ -60,8 +61,8 @@ def readable_name(config: RunConfig, manifest: Mapping[str, Any]) -> str:
         config: The run's.
         manifest: The run's.
     """
-    upstream = manifest["upstream"] or {}
-    starts = {"finetune": f"finetune from {upstream.get('corpus')}", "scratch": "scratch", "pretrain": "pretrain"}
+    pretrain = "pretrain" if config.is_supervised else f"pretrain {pretext_name(config.pretext)}"
+    starts = {"finetune": f"finetune from {_upstream(manifest)}", "scratch": "scratch", "pretrain": pretrain}
     corpus = config.data.corpus + (" SIMULATED" if manifest["data"]["simulated"] else "")
     parts = [corpus, config.model.backbone.replace("/", "-").replace(":", "."), starts[config.phase]]
     if config.recipe != "paper":
@@ -87,9 +88,10 @@ def _write_run(folder: Path, run: Run, config: RunConfig, manifest: Mapping[str,
     events = [Event(wall_time=start, summary=hparams.hparams_pb(_hyper_parameters(config, manifest), run.name, start))]
     for record in curve:
         values = {"train/loss": record["train"]["loss"], "lr": record.get("lr")}
-        values |= {f"{part}/{name}": record[part].get(name) for part in ("val", "test") for name in METRICS}
+        watched = METRICS if config.is_supervised else tuple(record["val"])
+        values |= {f"{part}/{name}": record[part].get(name) for part in ("val", "test") for name in watched}
         events.append(_scalars(values, record["epoch"] + 1, start + record["seconds"]))
-    if curve:
+    if curve and config.is_supervised:
         results = run.results
         final = {f"final/{score}/{name}": results[score]["test"].get(name) for score in SCORE_NAMES for name in METRICS}
         events.append(_scalars(final, curve[-1]["epoch"] + 1, start + curve[-1]["seconds"]))
@@ -100,7 +102,7 @@ def _hyper_parameters(config: RunConfig, manifest: Mapping[str, Any]) -> dict[st
     data, upstream = manifest["data"], manifest["upstream"] or {}
     return {
         "downstream": config.data.corpus,
-        "upstream": str(upstream.get("corpus") or "none"),
+        "upstream": _upstream(manifest),
         "start": config.phase,
         "backbone": config.model.backbone,
         "recipe": config.recipe,
@@ -110,6 +112,11 @@ def _hyper_parameters(config: RunConfig, manifest: Mapping[str, Any]) -> dict[st
         "seed": int(config.seed),
         "ECGs": "SIMULATED" if data["simulated"] or upstream.get("simulated") else "real",
     }
+
+
+def _upstream(manifest: Mapping[str, Any]) -> str:
+    upstream = manifest["upstream"]
+    return upstream_name(str(upstream["corpus"]), upstream.get("pretext", "none")) if upstream else "none"
 
 
 def _table_columns() -> Summary:

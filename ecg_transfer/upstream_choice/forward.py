@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ecg_transfer.loaded_model import load_model
+from ecg_transfer.models import Backbone
+from ecg_transfer.pretext.pretrained import pretrained_backbone
 from ecg_transfer.runs import Run
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class Embedded:
     features: NDArray[np.float32]
     """Embeddings, (N, F)."""
     logits: NDArray[np.float32]
-    """Of the upstream's own labels, (N, Z)."""
+    """Of the upstream's own labels, (N, Z); Z is 0 where it was trained without them."""
     targets: NDArray[np.uint8]
     """Downstream labels, (N, L)."""
 
@@ -42,8 +44,8 @@ class Embedded:
         return Embedded(**{field.name: getattr(self, field.name)[places] for field in fields(self)})
 
 
-def upstream_model(upstream: Upstream, *, trust: bool = False) -> ECGClassifier:
-    """The classifier of an upstream, in evaluation mode on the CPU.
+def upstream_model(upstream: Upstream, *, trust: bool = False) -> ECGClassifier | Backbone:
+    """The classifier of an upstream, or the backbone of one without labels, in evaluation mode on the CPU.
 
     Args:
         upstream: A finished run, or an exported model.
@@ -54,11 +56,13 @@ def upstream_model(upstream: Upstream, *, trust: bool = False) -> ECGClassifier:
         UntrustedCodeError: Its backbone is code that is not trusted.
     """
     origin = upstream.origin
+    if isinstance(origin, Run) and upstream.pretext != "none":
+        return pretrained_backbone(origin, trust=trust)
     return load_model(origin if isinstance(origin, Run) else origin.path, trust=trust).classifier
 
 
 def embed(
-    model: ECGClassifier, data: ECGDataModule, parts: Sequence[str] = ("train", "val"), *, seed: int = 0
+    model: ECGClassifier | Backbone, data: ECGDataModule, parts: Sequence[str] = ("train", "val"), *, seed: int = 0
 ) -> Mapping[str, Embedded]:
     """Send each part's records through a model once, on the GPU if there is one.
 
@@ -66,7 +70,7 @@ def embed(
     one of `MAX_FEATURES` sums, which keeps inner products in expectation (Weinberger et al. 2009, arXiv 0902.2206).
 
     Args:
-        model: The upstream's; its head may have any labels.
+        model: The upstream's; its head may have any labels, or be missing.
         data: The downstream's, set up, prepared as the model's input.
         parts: Of the split.
         seed: Of the hashing.
@@ -94,8 +98,11 @@ def embed(
     return found
 
 
-def _forward(model: ECGClassifier, signal: Tensor) -> tuple[Tensor, Tensor]:
+def _forward(model: ECGClassifier | Backbone, signal: Tensor) -> tuple[Tensor, Tensor]:
     """Embeddings (B, F) and logits (B, Z); of a model for windows, the mean embedding and the joined logits."""
+    if isinstance(model, Backbone):
+        embedding = model(signal)
+        return embedding, embedding[:, :0]
     if model.windows is None:
         embedding = model.backbone(signal)
         return embedding, model.head(embedding)

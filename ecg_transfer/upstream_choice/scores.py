@@ -49,6 +49,8 @@ MEASURES = {
 def scores_of(train: Embedded, val: Embedded, *, metric: str = "f1_weighted") -> dict[str, float]:
     """Every measure but `size`; the probes are trained on the one part and scored on the other.
 
+    LEEP and MELEP read the upstream's own labels: of one without them they are NaN.
+
     Args:
         train: Training records.
         val: Validation records.
@@ -57,12 +59,13 @@ def scores_of(train: Embedded, val: Embedded, *, metric: str = "f1_weighted") ->
     Raises:
         ValueError: No label has positives and negatives among the training records, or outputs that are not finite.
     """
+    has_head = train.logits.shape[1] > 0
     probe = linear_probe(train.features, train.targets, val.features)
     neighbours = neighbour_probe(train.features, train.targets, val.features)
     return {
         "probe": float(aggregate(metric, probe, val.targets)),
         "knn": float(aggregate(metric, neighbours, val.targets)),
         "logme": logme(train.features, train.targets),
-        "leep": leep(train.logits, train.targets),
-        "melep": melep(train.logits, train.targets),
+        "leep": leep(train.logits, train.targets) if has_head else float("nan"),
+        "melep": melep(train.logits, train.targets) if has_head else float("nan"),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,6 +15,7 @@ from data_modules.sources import is_corpus, will_simulate
 from ecg_transfer.config import Overrides, make_config
 from ecg_transfer.metrics import AGGREGATES
 from ecg_transfer.model_folder import ModelFolder, is_model_folder, read_model_folder
+from ecg_transfer.pretext.config import upstream_name
 from ecg_transfer.resolve import UpstreamError
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, RunNotFoundError, find_runs, open_run
 from ecg_transfer.upstream import Upstream
@@ -31,14 +33,16 @@ class UpstreamScores:
     upstream: str
     """Name of the run, or of the exported model."""
     corpus: str
+    """`ptbxl, contrastive` where it was trained without labels."""
     backbone: str
     size: int | None
     """Its training records; None where an exported model does not say."""
     probe: float
     knn: float
     logme: float
-    leep: float
-    melep: float
+    leep: float | None
+    """None where the upstream has no head."""
+    melep: float | None
     seconds: float
     """For the forward pass and all scores."""
     notes: tuple[str, ...] = ()
@@ -127,7 +131,9 @@ def transferability(
     prepared = Prepared(config)
     candidates = [_scored(upstream, prepared, metric, seed=seed, trust=trust) for upstream in found]
     measure = MEASURES[sort_by]
-    candidates.sort(key=lambda one: (-measure.sign * (getattr(one, sort_by) or 0), one.upstream))
+    values = {one.upstream: getattr(one, sort_by) for one in candidates}
+    candidates.sort(key=lambda one: (values[one.upstream] is None, -measure.sign * (values[one.upstream] or 0),
+                                     one.upstream))  # fmt: skip
     data = prepared.any
     return Transferability(
         downstream=downstream,
@@ -232,14 +238,15 @@ def _scored(upstream: Upstream, prepared: Prepared, metric: str, *, seed: int, t
     started = time.perf_counter()
     parts = embed(upstream_model(upstream, trust=trust), data, seed=seed)
     scores = scores_of(parts["train"], parts["val"], metric=metric)
+    known: dict[str, Any] = {name: value if math.isfinite(value) else None for name, value in scores.items()}
     return UpstreamScores(
         upstream=upstream.name,
-        corpus=upstream.corpus,
+        corpus=upstream_name(upstream.corpus, upstream.pretext),
         backbone=upstream.backbone,
         size=num_records(upstream),
         seconds=round(time.perf_counter() - started, 2),
         notes=_notes(upstream, data),
-        **scores,
+        **known,
     )
 
 

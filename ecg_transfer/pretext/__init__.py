@@ -1,0 +1,1 @@
+"""What a backbone is pre-trained on without labels, and the module that does it."""
