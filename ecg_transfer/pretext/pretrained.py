@@ -25,9 +25,7 @@ def pretrained_backbone(run: Run, *, trust: bool = False) -> Backbone:
     state = read_checkpoint(path).state
     prefix = "backbone."
     theirs = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    backbone = create_backbone(
-        config.model.backbone, num_leads=len(LEAD_NAMES), num_samples=config.data.num_samples
-    )
+    backbone = create_backbone(config.model.backbone, num_leads=len(LEAD_NAMES), num_samples=config.data.num_samples)
     try:
         dtype = next(value.dtype for value in theirs.values() if value.is_floating_point())
         backbone.to(dtype).load_state_dict(theirs)

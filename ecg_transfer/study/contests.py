@@ -70,7 +70,7 @@ def find_contests(results: pd.DataFrame) -> list[Contest]:
             continue
         usual = rivals[SCHEDULE].mode().iloc[0]
         shared = schedule if schedule in set(rivals[SCHEDULE]) else usual
-        contest = _contest(group, rivals[rivals[SCHEDULE] == shared])
+        contest = contest_of(group, rivals[rivals[SCHEDULE] == shared])
         if contest is not None:
             way = contest.cell.way if schedule == usual else f"{contest.cell.way}, {schedule}"
             found.append(replace(contest, cell=replace(contest.cell, way=way)))
@@ -129,8 +129,8 @@ def _written(choice: Choice) -> str:
     return ", ".join(f"{rate:g}: {score:.4f}" for rate, score in choice.tried.items())
 
 
-def _contest(finetune: pd.DataFrame, scratch: pd.DataFrame) -> Contest | None:
-    """Both sides at their rates; None where no seed is on both."""
+def contest_of(finetune: pd.DataFrame, scratch: pd.DataFrame) -> Contest | None:
+    """Both sides, rows of the results table, at their rates; None where no seed is on both."""
     ours, theirs = choose_rate(finetune), choose_rate(scratch)
     keys = ["data", "seed", "subset_seed"]
     named = [choice.runs.add_suffix(f"_{arm}") for arm, choice in (("finetune", ours), ("scratch", theirs))]

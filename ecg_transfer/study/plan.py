@@ -204,8 +204,9 @@ class _Draft:
             recipe=arm.grid.recipe or self.study.recipe,
             backbone=arm.backbone,
             seed=arm.seed,
-            overrides=_flat({**layers, **(arm.pretext if arm.upstream is None else {}), **arm.fields,
-                             "data.subset": arm.subset}),
+            overrides=_flat(
+                {**layers, **(arm.pretext if arm.upstream is None else {}), **arm.fields, "data.subset": arm.subset}
+            ),
         )
 
     def _pretraining(self, arm: _Arm) -> RunConfig:

@@ -58,6 +58,7 @@ from ecg_transfer.study.study_tables import (
     optimism_table,
     provenance_table,
 )
+from ecg_transfer.study.upstream_contests import UpstreamContests, read_upstream_contests, upstream_table
 from ecg_transfer.study.way_tables import way_table
 from ecg_transfer.study.ways import Ways, read_ways
 
@@ -118,6 +119,7 @@ def write_report(
         for result in judge(study, effects=setting.effects, speeds=speeds)
     ]
     ways = read_ways(study, metric, num_draws)
+    kinds = read_upstream_contests(study.results, metric, num_draws)
     cells = [effect.cell for setting in settings for effect in setting.effects] + ways.cells
     anchors = Anchors(cells)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
@@ -127,7 +129,7 @@ def write_report(
     ]
     summary = optimism_summary(study.results) if len(study.results) else pd.DataFrame()
     benchmark = measure(study.results, num_draws=num_draws)
-    _write_tables(folder / "tables", study, effects, claims, speeds, summary, ways, benchmark)
+    _write_tables(folder / "tables", study, effects, claims, speeds, summary, ways, kinds, benchmark)
     page = _environment().get_template("report.html.j2").render(
         title=title,
         css=Markup(files("ecg_transfer.study").joinpath("templates/report.css").read_text()),
@@ -146,6 +148,7 @@ def write_report(
             "benchmark": benchmark_table(benchmark, folder),
             "claims": claims_table(claims),
             "ways": way_table(ways.families, ways.speeds, anchors, metric),
+            "kinds": upstream_table(kinds, metric),
             "effects": effect_table(settings, anchors, metric, MAX_ROWS),
             "optimism": optimism_table(summary),
             "cost": cost_table(study.results, {name: hardware_name(each) for name, each in manifests.items()}),
@@ -251,6 +254,7 @@ def _write_tables(
     speeds: Sequence[Speed],
     optimism: pd.DataFrame,
     ways: Ways,
+    kinds: UpstreamContests,
     benchmark: Sequence[Measured],
 ) -> None:
     results = study.results
@@ -267,6 +271,8 @@ def _write_tables(
     }
     if ways.contests:
         tables["ways"] = contests_table(ways.contests, ways.effects)
+    if kinds.contests:
+        tables["upstreams"] = kinds.frame()
     for name, table in tables.items():
         write_results(table, folder / f"{name}.csv")
 

@@ -138,14 +138,14 @@ def cost_table(results: pd.DataFrame, hardware: Mapping[str, str]) -> Table:
         results: As `results_table` gives it.
         hardware: By run name.
     """
-    columns = ["phase", "downstream", "backbone", "precision", "simulated"]
+    columns = ["phase", "pretext", "downstream", "backbone", "precision", "simulated"]
     rows = []
     table = results if results.empty else results.assign(hardware=results["run"].map(hardware))
     for values, group in () if results.empty else table.groupby([*columns, "hardware"], sort=True, dropna=False):
-        phase, corpus, backbone, precision, simulated, machine = values
+        phase, pretext, corpus, backbone, precision, simulated, machine = values
         rows.append(
             [
-                Entry(PHASE_NAMES.get(str(phase), str(phase))),
+                Entry(PHASE_NAMES.get(str(phase), str(phase)) + (f", {pretext}" if pretext != "none" else "")),
                 Entry(corpus_name(str(corpus))),
                 Entry(backbone_name(str(backbone))),
                 Entry(f"{machine}, {precision}"),

@@ -100,7 +100,7 @@ def way_table(families: Sequence[WaysOf], speeds: Sequence[Speed], anchors: Anch
             rows += [_row(each, one, result, speed_of.get(id(one.cell)), anchors) for one, result in members]
             if way in each.means:
                 rows.append(_mean_row(each, way, each.means[way]))
-    rows = _without_repeats(rows)
+    rows = without_repeats(rows)
     return Table(
         id="ways",
         title="Ways against scratch",
@@ -126,10 +126,10 @@ def _row(each: WaysOf, one: Contest, result: CellEffect, speed: Speed | None, an
         Entry(one.cell.way),
         number(one.cell.num_train, 0),
         number(effect.num_seeds, 0),
-        _rate(one.finetune),
-        _rate(one.scratch),
+        rate_entry(one.finetune),
+        rate_entry(one.scratch),
         *(number(result.scores[arm]) for arm in ("finetune", "scratch")),
-        _difference(effect, link),
+        difference_entry(effect, link),
         Entry(p_text(effect.p_holm), kind="number"),
         Entry(ratio or MISSING, kind="number"),
     ]
@@ -143,13 +143,13 @@ def _mean_row(each: WaysOf, way: str, effect: Effect) -> list[Entry]:
         Entry("mean of sizes", kind="number"),
         number(effect.num_seeds, 0),
         *([nothing] * 4),
-        _difference(effect, ""),
+        difference_entry(effect, ""),
         Entry(p_text(effect.p_holm), kind="number"),
         nothing,
     ]
 
 
-def _without_repeats(rows: Sequence[list[Entry]]) -> list[list[Entry]]:
+def without_repeats(rows: Sequence[list[Entry]]) -> list[list[Entry]]:
     """The rows, a corpus and a way that stand in the row above marked as such."""
     marked = [list(row) for row in rows]
     for above, row in pairwise(marked):
@@ -159,12 +159,14 @@ def _without_repeats(rows: Sequence[list[Entry]]) -> list[list[Entry]]:
     return marked
 
 
-def _difference(effect: Effect, link: str) -> Entry:
+def difference_entry(effect: Effect, link: str) -> Entry:
+    """A difference over its interval, marked where that excludes 0."""
     kind = f"number {direction(effect.low, effect.high)}".strip()
     return Entry(signed(effect.estimate), link, limits(effect.low, effect.high), kind)
 
 
-def _rate(choice: Choice) -> Entry:
+def rate_entry(choice: Choice) -> Entry:
+    """The rate that was chosen over those that were tried."""
     tried = ", ".join(f"{rate:g}" for rate in choice.tried)
     return Entry(f"{choice.rate:g}", detail=f"of {tried}", kind="number")
 

@@ -82,7 +82,13 @@ def test_of_several_records_of_a_patient_each_is_as_likely_and_never_the_record_
 ) -> None:
     dataset = ECGDataset(signals, np.zeros((NUM_RECORDS, 1), np.uint8), "none")
     pairs = PositivePairs(
-        dataset, [np.arange(NUM_RECORDS)], np.zeros(NUM_RECORDS, np.int64), 6, "patient", augment=AugmentConfig(), seed=0
+        dataset,
+        [np.arange(NUM_RECORDS)],
+        np.zeros(NUM_RECORDS, np.int64),
+        6,
+        "patient",
+        augment=AugmentConfig(),
+        seed=0,
     )
     counts = np.zeros((NUM_RECORDS, NUM_RECORDS))
     for epoch in range(800):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ecg_transfer.models import Backbone
+from ecg_transfer.models.patch_transformer import PatchTransformer
 
 NAME = "tests.ecg_transfer.tiny_backbone:TinyBackbone"
 """What it is called in a configuration."""
@@ -55,3 +56,8 @@ class StagedBackbone(Backbone):
 def staged_without_dropout(num_leads: int = 12) -> StagedBackbone:
     """All of its trainings are the same however their batches are shared out, where BatchNorm is frozen."""
     return StagedBackbone(num_leads, dropout=0.0)
+
+
+def tiny_transformer(num_leads: int = 12) -> PatchTransformer:
+    """One block of width 12."""
+    return PatchTransformer(12, 1, 3, num_leads=num_leads)

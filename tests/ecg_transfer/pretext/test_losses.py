@@ -80,7 +80,7 @@ def masked() -> tuple[PatchTransformer, MaskedPatches]:
 def loss_of(model: tuple[PatchTransformer, MaskedPatches], signal: torch.Tensor) -> float:
     backbone, head = model
     groups = torch.arange(len(signal))
-    return float(head(backbone, signal, groups, torch.Generator().manual_seed(7))["loss"])
+    return float(head(backbone, signal, groups, torch.Generator().manual_seed(7))["loss"].detach())
 
 
 def test_only_masked_patches_count_and_only_the_others_are_seen(
@@ -113,7 +113,7 @@ def test_only_masked_patches_count_and_only_the_others_are_seen(
 def test_a_perfect_guess_of_the_seen_patches_gains_nothing(masked: tuple[PatchTransformer, MaskedPatches]) -> None:
     """What the decoder says at the places of seen patches has no gradient."""
     backbone, head = masked
-    order, num_seen = head.draw(1, 10, torch.Generator().manual_seed(7))
+    _, num_seen = head.draw(1, 10, torch.Generator().manual_seed(7))
     outputs: list[torch.Tensor] = []
 
     def note(module: torch.nn.Module, inputs: object, output: torch.Tensor) -> None:

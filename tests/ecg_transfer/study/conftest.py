@@ -234,7 +234,7 @@ def _study(cells: Sequence[FakeCell]) -> Study:
                         "subset_seed": 0, "num_train": cell.num_train, "num_test": 100, "simulated": cell.simulated,
                         "val_selected/f1_weighted": value, "monitor": "f1_weighted", "pair_key": f"{number} {seed}",
                         "cell": f"cell {number}", "series": f"series {key} {cell.simulated}", "setting": "setting",
-                        "way": "full fine-tune",
+                        "way": "full fine-tune", "pretext": "none",
                     }
                 )  # fmt: skip
                 for epoch in range(1, 11):
