@@ -59,3 +59,17 @@ def time_to_targets(curve: Sequence[dict[str, Any]], part: str, monitor: str) ->
             "seconds": record["seconds"],
         }
     return reached
+
+
+def summarise_pretext(curve: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The content of `scores.json` of a run without labels: its numbers at the epoch with the least loss, and the last.
+
+    Args:
+        curve: Of the run, as `read_curve` gives it.
+    """
+    best = min(curve, key=lambda record: float(record["val"]["loss"]))
+    chosen = {"val_selected": best, "last_epoch": curve[-1]}
+    return {"monitor": "loss", "label_names": []} | {
+        name: {"epoch": record["epoch"], **{part: record[part] for part in ("val", "test")}}
+        for name, record in chosen.items()
+    }

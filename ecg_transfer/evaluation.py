@@ -15,7 +15,7 @@ from data_modules.datamodule import ECGDataModule
 from ecg_transfer.challenge_metrics import CPSC2018_LABELS, challenge2020, cpsc2018
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.config import Overrides, config_from
-from ecg_transfer.curve import read_curve, time_to_targets
+from ecg_transfer.curve import read_curve, summarise_pretext, time_to_targets
 from ecg_transfer.files import write_json
 from ecg_transfer.learner import EVALUATED
 from ecg_transfer.metrics import Scores, score, tune_thresholds
@@ -146,20 +146,6 @@ def zero_shot(untrained: Untrained, datamodule: ECGDataModule, device: torch.dev
     columns = [datamodule.label_names.index(label) for label in untrained.shared]
     scores = score(found.logits[:, columns], found.targets[:, columns], tuple(untrained.shared))
     return {"labels": dict(untrained.shared), "test": scores.as_dict()}
-
-
-def summarise_pretext(curve: list[dict[str, Any]]) -> dict[str, Any]:
-    """The content of `scores.json` of a run without labels: its numbers at the epoch with the least loss, and the last.
-
-    Args:
-        curve: Of the run.
-    """
-    best = min(curve, key=lambda record: float(record["val"]["loss"]))
-    chosen = {"val_selected": best, "last_epoch": curve[-1]}
-    return {"monitor": "loss", "label_names": []} | {
-        name: {"epoch": record["epoch"], **{part: record[part] for part in EVALUATED}}
-        for name, record in chosen.items()
-    }
 
 
 def summarise(

@@ -163,4 +163,4 @@ def _worth(folder: Path) -> str:
         f"{row['measure']} {row['estimate']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
         for _, row in first.iterrows()
     )
-    return f"Weighted Kendall tau with the gain measured in {first['num_cells'].iloc[0]} cells ({kind} ECGs): {told}"
+    return f"Weighted Kendall tau with the gain measured in {first['num_cells'].max()} cells ({kind} ECGs): {told}"

@@ -102,8 +102,8 @@ def advise(
     def offer(sizes: list[object], seeds: int, choice: Choice | None) -> Proposal | str:
         like = choice.config if choice else None
         return propose(
-            data, output=output, sizes=sizes, seeds=seeds, like=like, upstream=choice.upstream if choice else None,
-            measure=measure, report=report,
+            data, output=output, sizes=sizes, seeds=seeds, like=like, measure=measure, report=report,
+            upstream=choice.upstream_corpus if choice else None, pretext=choice.pretext if choice else "none",
         )  # fmt: skip
 
     whole: object = "all" if data.subset is None else data.subset

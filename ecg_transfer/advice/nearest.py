@@ -56,6 +56,16 @@ class Choice:
         return f"{self.backbone} from {self.upstream}, {self.recipe} recipe, lr {self.lr:g}, {self.way} fine-tuning"
 
     @property
+    def upstream_corpus(self) -> str:
+        """The corpus of its upstream."""
+        return self.effects[0].cell.upstream_corpus
+
+    @property
+    def pretext(self) -> str:
+        """What its upstream learnt without labels, in words; `none` where it learnt labels."""
+        return self.effects[0].cell.pretext
+
+    @property
     def lr(self) -> float:
         """Learning rate."""
         return self.effects[0].cell.lr

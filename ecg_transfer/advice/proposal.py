@@ -15,8 +15,9 @@ from data_modules.corpora import CORPORA
 from data_modules.sources import has_real_copy, own_corpora, will_simulate
 from ecg_transfer.config import RunConfig, make_config
 from ecg_transfer.files import write_atomically
+from ecg_transfer.pretext.config import pretext_name, upstream_name
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, find_runs
-from ecg_transfer.study.definition import read_study
+from ecg_transfer.study.definition import PRETEXT_FIELDS, read_study
 from ecg_transfer.study.estimate import estimate
 from ecg_transfer.study.plan import Plan, make_plan
 from ecg_transfer.upstream import INPUT_FIELDS
@@ -65,6 +66,7 @@ def propose(
     seeds: int = FIRST_SEEDS,
     like: RunConfig | None = None,
     upstream: str | None = None,
+    pretext: str = "none",
     measure: bool = False,
     report: Callable[[str], None] = lambda sentence: None,
 ) -> Proposal | str:
@@ -77,6 +79,7 @@ def propose(
         seeds: Paired seeds.
         like: A fine-tuning whose backbone, recipe and fields are taken; else those of the upstream.
         upstream: Corpus; None chooses the largest finished pre-training, else the largest corpus on disk.
+        pretext: What that pre-training learnt without labels, in words.
         measure: Whether to measure this machine's speed where it is not known.
         report: Is told what is measured.
 
@@ -84,7 +87,9 @@ def propose(
         The proposal, or a sentence on why there is none.
     """
     simulated = will_simulate(data.corpus, data.root, data.source)
-    trained = _largest_pretraining(output, data.corpus, upstream, simulated=simulated)
+    trained = _largest_pretraining(output, data.corpus, upstream, pretext, simulated=simulated)
+    if trained is None and pretext != "none":
+        return f"The pre-training on {upstream} without labels ({pretext}) is not among the runs any more."
     corpus = trained.config.data.corpus if trained else upstream or _largest_corpus(data, simulated=simulated)
     if corpus is None:
         return (
@@ -100,7 +105,7 @@ def propose(
     to_do = [planned for planned in plan.runs if not planned.run.is_done]
     return Proposal(
         path=path,
-        upstream=corpus,
+        upstream=upstream_name(corpus, pretext),
         backbone=str(study["grids"][0]["backbones"][0]),
         num_pairs=len(plan.by_phase("finetune")),
         num_to_do=len(to_do),
@@ -121,7 +126,7 @@ def _study(
     pretrain: dict[str, Any] = {"seed": 0}
     if trained:
         pretrain |= {"seed": trained.config.seed, "recipe": trained.config.recipe}
-        theirs = _overrides(trained.config, data_too=True)
+        theirs = _overrides(trained.config, data_too=True) | _pretext(trained.config)
         defaults = _flat(make_config("scratch", corpus, recipe=trained.config.recipe))
         pretrain["overrides"] = {name: defaults[name] for name in shared} | theirs
     return {
@@ -166,6 +171,15 @@ def _overrides(config: RunConfig, *, data_too: bool = False) -> dict[str, Any]:
     }
 
 
+def _pretext(config: RunConfig) -> dict[str, Any]:
+    """What a pre-training without labels learns, and from what views; nothing where it learns labels."""
+    if config.is_supervised:
+        return {}
+    ours, plain = _flat(config), _flat(make_config("scratch", config.data.corpus, recipe=config.recipe))
+    return {name: value for name, value in ours.items()
+            if value != plain[name] and name.startswith(PRETEXT_FIELDS)}  # fmt: skip
+
+
 def _inputs(config: RunConfig) -> dict[str, Any]:
     """What a fine-tuning must share with a pre-training (its input), and precision; its budget is the recipe's own."""
     wanted = {"trainer.precision", *(f"data.{name}" for name in INPUT_FIELDS)}
@@ -176,7 +190,9 @@ def _differing(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in ours.items() if value != theirs[name]}
 
 
-def _largest_pretraining(output: Path, downstream: str, corpus: str | None, *, simulated: bool) -> Run | None:
+def _largest_pretraining(
+    output: Path, downstream: str, corpus: str | None, pretext: str, *, simulated: bool
+) -> Run | None:
     trained = [
         run
         for run in find_runs(output)
@@ -184,6 +200,7 @@ def _largest_pretraining(output: Path, downstream: str, corpus: str | None, *, s
         and run.is_done
         and run.config.data.corpus != downstream
         and (corpus is None or run.config.data.corpus == corpus)
+        and pretext_name(run.config.pretext) == pretext
         and run.manifest["data"]["simulated"] == simulated
     ]
     return max(trained, key=lambda run: int(run.manifest["data"]["parts"]["train"]["records"]), default=None)

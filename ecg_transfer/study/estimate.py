@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from data_modules.sources import spec_named
+from ecg_transfer.pretext.module import view_samples
 from ecg_transfer.study.failures import DiskFullError
 from ecg_transfer.study.plan import Plan, PlannedRun
 from ecg_transfer.study.probe import Speed, Work, speeds, worker_choices
@@ -52,7 +53,7 @@ def work_of(planned: PlannedRun) -> Work:
         batch_size=config.optim.batch_size,
         accelerator=config.trainer.accelerator,
         compile=config.trainer.compile,
-        num_samples=config.crops.num_samples(config.data) or config.data.num_samples,
+        num_samples=view_samples(config),
     )
 
 
@@ -69,7 +70,10 @@ def cost(planned: PlannedRun, speed: Speed) -> Cost:
     evaluated = sizes.val + sizes.test
     windows = Windows.of(config.crops, config.data)
     inputs = evaluated * (1 if windows is None else len(windows.starts(config.data.num_samples)))
-    an_epoch = sizes.train / speed.train + inputs / speed.evaluate / config.optim.evaluate_every + EPOCH_SECONDS
+    train = sizes.train
+    if config.pretext.task == "contrastive":  # two views of each
+        train, inputs = 2 * train, 2 * evaluated
+    an_epoch = train / speed.train + inputs / speed.evaluate / config.optim.evaluate_every + EPOCH_SECONDS
     saves = min(1.0, an_epoch / max(config.trainer.checkpoint_seconds, 1e-3))
     an_epoch += saves * state_bytes / BYTES_PER_SECOND
     return Cost(

@@ -40,6 +40,11 @@ class Cell:
     """One row a pair, sorted by seed: the columns of the results table, each with `_finetune` and `_scratch`."""
 
     @property
+    def upstream_corpus(self) -> str:
+        """The corpus of its upstream, whose name may tell a pretext too."""
+        return self.upstream.partition(", ")[0]
+
+    @property
     def name(self) -> str:
         """Readable, and unique up to recipes of the same name."""
         kind = " SIMULATED" if self.simulated else ""

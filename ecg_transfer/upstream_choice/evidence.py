@@ -165,7 +165,8 @@ def correlations(table: pd.DataFrame, *, num_draws: int = NUM_DRAWS, seed: int =
 
     `tau_w` is Vigna's weighted Kendall tau (doi 10.1145/2736277.2741088, scipy's `weightedtau`: exchanges among the
     most promising weigh most), `rho` Spearman's. The interval is the 95 % percentile interval over draws of cells.
-    Within the scope `same downstream and size` measure and gain are taken relative to their means in each block.
+    Within the scope `same downstream and size` measure and gain are taken relative to their means in each block. Cells
+    for which a measure is not known (LEEP and MELEP of an upstream that learnt without labels) take no part in its row.
 
     Args:
         table: As `evidence_table` gives it; of one setting and one kind of ECGs.
@@ -173,22 +174,24 @@ def correlations(table: pd.DataFrame, *, num_draws: int = NUM_DRAWS, seed: int =
         seed: Of the draws.
 
     Returns:
-        One row a (measure, scope, statistic): estimate, low, high, num_cells, num_models (pre-trained ones), note. With
+        One row a (measure, scope, statistic): estimate, low, high, note, num_cells, num_models (pre-trained ones). With
         fewer than `MIN_CELLS` cells, or where a measure or the gain does not vary, no number and a note that says so.
     """
     rows = []
-    chosen = np.random.default_rng(seed).integers(max(len(table), 1), size=(num_draws, len(table)))
-    blocks = np.asarray(table.groupby(BLOCK).ngroup() if len(table) else [], dtype=np.int64)
-    models = table[["upstream_cell", "backbone"]].drop_duplicates() if len(table) else table
     for name, measure in MEASURES.items():
+        cells = table[np.isfinite(table[name].to_numpy(np.float64))] if len(table) else table
+        chosen = np.random.default_rng(seed).integers(max(len(cells), 1), size=(num_draws, len(cells)))
+        blocks = np.asarray(cells.groupby(BLOCK).ngroup() if len(cells) else [], dtype=np.int64)
+        models = cells[["upstream_cell", "backbone"]].drop_duplicates() if len(cells) else cells
+        values = measure.sign * cells[name].to_numpy(np.float64) if len(cells) else np.empty(0)
+        gains = cells["gain"].to_numpy(np.float64) if len(cells) else np.empty(0)
+        counts = {"num_cells": len(cells), "num_models": len(models)}
         for scope in SCOPES:
-            values = measure.sign * table[name].to_numpy(np.float64) if len(table) else np.empty(0)
-            gains = table["gain"].to_numpy(np.float64) if len(table) else np.empty(0)
-            group = blocks if scope == SCOPES[1] else np.zeros(len(table), np.int64)
+            group = blocks if scope == SCOPES[1] else np.zeros(len(cells), np.int64)
             for statistic, function in STATISTICS.items():
                 found = _with_interval(function, values, gains, group, chosen)
-                rows.append({"measure": name, "scope": scope, "statistic": statistic, **found})
-    return pd.DataFrame(rows).assign(num_cells=len(table), num_models=len(models))
+                rows.append({"measure": name, "scope": scope, "statistic": statistic, **found, **counts})
+    return pd.DataFrame(rows)
 
 
 def weighted_tau(values: Floats, gains: Floats) -> float:
@@ -216,8 +219,6 @@ def _with_interval(
     nothing = {"estimate": float("nan"), "low": float("nan"), "high": float("nan")}
     if len(values) < MIN_CELLS:
         return {**nothing, "note": f"cannot be told: {len(values)} cells, at least {MIN_CELLS} are needed"}
-    if not np.isfinite(values).all():
-        return {**nothing, "note": "cannot be told: unknown for some upstreams"}
     ours, theirs = _centred(values, group), _centred(gains, group)
     if np.ptp(ours) < 1e-12 or np.ptp(theirs) < 1e-12:
         return {**nothing, "note": "cannot be told: it is the same for all cells that are compared"}

@@ -81,8 +81,10 @@ def sentences(group: pd.DataFrame, result: pd.DataFrame) -> list[str]:
         lines.append(f"  rank correlation with the measured gain, {scope} (above 0 the score helps):")
         for name, measure in MEASURES.items():
             tau, rho, note = _told(result, name, scope)
-            lines.append(f"    {measure.title:8} {note or f'tau_w {tau}   Spearman {rho}'}")
-    num_models = int(result["num_models"].iloc[0])
+            known = int(result.loc[result["measure"] == name, "num_cells"].iloc[0])
+            over = f"   over the {known} cells that have it" if known < len(group) and not note else ""
+            lines.append(f"    {measure.title:8} {note or f'tau_w {tau}   Spearman {rho}'}{over}")
+    num_models = int(result["num_models"].max())
     if num_models < FEW_MODELS:
         lines.append(f"  only {num_models} pre-trained models: this tells of them, not of models in general")
     return lines

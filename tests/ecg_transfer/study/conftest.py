@@ -21,10 +21,11 @@ import pandas as pd
 import pytest
 
 from ecg_transfer.config import RunConfig, make_config
-from ecg_transfer.curve import time_to_targets
+from ecg_transfer.curve import summarise_pretext, time_to_targets
 from ecg_transfer.files import write_json
 from ecg_transfer.metrics import score, tune_thresholds
 from ecg_transfer.predictions import Predictions, save_predictions
+from ecg_transfer.pretext.config import pretext_name
 from ecg_transfer.runs import SCORE_NAMES, Run, home, run_name, save_config
 from ecg_transfer.study.results import EPOCH_METRICS, Study
 
@@ -93,7 +94,17 @@ class FakeRuns:
         save_config(run.path / "config.yaml", config)
         write_json(run.path / "manifest.json", self._manifest(run, config, upstream, num_train, simulated))
         curve = self._curve(val_curve, updates_per_epoch)
+        if not config.is_supervised:
+            losses = [{"loss": 1 - value, "retrieval": value} for value in val_curve]
+            curve = [record | dict.fromkeys(("train", "val", "test"), loss)
+                     for record, loss in zip(curve, losses, strict=True)]  # fmt: skip
         (run.path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in curve))
+        (run.path / "best.ckpt").touch()
+        if not config.is_supervised:
+            write_json(run.path / "scores.json", summarise_pretext(curve))
+            run.seal()
+            self.written.append(run)
+            return run
         predictions = {
             f"{name}/{part}": self._predictions(corpus, part, phase, seed, skill)
             for name in SCORE_NAMES
@@ -102,7 +113,6 @@ class FakeRuns:
         epochs = {key: len(curve) - 1 for key in predictions}
         save_predictions(run.path / "predictions.npz", predictions, epochs)
         write_json(run.path / "scores.json", self._scores(predictions, curve))
-        (run.path / "best.ckpt").touch()
         run.seal()
         self.written.append(run)
         return run
@@ -165,6 +175,7 @@ class FakeRuns:
             and {
                 "run": upstream.name,
                 "corpus": upstream.config.data.corpus,
+                "pretext": pretext_name(upstream.config.pretext),
                 "simulated": upstream.manifest["data"]["simulated"],
             },
             "attempts": [{"started": "2024-01-01T00:00:00+00:00", "seconds": 1.0}],

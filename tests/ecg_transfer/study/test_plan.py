@@ -8,8 +8,9 @@ import pytest
 
 from ecg_transfer.config import TransferConfig
 from ecg_transfer.files import write_json
+from ecg_transfer.pretext.config import PretextConfig
 from ecg_transfer.resolve import resolve
-from ecg_transfer.runs import run_name, save_config
+from ecg_transfer.runs import RunNotFoundError, run_name, save_config
 from ecg_transfer.study.definition import Grid, Pretraining, Study, StudyError, read_study
 from ecg_transfer.study.plan import Plan, PlannedRun, make_plan
 
@@ -317,3 +318,74 @@ def test_the_study_of_ways_tries_every_way_as_often_as_scratch(tmp_path: Path) -
     tried = Counter((run.config.phase, run.config.optim.lr) for run in plan.runs if run.config.phase != "pretrain")
     assert tried == {(phase, lr): 3 * num for phase, num in (("finetune", 9), ("scratch", 1)) for lr in (0.001, 0.003)}
     assert len({run.config.optim.max_updates for run in plan.runs if run.config.phase != "pretrain"}) == 1
+
+
+def test_pretexts_multiply_the_pretrainings_and_their_fine_tunings(tmp_path: Path) -> None:
+    """One line of a grid: an upstream that learnt labels and one that did not, from one scratch."""
+    pretexts = ["none", "contrastive", {"gentle": {"pretext.task": "contrastive", "augment.noise": 0.1}}]
+    study = simulated(upstreams=["georgia"], downstreams=["ptb"], seeds=[0, 1], pretexts=pretexts)
+    plan = make_plan(study, tmp_path)
+    assert Counter(planned.config.phase for planned in plan.runs) == {"pretrain": 6, "finetune": 6, "scratch": 2}
+    found = Counter((run.config.pretext.task, run.config.augment.noise) for run in plan.by_phase("pretrain"))
+    assert found == {("none", 0.0): 2, ("contrastive", 0.0): 2, ("contrastive", 0.1): 2}
+    for planned in plan.by_phase("finetune"):
+        assert planned.config.is_supervised
+        assert planned.upstream is not None
+        assert plan[planned.upstream.name].config.seed == planned.config.seed
+    starts = Counter(planned.upstream.name for planned in plan.by_phase("finetune") if planned.upstream)
+    assert set(starts.values()) == {1}, "each from a pre-training of its own"
+    bare = make_plan(simulated(upstreams=["georgia"], downstreams=["ptb"], seeds=[0, 1]), tmp_path)
+    assert {planned.name for planned in bare.runs} < {planned.name for planned in plan.runs}
+
+
+def test_a_planned_fine_tuning_without_labels_upstream_has_the_name_that_training_finds(tmp_path: Path) -> None:
+    study = simulated(upstreams=["georgia"], downstreams=["ptb"], subsets=[50], pretexts=["none", "contrastive"])
+    study.overrides["optim.lr"] = 0.5
+    plan = make_plan(study, tmp_path)
+    for planned in plan.by_phase("pretrain"):
+        finish(planned)
+    for planned in plan.by_phase("finetune"):
+        assert resolve(planned.launch_config(), tmp_path).run == planned.run
+    by_corpus = [planned for planned in plan.by_phase("finetune") if planned.upstream == plan.runs[2].run]
+    assert plan.runs[2].config.pretext.task == "contrastive"
+    config = replace(by_corpus[0].config, transfer=TransferConfig(upstream="georgia"))
+    assert resolve(config, tmp_path).upstream.name == plan.runs[0].name, "a corpus is its labels"
+    config = replace(config, pretext=PretextConfig(task="contrastive"))
+    resolved = resolve(config, tmp_path)
+    assert (resolved.upstream.name, resolved.run) == (plan.runs[2].name, by_corpus[0].run)
+    with pytest.raises(RunNotFoundError, match=r"without labels \(masked\) .*pretext.task=masked"):
+        resolve(replace(config, pretext=PretextConfig(task="masked")), tmp_path)
+
+
+def test_the_study_of_upstreams_shares_its_supervised_pretraining_with_the_study_of_ways(tmp_path: Path) -> None:
+    studies = [read_study(EXPERIMENTS / f"{name}.yaml") for name in ("ways", "upstreams")]
+    for study in studies:
+        study.overrides["data.source"] = "simulated"
+        for grid in study.grids:
+            grid.seeds = grid.seeds[:1]
+    ways, upstreams = (make_plan(study, tmp_path) for study in studies)
+    (theirs,) = ways.by_phase("pretrain")
+    ours = {(run.config.model.backbone, run.config.pretext.task): run.name for run in upstreams.by_phase("pretrain")}
+    assert ours["resnet1d18", "none"] == theirs.name
+    assert set(ours) == {
+        ("resnet1d18", "none"), ("resnet1d18", "contrastive"), ("xresnet1d18", "none"), ("xresnet1d18", "contrastive"),
+        ("patch_transformer", "none"), ("patch_transformer", "masked"),
+    }  # fmt: skip
+    cells = {(run.upstream.name, run.config.data.subset) for run in upstreams.by_phase("finetune") if run.upstream}
+    assert len(cells) == 18
+
+
+@pytest.mark.parametrize(
+    ("pretexts", "message"),
+    [
+        ("[contrast]", r"grids\[0\]\.pretexts: 'contrast' is no pretext: there are none, contrastive, masked"),
+        ("[{low: {optim.lr: 0.1}}]", r"'low' sets optim.lr: a pretext is made of .* stands under pretrain"),
+        ("[masked]", r"resnet1d18 has none: take --backbone patch_transformer"),
+    ],
+)
+def test_pretexts_that_are_none_are_told(pretexts: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    grid = f"{{downstreams: [ptb], upstreams: [georgia], pretexts: {pretexts}}}"
+    path.write_text(f"name: s\ngrids: [{grid}]\n")
+    with pytest.raises(StudyError, match=message):
+        make_plan(read_study(path), tmp_path)
