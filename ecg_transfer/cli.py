@@ -56,7 +56,10 @@ def pretrain(
     recipe: Recipe = "paper",
     output: Output = DEFAULT_OUTPUT,
 ) -> None:
-    """Train a model on an upstream corpus, for fine-tuning to start from."""
+    """Train a model on an upstream corpus, for fine-tuning to start from.
+
+    pretext.task=contrastive, or masked for patch_transformer, learns without the corpus's labels.
+    """
     _train("pretrain", upstream, overrides, backbone, seed, recipe, output)
 
 

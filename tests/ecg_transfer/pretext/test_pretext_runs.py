@@ -91,8 +91,8 @@ def test_what_needs_labels_is_refused_in_a_sentence(run: Run, folder: Path) -> N
     assert not (folder / "exported").exists()
     with pytest.raises(NoLabelsError):
         et.evaluate(run)
+    fields = settings(folder, **{"transfer.head": "shared"})
     with pytest.raises(ConfigError, match="was trained without labels and has no head"):
-        fields = settings(folder, **{"transfer.head": "shared"})
         et.finetune("ptb", upstream=run.name, backbone=NAME, recipe="modern", overrides=fields, output=folder / "runs")
 
 
@@ -115,8 +115,8 @@ def test_a_corpus_name_means_its_labels_unless_a_pretext_is_asked_for(run: Run, 
     fields = settings(folder, **{"pretext.task": "contrastive"})
     again = et.finetune("ptb", overrides=fields, output=folder / "runs", **asked)  # type: ignore[arg-type]
     assert again == tuned
+    fields = settings(folder, **{"pretext.task": "masked"})
     with pytest.raises(UpstreamError, match=r"was not trained with pretext\.task=masked"):
-        fields = settings(folder, **{"pretext.task": "masked"})
         et.finetune("ptb", overrides=fields, output=folder / "runs", **asked | {"upstream": run.name})  # type: ignore[arg-type]
 
 
