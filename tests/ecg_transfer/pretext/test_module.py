@@ -28,7 +28,7 @@ from tests.ecg_transfer.tiny_training import weights_of
 TRANSFORMER = "tests.ecg_transfer.tiny_backbone:tiny_transformer"
 NUM_RECORDS, NUM_EPOCHS = 30, 3
 PATIENTS = [f"p{number // 2}" for number in range(NUM_RECORDS)]
-FOLDS = [1 + number // 2 % 10 for number in range(NUM_RECORDS)]
+FOLDS = [1] * 18 + [9] * 6 + [10] * 6
 KINDS: dict[str, dict[str, Any]] = {
     "contrastive": {"task": "contrastive", "positives": "patient"},
     "masked": {"task": "masked", "mask_share": 0.5},
