@@ -96,7 +96,8 @@ class PretextModule(Learner):
         values = self(batch["signal"], self._groups(batch))
         self._add("train", values, len(batch["index"]))
         self.num_trained = self._counts["train"]
-        return values["loss"]
+        loss: Tensor = values["loss"]
+        return loss
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last evaluation."""
