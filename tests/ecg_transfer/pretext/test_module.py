@@ -29,6 +29,7 @@ TRANSFORMER = "tests.ecg_transfer.tiny_backbone:tiny_transformer"
 NUM_RECORDS, NUM_EPOCHS = 30, 3
 PATIENTS = [f"p{number // 2}" for number in range(NUM_RECORDS)]
 FOLDS = [1] * 18 + [9] * 6 + [10] * 6
+"""Training, validation and test, whole patients in each."""
 KINDS: dict[str, dict[str, Any]] = {
     "contrastive": {"task": "contrastive", "positives": "patient"},
     "masked": {"task": "masked", "mask_share": 0.5},
