@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
 from ecg_transfer.config import ConfigError
-from ecg_transfer.runs import Run, find_runs
+from ecg_transfer.runs import Run, RunChangedError, find_runs
 from ecg_transfer.study.results import read_study, results_table, saved_config, write_results
 
 if TYPE_CHECKING:
@@ -51,6 +51,18 @@ def test_unfinished_runs_are_left_out(fake_runs: FakeRuns) -> None:
     (torn.path / "DONE").unlink()
     assert results_table(find_runs(fake_runs.output))["run"].tolist() == [done.name]
     assert results_table([]).empty
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "manifest.json", "metrics.jsonl", "scores.json"])
+def test_a_run_that_was_changed_since_it_finished_is_not_read(fake_runs: FakeRuns, name: str) -> None:
+    run = fake_runs.run()
+    content = (run.path / name).read_text()
+    changed = content.replace("1", "2")
+    assert changed != content
+    (run.path / name).write_text(changed)
+    assert run.is_done, "a look at sizes cannot tell"
+    with pytest.raises(RunChangedError, match=f"{name} was changed since the run finished"):
+        read_study([run])
 
 
 def test_an_upstream_that_was_simulated_makes_the_run_simulated(fake_runs: FakeRuns) -> None:
