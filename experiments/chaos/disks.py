@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 
 from life import TOGETHER, TRAIN, Life, Trial
 from no_room import FullDisk, can_refuse_writes
@@ -17,11 +20,11 @@ from ecg_transfer.predictions import load_predictions
 from ecg_transfer.runs import find_runs
 
 NUM_DRAWN = 40
-"""Writes of a run at which the disk is full, of those that it makes; all, where they are fewer."""
+"""Writes of a run at which the disk is full for good, and as many at which it is full once."""
 
 
 def fill_the_disk(life: Life, writes: int, sizes: int) -> None:
-    """Fill it at so many drawn writes of a run, and make it of so many sizes; then there is room and it goes on."""
+    """Have it full at so many drawn writes of a run, and be of so many sizes; then there is room and it goes on."""
     if can_refuse_writes():
         _refuse_writes(life, writes)
     else:
@@ -42,21 +45,33 @@ def fill_the_disk(life: Life, writes: int, sizes: int) -> None:
 
 
 def _refuse_writes(life: Life, number: int) -> None:
-    """Full for good from a write on, and, for every other one, at that write alone."""
+    """Full for good from a write on, and full at that write alone, as if somebody then made room."""
     counted = FullDisk(life.new("counted"))
     _train_on(life, counted)
-    total = len(counted.writes)
-    life.say(f"a whole run with its cache makes {total} writes")
-    drawing = life.drawing("writes")
+    writes, drawing = counted.writes, life.drawing("writes")
+    life.say(f"a whole run with its cache makes {len(writes)} writes of {len(set(map(_kind, writes)))} kinds")
     for once in (False, True):
-        count = number if not once else number // 2
-        drawn = range(total) if total <= count else sorted(drawing.sample(range(total), count))
         until = "alone" if once else "and from then on"
         trials: list[Trial] = [
-            (f"no room at write {place + 1} of {total} {until}", lambda at=place, o=once: _full_at(life, at, once=o))
-            for place in drawn
+            (f"no room at write {place + 1} of {len(writes)} {until}", lambda at=place, o=once: _full_at(life, at, o))
+            for place in _drawn(writes, number, drawing)
         ]
-        life.inject("full disk", trials, how="drawn" if len(drawn) < total else "", together=TOGETHER)
+        life.inject("full disk", trials, how="drawn", together=TOGETHER)
+
+
+def _drawn(writes: Sequence[str], number: int, drawing: Random) -> list[int]:
+    """Places of so many writes: some of the kinds, one of each, and the rest any; all, where they are fewer."""
+    kinds: dict[str, list[int]] = {}
+    for place, write in enumerate(writes):
+        kinds.setdefault(_kind(write), []).append(place)
+    drawn = set(drawing.sample([drawing.choice(places) for places in kinds.values()], min(number, len(kinds))))
+    rest = [place for place in range(len(writes)) if place not in drawn]
+    return sorted(drawn.union(drawing.sample(rest, min(number - len(drawn), len(rest)))))
+
+
+def _kind(write: str) -> str:
+    """A write without the numbers of processes and times: `write events.out.tfevents`."""
+    return re.sub(r"\.\d.*", "", write)
 
 
 def _train_on(life: Life, disk: FullDisk) -> tuple[int, str]:
@@ -76,7 +91,7 @@ def _train_on(life: Life, disk: FullDisk) -> tuple[int, str]:
     return child.code, child.said()
 
 
-def _full_at(life: Life, number: int, *, once: bool) -> list[str]:
+def _full_at(life: Life, number: int, once: bool) -> list[str]:
     disk = FullDisk(life.new("full"), number, once)
     code, said = _train_on(life, disk)
     if not disk.struck:  # a thread of TensorBoard's does not always write in as many pieces
