@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from data_modules.claim import claimed_in_turn
 from data_modules.config import Preprocessing
 from data_modules.corpus import LEAD_NAMES, Corpus, CorpusFormatError
+from data_modules.hdf5_writing import hdf5_writer
 from data_modules.ingest import CHUNK, SharedRows, ingest, row_sums
 from data_modules.unfinished import beside, sweep
 
@@ -182,7 +183,7 @@ def _build(corpus: Corpus, preprocessing: Preprocessing, path: Path, progress: b
         log = {"set_aside": dict(sorted(ingested.set_aside.items())), "notes": dict(sorted(ingested.notes.items()))}
         digests, sums = np.array(ingested.digests, np.int64), np.array(ingested.sums, np.uint64)
         written = json.dumps(log)
-        with h5py.File(unfinished, "a") as file:
+        with hdf5_writer(unfinished, "a") as file:
             file["digests"], file["sums"], file["log"] = digests, sums, written
             file.attrs["sha256"] = _sha256(digests, sums, written)
         with unfinished.open("rb+") as stream:
@@ -198,7 +199,7 @@ def _sha256(digests: NDArray[np.int64], sums: NDArray[np.uint64], log: str) -> s
 
 def _create(path: Path, corpus: Corpus, preprocessing: Preprocessing, shape: tuple[int, int, int]) -> SharedRows:
     """Write the file without its signals, and say where in it they belong."""
-    with h5py.File(path, "w") as file:
+    with hdf5_writer(path, "w") as file:
         file.attrs["corpus"] = corpus.spec.name
         file.attrs["preprocessing"] = json.dumps(asdict(preprocessing))
         file["record_ids"] = np.array(corpus.table.record_ids, dtype=h5py.string_dtype())

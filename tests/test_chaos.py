@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
+import h5py
 import numpy as np
 import pytest
 
 import ecg_transfer as et
+from data_modules.hdf5_writing import hdf5_writer
 from ecg_transfer.files import write_json
 from ecg_transfer.predictions import load_predictions, save_predictions
 from ecg_transfer.runs import Run
@@ -34,8 +38,111 @@ def test_a_few_faults_lose_nothing(tmp_path: Path) -> None:
     content = json.loads(result.read_text())
     assert [fault["lost"] for fault in content["faults"]] == ["", "", ""]
     assert "SIGKILL at .last.ckpt" in content["faults"][1]["what"]
+    assert [fault["how"] for fault in content["faults"]] == ["drawn", "aimed", "aimed"]
+    assert content["summary"]["all"] == content["summary"]["all"] | {"injected": 3, "survived": 3, "lost": 0}
     assert content["seed"] == 7
     assert list(tmp_path.iterdir()) == [result], "it cleans up"
+
+
+@pytest.fixture
+def no_room(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(CHAOS))
+    module = importlib.import_module("no_room")
+    if not module.can_refuse_writes():
+        pytest.skip("this system cannot refuse a process's writes")
+    return module
+
+
+def _three_files(folder: Path) -> None:
+    (folder / "elsewhere").write_text("never refused")
+    (folder / "disk" / "one").write_text("1")
+    with (folder / "disk" / "two").open("wb", buffering=0) as stream:
+        os.write(stream.fileno(), b"2")
+        os.fsync(stream.fileno())
+    (folder / "disk" / "three").mkdir()
+    (folder / "disk" / "one").read_bytes()
+
+
+WRITES = ["openat one", "write one", "openat two", "write two", "fsync two", "mkdir three"]
+
+
+@pytest.mark.parametrize("refused", [None, *range(len(WRITES))])
+def test_any_write_can_be_refused(no_room: ModuleType, tmp_path: Path, refused: int | None) -> None:
+    (tmp_path / "disk").mkdir()
+    disk = no_room.FullDisk(tmp_path / "disk", refused)
+    child = disk.watch(lambda: _three_files(tmp_path), tmp_path / "log")
+    assert disk.struck == (refused is not None)
+    assert child.code == (0 if refused is None else 70), child.said()
+    assert ("[Errno 28] No space left on device" in child.said()) == (refused is not None)
+    assert disk.writes == WRITES[: None if refused is None else refused + 1]
+    assert (tmp_path / "elsewhere").read_text() == "never refused"
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_a_disk_stays_full_unless_once(no_room: ModuleType, tmp_path: Path, once: bool) -> None:
+    (tmp_path / "disk").mkdir()
+
+    def work() -> None:
+        for name in "abcd":
+            with suppress(OSError):
+                (tmp_path / "disk" / name).mkdir()
+
+    disk = no_room.FullDisk(tmp_path / "disk", 1, once)
+    assert disk.watch(work, tmp_path / "log").code == 0
+    assert len(disk.writes) == 4
+    assert sorted(path.name for path in (tmp_path / "disk").iterdir()) == (["a", "c", "d"] if once else ["a"])
+
+
+def test_hdf5_says_at_any_write_that_the_disk_is_full(no_room: ModuleType, tmp_path: Path) -> None:
+    """HDF5 alone crashes, or is silent, where what it writes last finds no room."""
+    path = tmp_path / "disk" / "cache.h5"
+    path.parent.mkdir()
+    numbers = np.arange(3000)
+
+    def work() -> None:
+        with hdf5_writer(path, "w") as file:
+            file["record_ids"] = np.array(["a", "b"], dtype=h5py.string_dtype())
+        with hdf5_writer(path, "a") as file:
+            file["numbers"], file["log"] = numbers, "what was found"
+
+    whole = no_room.FullDisk(path.parent)
+    assert whole.watch(work, tmp_path / "log").code == 0
+    with h5py.File(path) as file:
+        assert np.array_equal(file["numbers"][()], numbers)
+        assert file["log"].asstr()[()] == "what was found"
+        assert list(file["record_ids"].asstr()) == ["a", "b"]
+    assert len(whole.writes) > 10, "HDF5 writes in many pieces"
+    for number in range(len(whole.writes)):
+        for once in (True, False):
+            path.unlink()
+            disk = no_room.FullDisk(path.parent, number, once)
+            child = disk.watch(work, tmp_path / f"{number}-{once}.log")
+            assert child.code == 70, f"{number} {once}: {child.code}"
+            assert f"OSError: [Errno 28] No space left on device: '{path}'" in child.said()
+            path.touch()
+
+
+@pytest.mark.parametrize("do", ["nothing", "something", "an exception", "an exit"])
+def test_a_trial_that_cannot_be_judged_is_not_survived(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, do: str
+) -> None:
+    monkeypatch.syspath_prepend(str(CHAOS))
+    life = importlib.import_module("life").Life(tmp_path, 0, lambda sentence: None)
+
+    def trial() -> list[str]:
+        if do == "an exception":
+            raise ValueError("odd")
+        if do == "an exit":
+            os._exit(3)
+        return ["a weight"] if do == "something" else []
+
+    life.inject("group", [("first", trial), ("second", list)], how="drawn", together=2)
+    lost = {fault.what: fault.lost for fault in life.faults}
+    expected = {"nothing": "", "something": "a weight", "an exception": "ValueError: odd", "an exit": "ends with 3"}
+    assert (lost["first"] == "") == (do == "nothing")
+    assert expected[do] in lost["first"]
+    assert lost["second"] == ""
+    assert {fault.how for fault in life.faults} == {"drawn"}
 
 
 @pytest.fixture(scope="module")

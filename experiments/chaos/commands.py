@@ -1,7 +1,7 @@
-"""The project's command line in processes of its own, forked from this one: nothing is imported twice.
+"""The project's command line in processes of its own: forked from this one, so that nothing is imported twice, or real.
 
-A forked child has its own process group, the signal handlers that a shell gives, and its output in a file. What it
-does is `ecg_transfer.cli.main`, so that exit codes are those that a user sees.
+A child has its own process group, the signal handlers that a shell gives, and its output in a file. What it does is
+`ecg_transfer.cli.main`, so that exit codes are those that a user sees.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 LIMIT = 300.0
@@ -76,12 +78,13 @@ def fork(work: Callable[[], object], log: Path) -> Child:
             os.dup2(nothing.fileno(), 0)
             os.dup2(stream.fileno(), 1)
             os.dup2(stream.fileno(), 2)
-        os._exit(_code_of(work))
+        os._exit(code_of(work))
     finally:
         os._exit(71)
 
 
-def _code_of(work: Callable[[], object]) -> int:
+def code_of(work: Callable[[], object]) -> int:
+    """Do some work and give the exit code of a process that does nothing else."""
     try:
         work()
     except SystemExit as error:
@@ -97,15 +100,55 @@ def _code_of(work: Callable[[], object]) -> int:
     return 0
 
 
-def command(arguments: Sequence[str], log: Path) -> Child:
-    """Start `ecg-transfer` with these arguments."""
+def command(arguments: Sequence[str], log: Path, *, modules: Path | None = None) -> Child:
+    """Do what `ecg-transfer` does with these arguments, in a forked process.
+
+    Args:
+        arguments: Of the command line.
+        log: Where its output goes.
+        modules: Where to write the names of all that it has imported by its end; see `warm`.
+    """
+    return fork(lambda: _main(arguments, modules), log)
+
+
+def _main(arguments: Sequence[str], modules: Path | None) -> None:
     from ecg_transfer.cli import main
 
-    def work() -> None:
-        sys.argv = ["ecg-transfer", *arguments]
+    sys.argv = ["ecg-transfer", *arguments]
+    try:
         main()
+    finally:
+        if modules is not None:
+            modules.write_text("\n".join(sorted(sys.modules)))
 
-    return fork(work, log)
+
+def start(arguments: Sequence[str], log: Path) -> Child:
+    """Start `ecg-transfer` with these arguments as a shell does: another interpreter, which imports everything."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    pid = os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-m", "ecg_transfer", *arguments],
+        os.environ,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), flags, 0o666),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setpgroup=0,
+        setsigdef=[signal.SIGINT, signal.SIGTERM],
+    )
+    return Child(pid, log)
+
+
+def warm(modules: Path) -> None:
+    """Import what an earlier process had imported, so that those forked from now on need not.
+
+    Modules alone are shared: this process trains nothing, since torch's threads would not survive a fork.
+    """
+    for name in modules.read_text().split():
+        if name not in sys.modules:
+            with suppress(ImportError):  # names that only exist in passing
+                import_module(name)
 
 
 def living_in(group: int) -> list[int]:
@@ -121,3 +164,26 @@ def living_in(group: int) -> list[int]:
         if fields[0] not in "ZX" and int(fields[2]) == group:
             found.append(int(entry.name))
     return found
+
+
+def workers_of(pid: int) -> list[int]:
+    """Child processes of a process."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in listed.read_text().split()] if listed.exists() else []
+
+
+def all_dead(pids: Sequence[int], limit: float = 30.0) -> bool:
+    """Whether processes end within so many seconds."""
+    deadline = time.monotonic() + limit
+    while any(_is_living(pid) for pid in pids):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def _is_living(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False

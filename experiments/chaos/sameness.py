@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ecg_transfer.curve import read_curve
 from ecg_transfer.predictions import load_predictions
 from ecg_transfer.runs import Run
+from ecg_transfer.study.results import read_study
 
 TIMES = ("seconds", "train_seconds", "records_per_second")
 logging.getLogger("tensorboard").setLevel(logging.ERROR)  # that it drops what an interrupted attempt drew is meant
@@ -58,8 +60,6 @@ def timeless(value: Any) -> Any:  # noqa: ANN401 - nested JSON
 
 def tensorboard(run: Run) -> dict[str, list[tuple[int, float]]]:
     """Curves as TensorBoard shows them: (epoch, value)."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     events = EventAccumulator(str(run.path / "tensorboard"))
     events.Reload()
     return {name: [(point.step, point.value) for point in events.Scalars(name)] for name in CURVES}
@@ -87,6 +87,15 @@ def _of_predictions(found: Path, expected: Path) -> list[str]:
     return [] if same else ["other predictions"]
 
 
-def attempts(run: Run) -> int:
-    """How many attempts a run took."""
-    return len(json.loads((run.path / "manifest.json").read_bytes())["attempts"])
+def other_tables(runs: Iterable[Run], whole: Iterable[Run]) -> list[str]:
+    """Which of a study's tables are not those of an undisturbed one; columns of times and places apart."""
+    ours, theirs = read_study(runs), read_study(whole)
+    differing = []
+    for name, expected in vars(theirs).items():
+        found = getattr(ours, name)
+        columns = [
+            column for column in expected if column != "path" and "seconds" not in column and column not in TIMES
+        ]
+        if expected.empty or not found.reindex(columns=columns).equals(expected[columns]):
+            differing.append(f"another table of {name}")
+    return differing
