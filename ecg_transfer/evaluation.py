@@ -94,7 +94,9 @@ def predict_again(
 
     Raises:
         LabelsMismatchError: An override chose a corpus or a label set with other labels.
+        NoLabelsError: It was trained without labels.
     """
+    run.require_labels()
     config = config_from(run.config.as_dict(), overrides)
     datamodule = ECGDataModule(config.data, batch_size=config.optim.batch_size)
     datamodule.setup()

@@ -93,7 +93,7 @@ class PretextModule(Learner):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch."""
-        values = self(batch["signal"], self._groups(batch))
+        values: dict[str, Tensor] = self(batch["signal"], self._groups(batch))
         self._add("train", values, len(batch["index"]))
         self.num_trained = self._counts["train"]
         loss: Tensor = values["loss"]
