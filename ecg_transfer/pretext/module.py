@@ -96,8 +96,7 @@ class PretextModule(Learner):
         values: dict[str, Tensor] = self(batch["signal"], self._groups(batch))
         self._add("train", values, len(batch["index"]))
         self.num_trained = self._counts["train"]
-        loss: Tensor = values["loss"]
-        return loss
+        return values["loss"]
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last evaluation."""
