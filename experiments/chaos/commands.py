@@ -78,6 +78,8 @@ def fork(work: Callable[[], object], log: Path) -> Child:
             os.dup2(nothing.fileno(), 0)
             os.dup2(stream.fileno(), 1)
             os.dup2(stream.fileno(), 2)
+            sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+            sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
         os._exit(code_of(work))
     finally:
         os._exit(71)
