@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from data_modules.coded_record import CodedRecord, read_coded
 from data_modules.corpus import Corpus, CorpusFormatError, CorpusSpec, Record, RecordError, RecordTable
 from data_modules.published_record import read_published
 from data_modules.wfdb_record import read_header
@@ -108,11 +107,6 @@ class PTB(Corpus):
         """Read one record of `table`; see `Corpus.read`."""
         path = self.root / self._file_of[record_id]
         return read_published(path, record_id, gain=self.spec.gain, sampling_rate=self.sampling_rate)
-
-    def read_coded(self, record_id: str) -> CodedRecord | None:
-        """Read one record of `table` as codes; see `Corpus.read_coded`."""
-        path = self.root / self._file_of[record_id]
-        return read_coded(path, gain=self.spec.gain, sampling_rate=self.sampling_rate)
 
 
 def _names(folder: Path) -> list[str]:

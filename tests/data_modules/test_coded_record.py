@@ -214,7 +214,6 @@ def test_neither_links_out_of_the_folder_nor_pipes_are_read(tmp_path: Path) -> N
         ("ptbxl", "records500/*/*.hea", 1000.0, 500),
         ("cpsc2018", "g1/*.hea", 1000.0, 500),
         ("georgia", "g1/*.hea", 1000.0, 500),
-        ("ptb", "*/*.hea", 2000.0, 1000),
     ],
 )
 def test_real_records(folder: str, pattern: str, gain: float, rate: int) -> None:

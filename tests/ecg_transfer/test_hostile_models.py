@@ -17,7 +17,7 @@ from ecg_transfer.config import ConfigError, config_from, make_config
 from ecg_transfer.curve import read_curve
 from ecg_transfer.loaded_model import load_model
 from ecg_transfer.resolve import resolve
-from ecg_transfer.runs import Run, RunNotFoundError, run_name
+from ecg_transfer.runs import Run, RunNotFoundError, run_name, save_config
 from ecg_transfer.study.definition import StudyError, read_study
 from ecg_transfer.upstream import Upstream
 from ecg_transfer.weights import UntrustedCodeError
@@ -50,6 +50,7 @@ def test_a_checkpoint_cannot_have_code_imported(tmp_path: Path, module_with_a_tr
     run = tmp_path / "run"
     run.mkdir()
     path = checkpoint(run / "best.ckpt", backbone=name)
+    save_config(run / "config.yaml", make_config("scratch", "ptb"))
     for trust in (False, NAME):
         with pytest.raises(UntrustedCodeError, match=r"trust=True \(--trust\)"):
             load_classifier(path, trust=trust)
@@ -77,6 +78,7 @@ def test_ones_own_network_is_given_back_to_the_process_that_trained_it(tmp_path:
     classifier = ECGClassifier(TinyBackbone(), LABELS, num_samples=40)
     torch.save({"state_dict": classifier.state_dict(), "hyper_parameters": dict(classifier.hparams)},
                tmp_path / "best.ckpt")  # fmt: skip
+    save_config(tmp_path / "config.yaml", make_config("scratch", "ptb"))
     assert isinstance(Run(tmp_path, NAME).model(), ECGClassifier)
     assert isinstance(Run(tmp_path).model(trust=True), ECGClassifier)
     with pytest.raises(UntrustedCodeError):

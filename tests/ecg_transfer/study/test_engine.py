@@ -142,8 +142,8 @@ def test_a_failed_pretraining_blocks_only_what_starts_from_it(tmp_path: Path) ->
 
 def test_a_run_that_hangs_is_killed(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, [HANG, 1], retries=0)
-    summary = run(plan, run_timeout=10.0)
-    assert "longer than 10 s" in summary.failed[the_run(plan, HANG)]
+    summary = run(plan, run_timeout=20.0)
+    assert "longer than 20 s" in summary.failed[the_run(plan, HANG)]
     assert len(summary.done) == 1
 
 
@@ -151,7 +151,7 @@ def test_a_run_may_fork_and_a_crash_is_seen_while_what_it_forked_lives(tmp_path:
     plan = plan_of(tmp_path, [CRASH_ONCE, 1])
     started = time.monotonic()
     assert sorted(run(plan, runner="run_a_child_that_forks").done) == names(plan)
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize(("seed", "reason"), [(EXIT, "ended with code 7"), (UNFINISHED, "files are not complete")])
