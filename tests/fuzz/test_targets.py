@@ -51,6 +51,7 @@ FOUND: dict[str, list[Mutation]] = {
     "wfdb_header": [
         (3, 21, 3, b"2e38"),  # a gain that no float32 holds
         (0, 0, WHOLE, b"rt 1 500/:55\nr.dat 16x1+5 1000(3) 1"),  # an odd number of bytes
+        (0, 0, WHOLE, "r 1 100 240\nr.dat 16 1e3/µV 16 0 0 0 0 II IaN/µV 16".encode()),  # a name with a unit
     ],
     "wfdb_segments": [(0, 63, 20, b"500 120\ns.dat 16 200")],  # a segment whose signal has no name
     "zip_archive": [(1, 256, 9, b"0\0\0\0data+")],

@@ -56,7 +56,6 @@ def _require_same_signals(header: Header, theirs: wfdb.Record) -> None:
     assert [line.baseline for line in header.signals] == [baseline or 0 for baseline in theirs.baseline], vars(theirs)
     assert [line.initial_value for line in header.signals] == theirs.init_value, vars(theirs)
     assert [line.checksum for line in header.signals] == theirs.checksum, vars(theirs)
-    names = [
-        line.name.encode("ascii", "ignore").decode().lstrip().partition("\t")[0].strip() for line in header.signals
-    ]
+    shown = [line.name.replace("/µ", "/u").replace("/μ", "/u") for line in header.signals]  # as `for_wfdb` writes them
+    names = [name.encode("ascii", "ignore").decode().lstrip().partition("\t")[0].strip() for name in shown]
     assert names == [(name or "").strip() for name in theirs.sig_name], vars(theirs)
