@@ -13,12 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
-import h5py
 import numpy as np
 import pytest
 
 import ecg_transfer as et
-from data_modules.hdf5_writing import hdf5_writer
 from ecg_transfer.files import write_json
 from ecg_transfer.predictions import load_predictions, save_predictions
 from ecg_transfer.runs import Run
@@ -41,7 +39,8 @@ def test_a_few_faults_lose_nothing(tmp_path: Path) -> None:
     assert [fault["how"] for fault in content["faults"]] == ["drawn", "aimed", "aimed"]
     assert content["summary"]["all"] == content["summary"]["all"] | {"injected": 3, "survived": 3, "lost": 0}
     assert content["seed"] == 7
-    assert list(tmp_path.iterdir()) == [result], "it cleans up"
+    left = [path for path in tmp_path.iterdir() if not path.name.startswith("torchinductor")]  # PyTorch's own
+    assert left == [result], "it cleans up"
 
 
 @pytest.fixture
@@ -74,7 +73,9 @@ def test_any_write_can_be_refused(no_room: ModuleType, tmp_path: Path, refused: 
     assert disk.struck == (refused is not None)
     assert child.code == (0 if refused is None else 70), child.said()
     assert ("[Errno 28] No space left on device" in child.said()) == (refused is not None)
-    assert disk.writes == WRITES[: None if refused is None else refused + 1]
+    first = len(WRITES) if refused is None else refused + 1
+    assert disk.writes[:first] == WRITES[:first]
+    assert set(disk.writes[first:]) <= set(WRITES[first - 1 : first]), "Python tries a refused write again at the end"
     assert (tmp_path / "elsewhere").read_text() == "never refused"
 
 
@@ -93,33 +94,12 @@ def test_a_disk_stays_full_unless_once(no_room: ModuleType, tmp_path: Path, once
     assert sorted(path.name for path in (tmp_path / "disk").iterdir()) == (["a", "c", "d"] if once else ["a"])
 
 
-def test_hdf5_says_at_any_write_that_the_disk_is_full(no_room: ModuleType, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("no_room")
+def test_hdf5_says_at_any_write_that_the_disk_is_full(tmp_path: Path) -> None:
     """HDF5 alone crashes, or is silent, where what it writes last finds no room."""
-    path = tmp_path / "disk" / "cache.h5"
-    path.parent.mkdir()
-    numbers = np.arange(3000)
-
-    def work() -> None:
-        with hdf5_writer(path, "w") as file:
-            file["record_ids"] = np.array(["a", "b"], dtype=h5py.string_dtype())
-        with hdf5_writer(path, "a") as file:
-            file["numbers"], file["log"] = numbers, "what was found"
-
-    whole = no_room.FullDisk(path.parent)
-    assert whole.watch(work, tmp_path / "log").code == 0
-    with h5py.File(path) as file:
-        assert np.array_equal(file["numbers"][()], numbers)
-        assert file["log"].asstr()[()] == "what was found"
-        assert list(file["record_ids"].asstr()) == ["a", "b"]
-    assert len(whole.writes) > 10, "HDF5 writes in many pieces"
-    for number in range(len(whole.writes)):
-        for once in (True, False):
-            path.unlink()
-            disk = no_room.FullDisk(path.parent, number, once)
-            child = disk.watch(work, tmp_path / f"{number}-{once}.log")
-            assert child.code == 70, f"{number} {once}: {child.code}"
-            assert f"OSError: [Errno 28] No space left on device: '{path}'" in child.said()
-            path.touch()
+    command = [sys.executable, str(ROOT / "tests" / "refused_hdf5_writes.py"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("do", ["nothing", "something", "an exception", "an exit"])
