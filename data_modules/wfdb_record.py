@@ -231,16 +231,20 @@ def _require_gains(header: Header, lines: Sequence[SignalLine]) -> None:
 
 def _read_segments(header: Header, leads: Sequence[str] | None) -> NDArray[np.float32]:
     """Read a multi-segment record through wfdb, after the same checks of every segment's header and files."""
+    widest = 0
     for name, _ in header.segments:
         if name != "~":
             segment = read_header(header.path.with_name(f"{name}.hea"))
             if segment.segments:
                 raise RecordError("header", f"{header.path.name}: its segment {name} has segments itself")
+            widest = max(widest, len(segment.signals))
             _require_gains(segment, [line for line in segment.signals if line.file_name != "~"])
             for file_name in {line.file_name for line in segment.signals if line.file_name != "~"}:
                 _checked_size(segment, [line for line in segment.signals if line.file_name == file_name])
             require_same_scales(segment)
     record = rdrecord(header, physical=True, return_res=32)
+    if widest > record.n_sig:
+        raise RecordError("header", f"{header.path.name} declares {record.n_sig} signals, a segment of it {widest}")
     scales = [UNITS_PER_MILLIVOLT.get((unit or "mV").lower(), np.nan) for unit in record.units]
     if not np.isfinite(scales).all():
         raise RecordError("gain", f"{header.path.name}: units {', '.join(record.units)} are no voltages")

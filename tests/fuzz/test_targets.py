@@ -53,7 +53,10 @@ FOUND: dict[str, list[Mutation]] = {
         (0, 0, WHOLE, b"rt 1 500/:55\nr.dat 16x1+5 1000(3) 1"),  # an odd number of bytes
         (0, 0, WHOLE, "r 1 100 240\nr.dat 16 1e3/µV 16 0 0 0 0 II IaN/µV 16".encode()),  # a name with a unit
     ],
-    "wfdb_segments": [(0, 63, 20, b"500 120\ns.dat 16 200")],  # a segment whose signal has no name
+    "wfdb_segments": [
+        (0, 63, 20, b"500 120\ns.dat 16 200"),  # a segment whose signal has no name
+        (0, 0, 5, b"r/2 1"),  # more signals in a segment than the record declares
+    ],
     "zip_archive": [(1, 256, 9, b"0\0\0\0data+")],
 }
 """What the fuzzer found, as the shortest change of a seed that it left."""
