@@ -20,12 +20,6 @@ from tests.ecg_transfer.tiny_runs import (
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root whose simulated corpora all tests of this file share."""
-    return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture(scope="module")
 def pair(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run, Run]:
     """A pre-training on CPSC2018, and both arms on PTB."""
     output = tmp_path_factory.mktemp("pair")

@@ -34,12 +34,6 @@ from tests.ecg_transfer.tiny_runs import (
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root whose simulated corpora all tests of this file share."""
-    return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture(scope="module")
 def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return scratch(data, tmp_path_factory.mktemp("runs"))
 

@@ -27,12 +27,6 @@ from tests.ecg_transfer.tiny_runs import (
 )
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root whose simulated corpora all tests of this file share."""
-    return tmp_path_factory.mktemp("data")
-
-
 @pytest.mark.slow
 def test_a_full_disk_is_named_and_what_was_finished_stays(data: Path, tmp_path: Path) -> None:
     small_disk = tmp_path / "disk"
