@@ -13,6 +13,7 @@ import math
 import os
 import sys
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from data_modules.claim import claimed_in_turn
+from data_modules.claim import claimed_in_turn, remove_void_claim
 from data_modules.config import Preprocessing
 from data_modules.corpus import LEAD_NAMES, Corpus, CorpusFormatError
 from data_modules.hdf5_writing import hdf5_writer
@@ -104,11 +105,15 @@ def open_cache(corpus: Corpus, preprocessing: Preprocessing, folder: Path, *, pr
                 if to_be_built:
                     _build(corpus, preprocessing, path, progress)
         try:
-            return _open(path, corpus.table.record_ids)
+            cache = _open(path, corpus.table.record_ids)
         except DAMAGE as error:
             if getattr(error, "errno", None) is not None and path.exists():
                 raise
             discard(path, str(error))
+        else:
+            with suppress(OSError):  # a builder was killed after the renaming; or the folder is for reading only
+                remove_void_claim(path)
+            return cache
 
 
 def discard(path: Path, why: str) -> None:

@@ -209,9 +209,13 @@ EX_TEMPFAIL = 75
 """Exit code of a full disk (sysexits.h): the same command goes on once there is room."""
 
 
-def _interrupted() -> int:
-    typer.echo("\ninterrupted: the same command goes on after the last whole epoch", err=True)
-    return INTERRUPTED
+def _leave(code: int) -> NoReturn:
+    """Say so and end with this code; a second signal would make Python's own end a death by signal."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    how = "\ninterrupted" if code == INTERRUPTED else "terminated"
+    typer.echo(f"{how}: the same command goes on after the last whole epoch", err=True)
+    sys.exit(code)
 
 
 def _terminated(number: int, frame: object) -> NoReturn:
@@ -232,12 +236,10 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
-        sys.exit(_interrupted())
+        _leave(INTERRUPTED)
     except SystemExit as error:
-        if error.code == INTERRUPTED:
-            _interrupted()
-        if error.code == TERMINATED:
-            typer.echo("terminated: the same command goes on after the last whole epoch", err=True)
+        if error.code in (INTERRUPTED, TERMINATED):
+            _leave(error.code)
         raise
     except (ValueError, OSError, ArithmeticError, MemoryError, RunClaimedError, ClaimLostError) as error:
         if getattr(error, "errno", None) in FULL:

@@ -43,6 +43,8 @@ def main() -> None:
     options = _options()
     started = time.monotonic()
     torch.set_num_threads(1)
+    if options.folder:
+        options.folder.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="chaos-", dir=options.folder))
     life = Life(folder, options.seed, _say)
     brief = options.brief

@@ -4,6 +4,7 @@ import errno
 import multiprocessing
 import os
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.data_modules.ecg_files import as_codes, synthetic_millivolts, write_c
 from tests.data_modules.fake_corpus import FakeCorpus, random_labels, write_fake_corpus
 
 WANTED = Preprocessing(num_samples=150)
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -201,6 +203,18 @@ def test_a_worker_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises((ValueError, IndexError)):
         open_cache(corpus, WANTED, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_the_claim_of_a_builder_that_was_killed_after_its_work_is_removed(corpus: FakeCorpus, tmp_path: Path) -> None:
+    built = open_cache(corpus, WANTED, tmp_path / "cache").path
+    killed = (
+        "import os; from pathlib import Path; from data_modules.claim import claimed\n"
+        f"with claimed(Path({str(built)!r})): os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", killed], cwd=REPOSITORY, check=False).returncode == 9
+    assert len(list(built.parent.iterdir())) == 2
+    open_cache(corpus, WANTED, tmp_path / "cache")
+    assert list(built.parent.iterdir()) == [built]
 
 
 def _open_with_others(root: Path, folder: Path, barrier: object, log: Path) -> None:

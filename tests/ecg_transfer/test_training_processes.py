@@ -99,6 +99,32 @@ def test_two_processes_stop_together_with_their_last_epoch_on_the_disk(data: Pat
     assert [record["epoch"] for record in read_curve(run.path / "metrics.jsonl")] == [0, 1]
 
 
+SIGNALLED_AT_ITS_END = """
+import os, signal, sys
+from ecg_transfer import cli
+
+class Last:
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.{second}):
+        kill(pid, number)
+
+last = Last()  # goes when Python has given up its own handlers
+
+def app():
+    os.kill(os.getpid(), signal.{first})
+
+cli.app = app
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(("first", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize("second", ["SIGINT", "SIGTERM"])
+def test_a_second_signal_while_python_ends_changes_no_exit_code(first: str, second: str, code: int) -> None:
+    command = [sys.executable, "-c", SIGNALLED_AT_ITS_END.format(first=first, second=second)]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False)
+    assert (result.returncode, "the same command goes on" in result.stderr) == (code, True)
+
+
 @pytest.mark.slow
 def test_commands_end_with_their_codes(data: Path, tmp_path: Path) -> None:
     small = [f"{name}={value}" for name, value in settings(data).items() if name != "data.root"]
