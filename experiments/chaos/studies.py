@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -122,9 +123,10 @@ def _strike(life: Life, folder: Path, seconds: float, who: str) -> list[int]:
                 life.epochs = epochs_in(folder / "runs")
                 done = sum(run.is_done for run in find_runs(folder / "runs"))
                 life.note = f"{done} runs done, {life.epochs} epochs"
-                os.kill(child.pid if who == "study" else life.rng.choice(workers), signal.SIGKILL)
-                child.wait()
-                return workers
+                with suppress(ProcessLookupError):  # a worker that ended by itself in between: the next one, then
+                    os.kill(child.pid if who == "study" else life.rng.choice(workers), signal.SIGKILL)
+                    child.wait()
+                    return workers
             time.sleep(0.005)
         seconds = life.rng.uniform(0.0, time.monotonic() - started)
 
