@@ -7,6 +7,9 @@ from typing import Literal
 
 from data_modules.corpus import CorpusSpec
 
+Positives = Literal["segment", "patient"]
+"""Which two views should look alike: see `data_modules.positive_pairs`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:

@@ -17,10 +17,10 @@ from data_modules.augmentation import Augmentation
 from data_modules.batches import Batch, ECGDataset, OrderedBatches, ShuffledBatches
 from data_modules.cache import Cache, cache_path, discard, fingerprint, open_cache
 from data_modules.completeness import check_completeness
-from data_modules.config import AugmentConfig, CropConfig, DataConfig
+from data_modules.config import AugmentConfig, CropConfig, DataConfig, Positives
 from data_modules.corpus import LEAD_NAMES, Corpus
 from data_modules.crops import RandomCrops
-from data_modules.positive_pairs import PositivePairs, Positives
+from data_modules.positive_pairs import PositivePairs
 from data_modules.resident import ResidentDataset, has_room
 from data_modules.sources import data_root, open_corpus
 from data_modules.splits import Split, join_groups, nested_order, official_split, paper_split, patient_split

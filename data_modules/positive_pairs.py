@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,10 +16,8 @@ from torch import Tensor
 
 from data_modules.augmentation import Augmentation
 from data_modules.batches import ECGDataset
-from data_modules.config import AugmentConfig
+from data_modules.config import AugmentConfig, Positives
 from data_modules.crops import pieces
-
-Positives = Literal["segment", "patient"]
 
 SEGMENTS, PARTNERS = 3, 4
 """Keep these random streams apart from each other and from those of batches, crops and augmentation."""

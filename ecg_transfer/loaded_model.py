@@ -14,9 +14,15 @@ from data_modules.corpora import CORPORA
 from data_modules.corpus import LEAD_NAMES
 from data_modules.signal import prepare, scale
 from ecg_transfer.classifier import ECGClassifier
-from ecg_transfer.model_folder import ModelFolder, ModelFolderError, is_model_folder, read_model_folder
+from ecg_transfer.model_folder import (
+    ModelFolder,
+    ModelFolderError,
+    is_model_folder,
+    read_model_folder,
+    refuse_by_name,
+)
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, open_run
-from ecg_transfer.weights import WeightsMismatchError, refuse_by_name, require_fit, require_known, require_numbers
+from ecg_transfer.weights import WeightsMismatchError, require_fit, require_known, require_numbers
 
 BATCH_SIZE = 256
 """Records that go through the network at a time."""

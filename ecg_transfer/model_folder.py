@@ -49,6 +49,11 @@ MAX_RATE = 2000
 
 PLAIN_NAME = re.compile(r"\w[\w.+-]{0,199}", re.ASCII)
 
+PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".bin", ".ckpt", ".npy", ".npz", ".onnx", ".h5")
+"""Endings of files that are no model to be loaded: most are pickles or may be."""
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+
 
 class ModelFolderError(ValueError):
     """A folder that holds no model, or one that is damaged or not what it says; the message names the file."""
@@ -156,6 +161,24 @@ def read_digests(path: Path, records: RecordSet) -> NDArray[np.int64]:
             f"{path}: {records.array} is {digests.dtype} {digests.shape}, expected int64 ({records.count},)"
         )
     return digests
+
+
+def refuse_by_name(source: str | Path) -> None:
+    """Refuse addresses and single files of weights where a model is asked for.
+
+    Raises:
+        ValueError: The message says what to do instead.
+    """
+    if _ADDRESS.match(str(source)):
+        raise ValueError(
+            f"{source} is an address, and nothing is loaded from one: download the folder first (`hf download`, `git "
+            "clone`, `wget`) and name it"
+        )
+    if Path(source).suffix.lower() in PICKLES and not Path(source).is_dir():
+        raise ValueError(
+            f"{source} is a single file: a pickle runs its author's code when it is loaded. Name a run's directory, or "
+            "a folder that `ecg-transfer export` wrote (model.safetensors beside config.json)"
+        )
 
 
 def is_model_folder(path: str | Path) -> bool:

@@ -10,11 +10,10 @@ from shlex import quote
 
 from data_modules.sources import is_corpus, will_simulate
 from ecg_transfer.config import RunConfig, make_config
-from ecg_transfer.model_folder import is_model_folder, read_model_folder
+from ecg_transfer.model_folder import is_model_folder, read_model_folder, refuse_by_name
 from ecg_transfer.pretext.config import PretextConfig
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, RunNotFoundError, find_runs, home, open_run, run_name
 from ecg_transfer.upstream import Upstream, input_fields
-from ecg_transfer.weights import refuse_by_name
 
 
 class UpstreamError(ValueError):

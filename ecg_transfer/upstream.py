@@ -17,7 +17,6 @@ from ecg_transfer.files import write_atomically
 from ecg_transfer.model_folder import RECORDS, ModelFolder
 from ecg_transfer.pretext.config import pretext_name
 from ecg_transfer.runs import Run, sha256
-from ecg_transfer.weights import read_checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,6 +104,8 @@ class Upstream:
             ValueError: A run's checkpoint or an exported model's weights are damaged.
         """
         if isinstance(self.origin, Run):  # its weights alone: no code that it names is imported
+            from ecg_transfer.weights import read_checkpoint  # PyTorch: what needs no weights need not wait for it
+
             return read_checkpoint(self.origin.checked("best.ckpt")).state
         return self.origin.state_dict()
 

@@ -7,7 +7,6 @@ backbone that is named `package.module:factory` could, and is imported only wher
 from __future__ import annotations
 
 import io
-import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,11 +24,6 @@ MAX_LEADS, MAX_SAMPLES, MAX_LABELS = 64, 1_000_000, 10_000
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
-PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".bin", ".ckpt", ".npy", ".npz", ".onnx", ".h5")
-"""Endings of files that are no model to be loaded: most are pickles or may be."""
-
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
-
 
 class WeightsMismatchError(ValueError):
     """Weights that belong to another backbone, another number of leads or another length."""
@@ -45,24 +39,6 @@ class Checkpoint:
 
     state: dict[str, Tensor]
     hyper_parameters: dict[str, Any]
-
-
-def refuse_by_name(source: str | Path) -> None:
-    """Refuse addresses and single files of weights where a model is asked for.
-
-    Raises:
-        ValueError: The message says what to do instead.
-    """
-    if _ADDRESS.match(str(source)):
-        raise ValueError(
-            f"{source} is an address, and nothing is loaded from one: download the folder first (`hf download`, `git "
-            "clone`, `wget`) and name it"
-        )
-    if Path(source).suffix.lower() in PICKLES and not Path(source).is_dir():
-        raise ValueError(
-            f"{source} is a single file: a pickle runs its author's code when it is loaded. Name a run's directory, or "
-            "a folder that `ecg-transfer export` wrote (model.safetensors beside config.json)"
-        )
 
 
 def require_known(backbone: str, place: Path, *, trust: bool | str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from data_modules.positive_pairs import Positives
+from data_modules.config import Positives
 
 Task = Literal["none", "contrastive", "masked"]
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from data_modules.augmentation import Augmentation
 from data_modules.batches import ECGDataset
-from data_modules.config import AugmentConfig
-from data_modules.positive_pairs import SECOND_VIEW, PositivePairs, Positives
+from data_modules.config import AugmentConfig, Positives
+from data_modules.positive_pairs import SECOND_VIEW, PositivePairs
 
 NUM_RECORDS, NUM_SAMPLES = 9, 20
 GROUPS = np.array([7, 7, 7, 3, 3, 5, 5, 1, 0])

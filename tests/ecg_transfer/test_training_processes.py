@@ -143,6 +143,21 @@ def test_commands_end_with_their_codes(data: Path, tmp_path: Path) -> None:
     assert "Traceback" not in typo.stderr + unknown.stderr + absent.stderr
 
 
+@pytest.mark.slow
+def test_a_finished_run_is_recognised_without_waiting_for_torch(data: Path, tmp_path: Path) -> None:
+    small = [f"{name}={value}" for name, value in settings(data).items() if name != "data.root"]
+    plain = ("--backbone", "lstm_last", "--recipe", "modern", *small, "optim.max_epochs=1")
+    commands = [("pretrain", "cpsc2018", *plain), ("finetune", "ptb", "--upstream", "cpsc2018", *plain)]
+    for arguments in commands:
+        assert console(*arguments, data=data, output=tmp_path).returncode == 0
+    for arguments in commands:
+        again = console(*arguments, data=data, output=tmp_path, PYTHONPROFILEIMPORTTIME="1")
+        imported = {line.rpartition("|")[2].strip() for line in again.stderr.splitlines()}
+        assert "nothing to do" in again.stdout
+        assert "numpy" in imported
+        assert not imported & {"torch", "pytorch_lightning", "scipy.signal", "pandas"}
+
+
 def test_a_run_that_another_process_is_at_is_left_to_it(data: Path, tmp_path: Path) -> None:
     config = make_config("scratch", "cpsc2018", backbone=TINY, recipe="modern", overrides=settings(data))
     path = str(resolve(config, tmp_path).run.path)
