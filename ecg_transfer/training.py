@@ -10,6 +10,7 @@ from ecg_transfer.allocator import freed_memory_kept
 from ecg_transfer.compilation import explained_compilation
 from ecg_transfer.config import Overrides, RunConfig, make_config
 from ecg_transfer.data_identity import require_same_data
+from ecg_transfer.denormals import denormals_flushed
 from ecg_transfer.fitting import fit_and_score
 from ecg_transfer.memory import explained
 from ecg_transfer.pretext.module import require_pretext
@@ -160,7 +161,7 @@ def train(
         if run.is_done:  # by another process, a moment ago
             return run
         try:
-            with freed_memory_kept():
+            with freed_memory_kept(), denormals_flushed():
                 fit_and_score(resolved, progress=progress)
         except Exception as found:
             error = explained(explained_compilation(found), config)

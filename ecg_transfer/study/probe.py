@@ -176,8 +176,10 @@ def _read(file: Path) -> dict[str, dict[str, dict[str, float]]]:
 
 def main() -> None:
     """Measure in this process: say `ready` after a warm step, wait for a line, print the speeds."""
+    from ecg_transfer.denormals import denormals_flushed
+
     work = Work(**json.loads(sys.argv[1]))
-    with freed_memory_kept():
+    with freed_memory_kept(), denormals_flushed():
         try:
             train, evaluate, batch_size = _steps(work)
         except Exception as error:

@@ -1,7 +1,8 @@
 """A process that makes one step whenever it is told to, so that steps of several processes can be interleaved.
 
-A training keeps the memory that its steps free (`ecg_transfer.allocator`), a plain loop does not; that is a setting of
-the whole process, so that the two cannot share one.
+A training keeps the memory that its steps free (`ecg_transfer.allocator`) and takes denormal numbers for zeros
+(`ecg_transfer.denormals`), a plain loop does neither; these are settings of the whole process, so that the two cannot
+share one.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, cast
 
 from ecg_transfer.allocator import freed_memory_kept
+from ecg_transfer.denormals import denormals_flushed
 
 SMALL_BATCH = 8
 WARM_SECONDS = 2.0
@@ -32,8 +34,8 @@ class Order:
     variants: tuple[str, ...]
     backbone: str
     batch_size: int
-    keeps_memory: bool
-    """Whether freed memory stays with the process, as in a training of ours."""
+    as_trained: bool
+    """Whether the process is set up as for a training of ours."""
     reference: str | None = None
 
 
@@ -98,7 +100,10 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a model prints is no reply
     content = json.loads(sys.argv[1])
     order = Order(**content | {"variants": tuple(content["variants"])})
-    with freed_memory_kept() if order.keeps_memory else nullcontext():
+    with ExitStack() as stack:
+        if order.as_trained:
+            stack.enter_context(freed_memory_kept())
+            stack.enter_context(denormals_flushed())
         _serve(order, replies)
 
 

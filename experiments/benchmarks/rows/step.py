@@ -34,7 +34,7 @@ def measure(block: str, options: Options) -> list[Row]:
     backbone, batch_size = block.split()[0], int(block.split()[1])
     peaks = tuple(f"peak {precision}" for precision in PRECISIONS)
     yardsticks = ("paper", "authors") if options.reference else ("paper",)
-    is_recurrent = not backbone.startswith("resnet")  # the ResNets' steps do not depend on the allocator
+    is_recurrent = not backbone.startswith("resnet")  # the ResNets' steps hardly depend on the set-up
     variants = {"ours": (*PRECISIONS, *peaks, *(("paper",) if is_recurrent else ())), "plain": yardsticks}
     with ExitStack() as stack:
         steppers = {}
@@ -43,7 +43,7 @@ def measure(block: str, options: Options) -> list[Row]:
                 variants=held,
                 backbone=backbone,
                 batch_size=batch_size,
-                keeps_memory=name == "ours",
+                as_trained=name == "ours",
                 reference=options.reference,
             )
             steppers[name] = stack.enter_context(Stepper(order))
@@ -61,7 +61,7 @@ def _rows(title: str, backbone: str, batch_size: int, timings: Timings) -> list[
             if variant not in ("paper", "authors"):
                 continue
             name = "the paper's loop" if variant == "paper" else "the authors' code"
-            name += ", with memory kept as in our training" if where == "ours" else ""
+            name += ", set up as our training" if where == "ours" else ""
             rows.append(
                 Row(
                     group="step",
