@@ -69,14 +69,14 @@ class Setting:
         """`recipe paper, lr 0.01, batch 256`, as the verdicts name it."""
         cell = self.effects[0].cell
         way = "" if cell.way == WAY_NAMES["full"] else f", {cell.way}"
-        upstream = "" if cell.pretext == "none" else f", {cell.pretext} upstream"
+        upstream = f", {cell.upstream_kind} upstream" if cell.upstream_kind else ""
         return f"{cell.recipe}, lr {cell.lr:g}, batch {cell.batch_size}{way}{upstream}"
 
     @property
     def is_papers(self) -> bool:
         """Whether it is what the paper's claims are about: all weights of an upstream that learnt labels, one rate."""
         cell = self.effects[0].cell
-        return cell.way == WAY_NAMES["full"] and cell.pretext == "none"
+        return cell.way == WAY_NAMES["full"] and not cell.upstream_kind
 
     @cached_property
     def whole(self) -> tuple[CellEffect, ...]:
@@ -129,7 +129,7 @@ def settings_of(effects: Iterable[CellEffect]) -> list[Setting]:
     """The settings among cells, the headline first: real before simulated, the paper's kind, the most seeds."""
     groups: dict[tuple[bool, str, str], list[CellEffect]] = defaultdict(list)
     for effect in effects:
-        groups[effect.cell.simulated, effect.cell.setting, effect.cell.pretext].append(effect)
+        groups[effect.cell.simulated, effect.cell.setting, effect.cell.upstream_kind].append(effect)
     found = [Setting(effects=tuple(members)) for _, members in sorted(groups.items(), key=lambda item: item[0])]
 
     def rank(setting: Setting) -> tuple[bool, bool, int, bool, str]:
@@ -147,7 +147,7 @@ def in_order(names: Iterable[str], order: Sequence[str]) -> list[str]:
 
 
 def corpus_name(name: str) -> str:
-    """A corpus, or an upstream by its corpus (`ptbxl, contrastive`), as the paper writes it."""
+    """A corpus, or an upstream by its name (`ptbxl, contrastive`), as the paper writes it."""
     corpus, comma, how = name.partition(", ")
     return CORPUS_NAMES.get(corpus, corpus) + comma + how
 

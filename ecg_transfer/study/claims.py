@@ -65,7 +65,7 @@ def judge(
 ) -> list[ClaimResult]:
     """Hold all claims against a study: one list of four for each setting, real ECGs before simulated.
 
-    The paper's upstreams learnt labels; those that did not take no part.
+    The paper's upstreams learnt labels, in the recipe of the fine-tunings; others take no part.
 
     Args:
         study: As `read_study` gives it.
@@ -81,7 +81,7 @@ def judge(
         speeds = cell_speeds([result.cell for result in effects], study.curves, num_draws=num_draws, seed=seed)
     settings: dict[tuple[bool, str], list[CellEffect]] = defaultdict(list)
     for result in effects:
-        if result.cell.pretext == "none":
+        if not result.cell.upstream_kind:
             settings[result.cell.simulated, result.cell.setting].append(result)
     judged = []
     for (simulated, _), members in sorted(settings.items(), key=lambda item: item[0]):

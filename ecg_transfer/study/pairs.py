@@ -41,8 +41,13 @@ class Cell:
 
     @property
     def upstream_corpus(self) -> str:
-        """The corpus of its upstream, whose name may tell a pretext too."""
+        """The corpus of its upstream, whose name may tell more."""
         return self.upstream.partition(", ")[0]
+
+    @property
+    def upstream_kind(self) -> str:
+        """How its upstream learnt; empty where that was by labels, in the recipe of the cell."""
+        return self.upstream.partition(", ")[2]
 
     @property
     def name(self) -> str:

@@ -41,6 +41,7 @@ from ecg_transfer.study.figures.dots import score_dots, speed_dots
 from ecg_transfer.study.figures.epochs import curve_figures
 from ecg_transfer.study.figures.exhibit import Exhibit, several
 from ecg_transfer.study.figures.sizes import improvement_by_size, learning_curve_figure
+from ecg_transfer.study.figures.upstreams import upstream_exhibits
 from ecg_transfer.study.learning_curve import learning_curves
 from ecg_transfer.study.optimism import optimism_summary
 from ecg_transfer.study.page import Anchors, Table, run_link
@@ -142,6 +143,7 @@ def write_report(
         several=several,
         sections=sections,
         way_exhibits=_write_exhibits(ways.exhibits(metric), folder),
+        upstream_exhibits=_write_exhibits(upstream_exhibits(kinds, metric), folder),
         metric=metric_name(metric),
         tables={
             "corpora": corpora_table(manifests.values()),

@@ -71,6 +71,9 @@ CONTEST = (
 KIN = (*(path for path in LEFT_OUT["cell"] if path != "phase"), "pretext", "augment", "crops")
 """Fields in which two pre-trainings may differ, the one with labels and the other without, to be compared."""
 
+RIVALS = (*KIN, "recipe", "optim", "monitor", "model.dropout", "trainer")
+"""Those in which two pre-trainings on the same data may differ, whose recipes are compared."""
+
 SECTIONS: dict[str, Any] = {name: kind for name, kind in get_type_hints(RunConfig).items() if is_dataclass(kind)}
 """Name -> dataclass of every section of a configuration."""
 
@@ -129,10 +132,12 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
     """One row a finished run.
 
     Columns:
-        run, path, phase, upstream (None, a corpus, or `ptbxl, contrastive` where it learnt without labels),
-        pretext (of a pre-training, or of a fine-tuning's upstream; `none` is labels), upstream_run, upstream_cell,
-        upstream_kin (equal for upstreams that differ in the pretext and seeds alone), downstream, label_set (as asked),
-        backbone, recipe, lr, batch_size, num_epochs, updates, seed, subset (as asked for; NaN is all), subset_seed,
+        run, path, phase, upstream (None, a corpus, `ptbxl, contrastive` where it learnt without labels, or `ptbxl,
+        paper recipe` where it was trained by another recipe than the fine-tuning), pretext (of a pre-training, or of a
+        fine-tuning's upstream; `none` is labels), upstream_run, upstream_recipe, upstream_cell, upstream_kin (equal for
+        upstreams that differ in the pretext and seeds alone), upstream_rivals (equal for those that also differ in the
+        recipe and how they were trained), downstream, label_set (as asked), backbone, recipe, lr, batch_size,
+        num_epochs, updates, seed, subset (as asked for; NaN is all), subset_seed,
         num_train, num_val, num_test, simulated (also where only the upstream is), precision, seconds,
         records_per_second;
         for each of `SCORE_NAMES`: `<name>/epoch` from 1, `<name>/<metric>` of `METRICS`, `<name>/tuned/<metric>` of
@@ -215,6 +220,7 @@ def _row(run: Run, config: RunConfig, curve: list[dict[str, Any]]) -> dict[str, 
         "data": data["digest"],
         "contest": _left(config, CONTEST, simulated=bool(data["simulated"])),
         "kin": _left(config, KIN, simulated=bool(data["simulated"])),
+        "rivals": _left(config, RIVALS, simulated=bool(data["simulated"])),
         "pair_key": pair_key(config, data["digest"]),
         **keys,
     }
@@ -306,14 +312,16 @@ def _epochs(name: str, curve: list[dict[str, Any]]) -> dict[str, list[Any]]:
 
 
 def _with_upstream_cells(results: pd.DataFrame) -> pd.DataFrame:
-    """Add `upstream_cell` and `upstream_kin`: which pre-training a fine-tuning starts from, apart from its seed."""
+    """Add `upstream_cell` and its like: which pre-training a fine-tuning starts from, apart from its seed."""
     if results.empty:
         return results
-    told = {}
-    for column in ("cell", "kin"):
+    told: dict[str, pd.Series[Any]] = {}
+    for column, unknown in (("cell", "upstream"), ("kin", "upstream"), ("rivals", "upstream"), ("recipe", "recipe")):
         of_run = dict(zip(results["run"], results[column], strict=True))
-        told[f"upstream_{column}"] = results["upstream_run"].map(of_run).fillna(results["upstream"])
-    return results.assign(**told).drop(columns="kin")
+        told[f"upstream_{column}"] = results["upstream_run"].map(of_run).fillna(results[unknown])
+    has_own = results["upstream"].notna() & (told["upstream_recipe"] != results["recipe"])
+    named = results["upstream"].where(~has_own, results["upstream"] + ", " + told["upstream_recipe"] + " recipe")
+    return results.assign(upstream=named, **told).drop(columns=["kin", "rivals"])
 
 
 def _number(value: float | None) -> float:

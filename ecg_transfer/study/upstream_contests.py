@@ -1,7 +1,9 @@
-"""Fine-tunings from an upstream that learnt without labels against those from one that learnt them.
+"""Fine-tunings from one upstream against those from another of the same corpus and backbone.
 
-Both upstreams saw the same corpus, in the same recipe and budget; both sides of a contest are fine-tuned in the same
-way, each at the learning rate that its validation scores chose, and paired by seed: see `ecg_transfer.study.contests`.
+An upstream that learnt without labels is held against the one that learnt them and differs in nothing else; one that
+learnt labels by another recipe than the fine-tunings' against the one of their recipe. Both sides of a contest are
+fine-tuned in the same way, each at the learning rate that its validation scores chose, and paired by seed: see
+`ecg_transfer.study.contests`.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from ecg_transfer.study.page import Entry, Table, number, p_text
 from ecg_transfer.study.significance import holm
 from ecg_transfer.study.way_tables import difference_entry, rate_entry, without_repeats
 
-Kind = tuple[str, str, str, str, str, bool]
-"""Downstream, upstream with its pretext, backbone, recipe, way, simulated: a contest but for its size."""
+Kind = tuple[str, str, str, str, str, str, bool]
+"""Downstream, upstream, the one it is held against, backbone, recipe, way, simulated: a contest but for its size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,17 +29,25 @@ class UpstreamContests:
     """The contests of a study with their effects in the same order, and the means over sizes."""
 
     contests: Sequence[Contest]
-    """`finetune` is the side without labels, `scratch` the side with them."""
+    """`finetune` is the side of the upstream, `scratch` that of the one it is held against."""
     effects: Sequence[CellEffect]
     means: dict[Kind, Effect]
     """Of contests at several sizes, p adjusted over all of them."""
 
     def frame(self) -> pd.DataFrame:
-        """One row a contest, for a program."""
+        """One row a contest, for a program: `own` is the side of `upstream`, `other` that of `against`."""
         table = contests_table(self.contests, self.effects)
-        return table.rename(
-            columns=lambda name: name.replace("finetune", "unsupervised").replace("scratch", "supervised")
-        )
+        table = table.rename(columns=lambda name: name.replace("finetune", "own").replace("scratch", "other"))
+        if len(table):
+            table.insert(2, "against", [_against(one) for one in self.contests])
+        return table
+
+    def by_kind(self) -> dict[Kind, list[tuple[Contest, CellEffect]]]:
+        """The contests that differ in size alone, by rising size."""
+        found: dict[Kind, list[tuple[Contest, CellEffect]]] = {}
+        for one, result in zip(self.contests, self.effects, strict=True):
+            found.setdefault(_kind(one), []).append((one, result))
+        return found
 
 
 def find_upstream_contests(results: pd.DataFrame) -> list[Contest]:
@@ -50,11 +60,19 @@ def find_upstream_contests(results: pd.DataFrame) -> list[Contest]:
         return []
     tuned = results[results["phase"] == "finetune"]
     found = []
-    for _, group in tuned.groupby(["contest", "upstream_kin", "simulated", "way", SCHEDULE], sort=True):
-        supervised = group["pretext"] == "none"
-        for _, ours in group[~supervised].groupby("upstream_cell", sort=True):
-            rivals = [theirs for _, theirs in group[supervised].groupby("upstream_cell", sort=True)]
-            found += [contest for theirs in rivals if (contest := contest_of(ours, theirs)) is not None]
+    for _, group in tuned.groupby(["contest", "upstream_rivals", "simulated", "way", SCHEDULE], sort=True):
+        supervised = group[group["pretext"] == "none"]
+        usual = supervised[supervised["upstream_recipe"] == supervised["recipe"]]
+        for _, ours in group.groupby("upstream_cell", sort=True):
+            first = ours.iloc[0]
+            if first["pretext"] != "none":
+                rivals = supervised[supervised["upstream_kin"] == first["upstream_kin"]]
+            elif first["upstream_recipe"] != first["recipe"]:
+                rivals = usual
+            else:
+                continue
+            sides = [contest_of(ours, theirs) for _, theirs in rivals.groupby("upstream_cell", sort=True)]
+            found += [contest for contest in sides if contest is not None]
     return sorted(found, key=lambda one: (_kind(one), one.cell.num_train))
 
 
@@ -68,9 +86,8 @@ def read_upstream_contests(results: pd.DataFrame, metric: str, num_draws: int) -
     """
     contests = find_upstream_contests(results)
     effects = cell_effects([one.cell for one in contests], metric, num_draws=num_draws)
-    by_kind: dict[Kind, list[CellEffect]] = {}
-    for one, result in zip(contests, effects, strict=True):
-        by_kind.setdefault(_kind(one), []).append(result)
+    found = UpstreamContests(contests=contests, effects=effects, means={})
+    by_kind = {kind: [result for _, result in members] for kind, members in found.by_kind().items()}
     means = {
         kind: pooled(members, name="mean over sizes")[0]
         for kind, members in by_kind.items()
@@ -78,36 +95,35 @@ def read_upstream_contests(results: pd.DataFrame, metric: str, num_draws: int) -
     }
     adjusted = holm([effect.p for effect in means.values()])
     means = {kind: replace(effect, p_holm=p) for (kind, effect), p in zip(means.items(), adjusted, strict=True)}
-    return UpstreamContests(contests=contests, effects=effects, means=means)
+    return replace(found, means=means)
 
 
 def upstream_table(found: UpstreamContests, metric: str) -> Table:
-    """Self-supervised against supervised upstream, a row a size, then the mean over the sizes.
+    """Upstreams against each other, a row a size, then the mean over the sizes.
 
     Args:
         found: What to show.
         metric: The score's name.
     """
     rows: list[list[Entry]] = []
-    entries = list(zip(found.contests, found.effects, strict=True))
-    for place, (one, result) in enumerate(entries):
-        kind = _kind(one)
-        rows.append(_row(one, result))
-        is_last = place + 1 == len(entries) or _kind(entries[place + 1][0]) != kind
-        if is_last and kind in found.means:
+    for kind, members in found.by_kind().items():
+        rows += [_row(one, result) for one, result in members]
+        if kind in found.means:
             rows.append(_mean_row(kind, found.means[kind]))
     return Table(
         id="upstream-kinds",
-        title="Self-supervised against supervised upstream",
-        caption=f"Test {metric_name(metric)} after fine-tuning from an upstream that learnt without labels, and from "
-        "one of the same corpus, network, recipe and budget that learnt them; both at the learning rate with the best "
-        "mean validation score over the seeds, below it the rates that were tried. The difference (above 0 the "
-        "upstream without labels is better) has its 95 % interval over test patients and seeds; ▲ or ▼: it excludes "
-        "0. p: exact sign-flip test over seeds, adjusted by Holm over all rows with a size, and over the means.",
-        headers=["corpora, model", "way", "n", "pairs", "its rate", "the other's rate", "without labels",
-                 "with labels", "difference", "p (Holm)"],
-        rows=without_repeats(rows),
-        num_heading_columns=2,
+        title="Upstreams against each other",
+        caption=f"Test {metric_name(metric)} after fine-tuning from an upstream, and from another one of the same "
+        "corpus and network: one that learnt without labels against the one that differs from it in the labels alone, "
+        "one of another recipe against the one of the fine-tunings' own; both at the learning rate with the best mean "
+        "validation score over the seeds, below it the rates that were tried. The difference (above 0 the first one is "
+        "better) has its 95 % interval over test patients and seeds; ▲ or ▼: it excludes 0. It is about these "
+        "pre-trainings: their own seeds are not in it. p: exact sign-flip test over seeds, adjusted by Holm over all "
+        "rows with a size, and over the means.",
+        headers=["upstream, corpora, model", "against", "way", "n", "pairs", "its rate", "the other's rate",
+                 "its score", "the other's score", "difference", "p (Holm)"],
+        rows=without_repeats(rows, 3),
+        num_heading_columns=3,
         file="upstreams.csv",
     )  # fmt: skip
 
@@ -138,11 +154,20 @@ def _mean_row(kind: Kind, effect: Effect) -> list[Entry]:
 
 
 def _heading(kind: Kind) -> list[Entry]:
-    downstream, upstream, backbone, _, way, simulated = kind
-    title = f"{corpus_name(upstream)} → {corpus_name(downstream)}, {backbone_name(backbone)}"
-    return [Entry(title, kind="simulated" if simulated else ""), Entry(way)]
+    _, _, against, _, _, way, simulated = kind
+    return [Entry(title_of(kind), kind="simulated" if simulated else ""), Entry(corpus_name(against)), Entry(way)]
+
+
+def title_of(kind: Kind) -> str:
+    """`PTB-XL, contrastive → CPSC2018, ResNet1d-18`."""
+    downstream, upstream, _, backbone, *_ = kind
+    return f"{corpus_name(upstream)} → {corpus_name(downstream)}, {backbone_name(backbone)}"
 
 
 def _kind(one: Contest) -> Kind:
     cell = one.cell
-    return cell.downstream, cell.upstream, cell.backbone, cell.recipe, cell.way, cell.simulated
+    return cell.downstream, cell.upstream, _against(one), cell.backbone, cell.recipe, cell.way, cell.simulated
+
+
+def _against(one: Contest) -> str:
+    return str(one.cell.pairs["upstream_scratch"].iloc[0])

@@ -149,13 +149,14 @@ def _mean_row(each: WaysOf, way: str, effect: Effect) -> list[Entry]:
     ]
 
 
-def without_repeats(rows: Sequence[list[Entry]]) -> list[list[Entry]]:
-    """The rows, a corpus and a way that stand in the row above marked as such."""
+def without_repeats(rows: Sequence[list[Entry]], num_columns: int = 2) -> list[list[Entry]]:
+    """The rows; what stands in the row above, too, is marked as such, in the first columns up to the first change."""
     marked = [list(row) for row in rows]
     for above, row in pairwise(marked):
-        for column in (0, 1):
-            if row[column].text == above[column].text and (column == 0 or row[0].text == above[0].text):
-                row[column] = replace(row[column], kind=f"{row[column].kind} repeat".strip())
+        for column in range(num_columns):
+            if row[column].text != above[column].text:
+                break
+            row[column] = replace(row[column], kind=f"{row[column].kind} repeat".strip())
     return marked
 
 

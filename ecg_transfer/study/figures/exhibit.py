@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ecg_transfer.drawing import new_figure, seeds_text
+from ecg_transfer.drawing import ARM_COLOURS, INK, new_figure, seeds_text
 from ecg_transfer.study.arrangement import DOWNSTREAMS, UPSTREAMS, corpus_name, in_order
-from ecg_transfer.study.effects import CellEffect
+from ecg_transfer.study.effects import CellEffect, Effect
 
 Panel = tuple[str, str]
 """Upstream and downstream."""
@@ -125,6 +125,18 @@ def error_bar(axis: Axes, at: tuple[float, float], limits: tuple[float, float], 
         axis.vlines(x, *limits, color=colour, linewidth=1.2, zorder=3)
     else:
         axis.hlines(y, *limits, color=colour, linewidth=1.2, zorder=3)
+
+
+def forest(axis: Axes, names: Sequence[str], effects: Mapping[str, Effect]) -> None:
+    """Draw effects with their intervals beside the line of no effect, from the top in the order of all names."""
+    axis.axvline(0, color=INK, linewidth=0.8)
+    for name, effect in effects.items():
+        y = names.index(name)
+        error_bar(axis, (effect.estimate, y), (effect.low, effect.high), vertical=False, colour=ARM_COLOURS["finetune"])
+        axis.plot(effect.estimate, y, marker="o", color=ARM_COLOURS["finetune"], markersize=4, zorder=4)
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    axis.set_yticks(range(len(names)), [])
+    axis.tick_params(axis="y", length=0)
 
 
 def _leave_empty(axis: Axes, panel: Panel | None) -> None:

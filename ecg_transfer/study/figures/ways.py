@@ -7,16 +7,15 @@ from pathlib import Path
 from textwrap import fill
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ecg_transfer.curve import read_curve
-from ecg_transfer.drawing import ARM_COLOURS, INK, PALETTE, new_figure
+from ecg_transfer.drawing import PALETTE, new_figure
 from ecg_transfer.runs import Run
 from ecg_transfer.study.arrangement import metric_name
 from ecg_transfer.study.effects import CellEffect, Effect
-from ecg_transfer.study.figures.exhibit import Exhibit, error_bar, seeds_of, several
+from ecg_transfer.study.figures.exhibit import Exhibit, forest, seeds_of, several
 from ecg_transfer.study.way_tables import WaysOf
 
 Floats = NDArray[np.float64]
@@ -56,7 +55,7 @@ def way_forest(families: Sequence[WaysOf], metric: str) -> Exhibit | None:
         for axis in row[len(columns) :]:
             axis.set_visible(False)
         for axis, (title, effects) in zip(row, columns, strict=False):
-            _forest(axis, ways, effects)
+            forest(axis, ways, effects)
             axis.set_title(title)
         row[0].set_yticklabels(ways)
         if len(shown) > 1:
@@ -168,17 +167,6 @@ def _at(each: WaysOf, size: int) -> dict[str, Effect]:
         for one, result in members
         if one.cell.num_train == size
     }
-
-
-def _forest(axis: Axes, ways: Sequence[str], effects: dict[str, Effect]) -> None:
-    axis.axvline(0, color=INK, linewidth=0.8)
-    for way, effect in effects.items():
-        y = ways.index(way)
-        error_bar(axis, (effect.estimate, y), (effect.low, effect.high), vertical=False, colour=ARM_COLOURS["finetune"])
-        axis.plot(effect.estimate, y, marker="o", color=ARM_COLOURS["finetune"], markersize=4, zorder=4)
-    axis.set_ylim(len(ways) - 0.5, -0.5)
-    axis.set_yticks(range(len(ways)), [])
-    axis.tick_params(axis="y", length=0)
 
 
 def _titles(families: Sequence[WaysOf]) -> str:

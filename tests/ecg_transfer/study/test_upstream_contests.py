@@ -12,6 +12,7 @@ from ecg_transfer.runs import Run
 from ecg_transfer.study.arrangement import corpus_name, settings_of
 from ecg_transfer.study.claims import judge
 from ecg_transfer.study.effects import cell_effects
+from ecg_transfer.study.figures.upstreams import upstream_exhibits
 from ecg_transfer.study.pairs import find_cells
 from ecg_transfer.study.report import write_report
 from ecg_transfer.study.results import read_study, results_table
@@ -98,11 +99,15 @@ def test_each_is_contested_by_the_one_that_differs_in_the_pretext_alone(results:
     assert mean.estimate == pytest.approx(np.mean([result.effect.estimate for result in found.effects]))
     assert mean.estimate < 0
     table = found.frame()
-    assert {"lr_unsupervised", "lr_supervised", "unsupervised", "supervised"} <= set(table.columns)
+    assert {"lr_own", "lr_other", "own", "other"} <= set(table.columns)
+    assert list(table["against"]) == ["ptbxl", "ptbxl"]
     shown = upstream_table(found, "f1_weighted")
     texts = [entry.text for entry in shown.rows[0]]
-    assert texts[:4] == ["PTB-XL, contrastive → PTB, ResNet1d-18", "full fine-tune", "170", "6"]
-    assert shown.rows[-1][2].text == "mean of sizes"
+    assert texts[:5] == ["PTB-XL, contrastive → PTB, ResNet1d-18", "PTB-XL", "full fine-tune", "170", "6"]
+    assert shown.rows[-1][3].text == "mean of sizes"
+    (figure,) = upstream_exhibits(found, "f1_weighted")
+    drawn = [axis.lines[1].get_xdata()[0] for axis in figure.figure.axes]
+    assert drawn == [result.effect.estimate for result in found.effects] + [mean.estimate]
 
 
 def test_where_one_kind_is_missing_there_is_no_contest(fake_runs: Any) -> None:  # noqa: ANN401
@@ -111,13 +116,38 @@ def test_where_one_kind_is_missing_there_is_no_contest(fake_runs: Any) -> None: 
     found = read_upstream_contests(results_table(fake_runs.written), "f1_weighted", num_draws=50)
     assert (found.contests, list(found.effects), found.means) == ([], [], {})
     page = write_report(fake_runs.written, fake_runs.output.parent / "report", title="T", num_draws=50).read_text()
-    assert "Upstreams with and without labels" not in page
+    assert "Upstreams against each other" not in page
     assert "contrastive upstream" in page
+
+
+def test_a_recipe_is_contested_by_the_fine_tunings_own(fake_runs: Any) -> None:  # noqa: ANN401
+    recipes = {"paper": 0.8, "modern": 1.3, "ptbxl_benchmark": 1.2}
+    for recipe, skill in recipes.items():
+        upstream = fake_runs.run("pretrain", "ptbxl", recipe=recipe, overrides=["data.scale=millivolt"])
+        for seed in SEEDS:
+            common = {"recipe": "modern", "seed": seed}
+            fake_runs.run("finetune", upstream=upstream, skill=skill + 0.02 * seed, **common)
+            if recipe == "modern":
+                fake_runs.run("scratch", skill=0.6, **common)
+    results = results_table(fake_runs.written)
+    found = read_upstream_contests(results, "f1_weighted", num_draws=50)
+    assert found.frame()[["upstream", "against"]].to_numpy().tolist() == [
+        ["ptbxl, paper recipe", "ptbxl"], ["ptbxl, ptbxl_benchmark recipe", "ptbxl"],
+    ]  # fmt: skip
+    tuned = results[results["phase"] == "finetune"].sort_values("seed")
+    by_recipe = {recipe: tuned[tuned["upstream_recipe"] == recipe][TEST].to_numpy() for recipe in recipes}
+    expected = [by_recipe[recipe].mean() - by_recipe["modern"].mean() for recipe in ("paper", "ptbxl_benchmark")]
+    assert [result.effect.estimate for result in found.effects] == pytest.approx(expected, abs=1e-12)
+    settings = settings_of(cell_effects(find_cells(results), num_draws=50))
+    assert [setting.name.partition("128")[2] for setting in settings] == [
+        "", ", paper recipe upstream", ", ptbxl_benchmark recipe upstream",
+    ]  # fmt: skip
+    assert [setting.is_papers for setting in settings] == [True, False, False]
 
 
 def test_the_report_shows_the_contest_and_the_log_the_loss(runs: list[Run], tmp_path: Any) -> None:  # noqa: ANN401
     page = write_report(runs, tmp_path / "report", title="T", num_draws=50).read_text()
-    assert "Self-supervised against supervised upstream" in page
+    assert page.count('id="kinds-heading"') == page.count('id="upstreams"') == 1
     assert "PTB-XL, contrastive" in page
     assert "pre-training, contrastive" in page, "its cost is told"
     table = pd.read_csv(tmp_path / "report" / "tables" / "upstreams.csv")
