@@ -15,6 +15,7 @@ from ecg_transfer.study.figures.exhibit import several
 from ecg_transfer.study.page import with_interval
 from ecg_transfer.study.results import Study
 from ecg_transfer.study.significance import MIN_SEEDS
+from ecg_transfer.study.way_tables import WaysOf
 
 
 def answer(settings: Sequence[Setting], benchmark: Sequence[Measured]) -> str:
@@ -44,6 +45,30 @@ def answer(settings: Sequence[Setting], benchmark: Sequence[Measured]) -> str:
     worse = sum(result.effect.high < 0 for result in shown)
     singly = f"Taken one at a time, the 95 % interval lies above 0 in {better} of them and below 0 in {worse}."
     return f"{sentence[0].upper()}{sentence[1:]} {singly * (len(shown) > 1)}".strip()
+
+
+def ways_answer(families: Sequence[WaysOf]) -> str:
+    """Which of several ways helps, in a sentence or two on the first family of ways; empty where there is none."""
+    if not families:
+        return ""
+    each = families[0]
+    effects = dict(each.means) or {way: members[-1][1].effect for way, members in each.by_way.items()}
+    sizes = [f"{size:,}" for size in each.sizes]
+    where = (
+        f"on the mean of {', '.join(sizes[:-1])} and {sizes[-1]} records" if each.means else f"on {sizes[-1]} records"
+    )
+    better = sum(effect.low > 0 for effect in effects.values())
+    worse = sum(effect.high < 0 for effect in effects.values())
+    sentence = (
+        f"{each.title}{', SIMULATED' * each.simulated}: {better} of {several(len(effects), 'way')} of fine-tuning "
+        f"{'gains' if better == 1 else 'gain'} over training from scratch and {worse} "
+        f"{'loses' if worse == 1 else 'lose'}, {where}, each side at the learning rate that validation chose."
+    )
+    best = max(effects, key=lambda way: effects[way].estimate)
+    effect = effects[best]
+    gain = f"{best} {with_interval(effect.estimate, effect.low, effect.high)}"
+    flattered = f" (the best of {len(effects)}, and so a little flattered)" * (len(effects) > 1)
+    return f"{sentence} The largest difference: {gain}{flattered}."
 
 
 def _effect_metric(effects: Sequence[CellEffect]) -> str:

@@ -18,6 +18,7 @@ from ecg_transfer.study.effects import cell_effects
 from ecg_transfer.study.page import Anchors
 from ecg_transfer.study.pairs import find_cells
 from ecg_transfer.study.report import write_report
+from ecg_transfer.study.report_text import ways_answer
 from ecg_transfer.study.results import results_table
 from ecg_transfer.study.way_tables import way_table, ways_of
 from ecg_transfer.way_names import schedule_name, way_name, ways_in_order
@@ -163,6 +164,16 @@ def test_the_table_tells_rates_means_over_sizes_and_what_p_cannot_be(results: pd
     (note,) = table.notes
     assert "With 6 seeds no p of a single size can fall below 0.031" in note
     assert "of 4 rows, below 0.125" in note
+    said, largest = ways_answer([family]).split(" The largest difference: ")
+    assert family.means["full fine-tune"].low > 0 > family.means["linear probe"].low
+    assert family.means["linear probe"].high > 0
+    assert said == (
+        "CPSC2018 → PTB, ResNet1d-18: 1 of 2 ways of fine-tuning gains over training from scratch and 0 lose, on the "
+        "mean of 170 and 340 records, each side at the learning rate that validation chose."
+    )
+    assert largest.startswith(f"full fine-tune +{family.means['full fine-tune'].estimate:.3f} [+")
+    assert largest.endswith("(the best of 2, and so a little flattered).")
+    assert ways_answer([]) == ""
 
 
 def test_a_side_that_was_tried_more_often_is_told(fake_runs: Any) -> None:  # noqa: ANN401
