@@ -34,7 +34,8 @@ def answer(settings: Sequence[Setting], benchmark: Sequence[Measured]) -> str:
         f"{with_interval(effect.estimate, low, high)} against training from scratch, each downstream corpus counting "
         "the same."
     )
-    kind = "On SIMULATED ECGs, " if setting.simulated else ""
+    kind = "on SIMULATED ECGs, " if setting.simulated else ""
+    kind = f"with {setting.name}, {kind}" if len(settings) > 1 else kind
     if effect.num_seeds < MIN_SEEDS:
         few = f"with {several(effect.num_seeds, 'seed')}, where a verdict needs {MIN_SEEDS}"
         sentence = f"{kind}it is too early to tell whether fine-tuning helps: {few}, {found}"
