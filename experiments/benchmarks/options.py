@@ -15,7 +15,7 @@ class Options:
     """Passed on to every block."""
 
     quick: bool = False
-    """Fewer rows and repeats: two minutes in place of twelve."""
+    """Fewer rows and repeats: a tenth of the time."""
     full: bool = False
     """Also what takes very long: a corpus of ten times PTB-XL's size."""
     reference: str | None = None
