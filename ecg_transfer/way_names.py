@@ -19,6 +19,9 @@ WAY_NAMES = {
 BATCH_NORM_NAMES = {"train": "", "frozen": "frozen BatchNorm", "reestimate": "re-estimated BatchNorm"}
 """How the values of `transfer.batch_norm` are."""
 
+HEAD_NAMES = {"new": "", "shared": "shared head"}
+"""How the values of `transfer.head` are."""
+
 NUMBERS = {
     "lp_ft": ("probe_share",),
     "layerwise": ("layer_decay",),
@@ -42,7 +45,8 @@ def way_name(transfer: TransferConfig) -> str:
         if getattr(transfer, name) != getattr(plain, name)
     ]
     name = WAY_NAMES[transfer.way] + (f" ({', '.join(changed)})" if changed else "")
-    return ", ".join(part for part in (name, BATCH_NORM_NAMES[transfer.batch_norm]) if part)
+    parts = (name, BATCH_NORM_NAMES[transfer.batch_norm], HEAD_NAMES[transfer.head])
+    return ", ".join(part for part in parts if part)
 
 
 def schedule_name(optim: OptimConfig) -> str:

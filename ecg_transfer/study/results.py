@@ -71,8 +71,8 @@ CONTEST = (
 KIN = (*(path for path in LEFT_OUT["cell"] if path != "phase"), "pretext", "augment", "crops")
 """Fields in which two pre-trainings may differ, the one with labels and the other without, to be compared."""
 
-RIVALS = (*KIN, "recipe", "optim", "monitor", "model.dropout", "trainer")
-"""Those in which two pre-trainings on the same data may differ, whose recipes are compared."""
+RIVALS = (*KIN, "recipe", "optim", "monitor", "model.dropout", "trainer", "data.label_set")
+"""Those in which two pre-trainings on the same signals may differ, to be compared."""
 
 SECTIONS: dict[str, Any] = {name: kind for name, kind in get_type_hints(RunConfig).items() if is_dataclass(kind)}
 """Name -> dataclass of every section of a configuration."""
@@ -132,12 +132,13 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
     """One row a finished run.
 
     Columns:
-        run, path, phase, upstream (None, a corpus, `ptbxl, contrastive` where it learnt without labels, or `ptbxl,
-        paper recipe` where it was trained by another recipe than the fine-tuning), pretext (of a pre-training, or of a
+        run, path, phase, upstream (None, a corpus, `ptbxl, contrastive` where it learnt without labels, `ptbxl, labels
+        all` where it learnt a label set that was asked for, or `ptbxl, paper recipe` where it was trained by another
+        recipe than the fine-tuning), pretext (of a pre-training, or of a
         fine-tuning's upstream; `none` is labels), upstream_run, upstream_recipe, upstream_cell, upstream_kin (equal for
         upstreams that differ in the pretext and seeds alone), upstream_rivals (equal for those that also differ in the
-        recipe and how they were trained), downstream, label_set (as asked), backbone, recipe, lr, batch_size,
-        num_epochs, updates, seed, subset (as asked for; NaN is all), subset_seed,
+        label set, the recipe and how they were trained), downstream, label_set (as asked), backbone, recipe, lr,
+        batch_size, num_epochs, updates, seed, subset (as asked for; NaN is all), subset_seed,
         num_train, num_val, num_test, simulated (also where only the upstream is), precision, seconds,
         records_per_second;
         for each of `SCORE_NAMES`: `<name>/epoch` from 1, `<name>/<metric>` of `METRICS`, `<name>/tuned/<metric>` of
@@ -312,15 +313,18 @@ def _epochs(name: str, curve: list[dict[str, Any]]) -> dict[str, list[Any]]:
 
 
 def _with_upstream_cells(results: pd.DataFrame) -> pd.DataFrame:
-    """Add `upstream_cell` and its like: which pre-training a fine-tuning starts from, apart from its seed."""
+    """Add `upstream_cell` and its like, and tell in `upstream` how it was trained where that is not as usual."""
     if results.empty:
         return results
     told: dict[str, pd.Series[Any]] = {}
     for column, unknown in (("cell", "upstream"), ("kin", "upstream"), ("rivals", "upstream"), ("recipe", "recipe")):
         of_run = dict(zip(results["run"], results[column], strict=True))
         told[f"upstream_{column}"] = results["upstream_run"].map(of_run).fillna(results[unknown])
-    has_own = results["upstream"].notna() & (told["upstream_recipe"] != results["recipe"])
-    named = results["upstream"].where(~has_own, results["upstream"] + ", " + told["upstream_recipe"] + " recipe")
+    labels = results["upstream_run"].map(dict(zip(results["run"], results["label_set"], strict=True)))
+    named = results["upstream"].copy()
+    named[labels.notna()] += ", labels " + labels[labels.notna()].astype(str)
+    has_own = named.notna() & (told["upstream_recipe"] != results["recipe"])
+    named[has_own] += ", " + told["upstream_recipe"][has_own] + " recipe"
     return results.assign(upstream=named, **told).drop(columns=["kin", "rivals"])
 
 

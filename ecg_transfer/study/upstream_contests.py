@@ -1,8 +1,8 @@
 """Fine-tunings from one upstream against those from another of the same corpus and backbone.
 
 An upstream that learnt without labels is held against the one that learnt them and differs in nothing else; one that
-learnt labels by another recipe than the fine-tunings' against the one of their recipe. Both sides of a contest are
-fine-tuned in the same way, each at the learning rate that its validation scores chose, and paired by seed: see
+learnt another label set, or by another recipe than the fine-tunings', against the usual one. Both sides of a contest
+are fine-tuned in the same way, each at the learning rate that its validation scores chose, and paired by seed: see
 `ecg_transfer.study.contests`.
 """
 
@@ -62,13 +62,13 @@ def find_upstream_contests(results: pd.DataFrame) -> list[Contest]:
     found = []
     for _, group in tuned.groupby(["contest", "upstream_rivals", "simulated", "way", SCHEDULE], sort=True):
         supervised = group[group["pretext"] == "none"]
-        usual = supervised[supervised["upstream_recipe"] == supervised["recipe"]]
+        is_usual = ~supervised["upstream"].str.contains(", ", regex=False)
         for _, ours in group.groupby("upstream_cell", sort=True):
             first = ours.iloc[0]
             if first["pretext"] != "none":
                 rivals = supervised[supervised["upstream_kin"] == first["upstream_kin"]]
-            elif first["upstream_recipe"] != first["recipe"]:
-                rivals = usual
+            elif ", " in first["upstream"]:
+                rivals = supervised[is_usual]
             else:
                 continue
             sides = [contest_of(ours, theirs) for _, theirs in rivals.groupby("upstream_cell", sort=True)]
@@ -115,7 +115,7 @@ def upstream_table(found: UpstreamContests, metric: str) -> Table:
         title="Upstreams against each other",
         caption=f"Test {metric_name(metric)} after fine-tuning from an upstream, and from another one of the same "
         "corpus and network: one that learnt without labels against the one that differs from it in the labels alone, "
-        "one of another recipe against the one of the fine-tunings' own; both at the learning rate with the best mean "
+        "one of another label set or recipe against the usual one; both at the learning rate with the best mean "
         "validation score over the seeds, below it the rates that were tried. The difference (above 0 the first one is "
         "better) has its 95 % interval over test patients and seeds; ▲ or ▼: it excludes 0. It is about these "
         "pre-trainings: their own seeds are not in it. p: exact sign-flip test over seeds, adjusted by Holm over all "

@@ -218,6 +218,7 @@ def test_names_of_ways_tell_what_differs() -> None:
         "layer-wise rates (layer_decay 0.5, head_lr 2)"
     )
     assert way_name(TransferConfig(way="lp_ft", batch_norm="reestimate")) == "LP-FT, re-estimated BatchNorm"
+    assert way_name(TransferConfig(head="shared")) == "full fine-tune, shared head"
     assert schedule_name(OptimConfig(schedule="one_cycle")) == "one-cycle"
     assert ways_in_order(["L2-SP", "LP-FT", "full fine-tune, frozen BatchNorm", "full fine-tune"]) == [
         "full fine-tune", "full fine-tune, frozen BatchNorm", "LP-FT", "L2-SP",

@@ -122,17 +122,20 @@ def test_the_study_of_upstreams_shares_its_supervised_pretraining_with_the_study
     ways, upstreams = (make_plan(study, tmp_path) for study in studies)
     (theirs,) = ways.by_phase("pretrain")
     ours = {
-        (run.config.model.backbone, run.config.recipe, run.config.pretext.task): run.name
+        (run.config.model.backbone, run.config.recipe, run.config.data.label_set or run.config.pretext.task): run.name
         for run in upstreams.by_phase("pretrain")
     }
     assert ours["resnet1d18", "modern", "none"] == theirs.name
     assert set(ours) == {
         ("resnet1d18", "modern", "none"), ("resnet1d18", "modern", "contrastive"), ("resnet1d18", "paper", "none"),
+        ("resnet1d18", "modern", "all"),
         ("xresnet1d18", "modern", "none"), ("xresnet1d18", "modern", "contrastive"),
         ("patch_transformer", "modern", "none"), ("patch_transformer", "modern", "masked"),
     }  # fmt: skip
     cells = {(run.upstream.name, run.config.data.subset) for run in upstreams.by_phase("finetune") if run.upstream}
-    assert len(cells) == 21
+    assert len(cells) == 24
+    heads = Counter(run.config.transfer.head for run in upstreams.by_phase("finetune"))
+    assert heads == {"new": 24, "shared": 3}
 
 
 @pytest.mark.parametrize(

@@ -120,29 +120,33 @@ def test_where_one_kind_is_missing_there_is_no_contest(fake_runs: Any) -> None: 
     assert "contrastive upstream" in page
 
 
-def test_a_recipe_is_contested_by_the_fine_tunings_own(fake_runs: Any) -> None:  # noqa: ANN401
-    recipes = {"paper": 0.8, "modern": 1.3, "ptbxl_benchmark": 1.2}
-    for recipe, skill in recipes.items():
-        upstream = fake_runs.run("pretrain", "ptbxl", recipe=recipe, overrides=["data.scale=millivolt"])
+def test_a_recipe_and_a_label_set_are_contested_by_the_usual_ones(fake_runs: Any) -> None:  # noqa: ANN401
+    plain = ["data.scale=millivolt"]
+    upstreams = {
+        "ptbxl": ("modern", plain, 1.3),
+        "ptbxl, labels all": ("modern", [*plain, "data.label_set=all"], 0.9),
+        "ptbxl, paper recipe": ("paper", plain, 0.8),
+        "ptbxl, ptbxl_benchmark recipe": ("ptbxl_benchmark", plain, 1.2),
+    }
+    for recipe, overrides, skill in upstreams.values():
+        upstream = fake_runs.run("pretrain", "ptbxl", recipe=recipe, overrides=overrides)
         for seed in SEEDS:
-            common = {"recipe": "modern", "seed": seed}
-            fake_runs.run("finetune", upstream=upstream, skill=skill + 0.02 * seed, **common)
-            if recipe == "modern":
-                fake_runs.run("scratch", skill=0.6, **common)
+            fake_runs.run("finetune", upstream=upstream, skill=skill + 0.02 * seed, recipe="modern", seed=seed)
+    for seed in SEEDS:
+        fake_runs.run("scratch", skill=0.6, recipe="modern", seed=seed)
     results = results_table(fake_runs.written)
     found = read_upstream_contests(results, "f1_weighted", num_draws=50)
-    assert found.frame()[["upstream", "against"]].to_numpy().tolist() == [
-        ["ptbxl, paper recipe", "ptbxl"], ["ptbxl, ptbxl_benchmark recipe", "ptbxl"],
-    ]  # fmt: skip
+    others = list(upstreams)[1:]
+    assert found.frame()[["upstream", "against"]].to_numpy().tolist() == [[other, "ptbxl"] for other in others]
     tuned = results[results["phase"] == "finetune"].sort_values("seed")
-    by_recipe = {recipe: tuned[tuned["upstream_recipe"] == recipe][TEST].to_numpy() for recipe in recipes}
-    expected = [by_recipe[recipe].mean() - by_recipe["modern"].mean() for recipe in ("paper", "ptbxl_benchmark")]
+    mean = {name: tuned[tuned["upstream"] == name][TEST].mean() for name in upstreams}
+    expected = [mean[other] - mean["ptbxl"] for other in others]
     assert [result.effect.estimate for result in found.effects] == pytest.approx(expected, abs=1e-12)
     settings = settings_of(cell_effects(find_cells(results), num_draws=50))
     assert [setting.name.partition("128")[2] for setting in settings] == [
-        "", ", paper recipe upstream", ", ptbxl_benchmark recipe upstream",
+        "", ", labels all upstream", ", paper recipe upstream", ", ptbxl_benchmark recipe upstream",
     ]  # fmt: skip
-    assert [setting.is_papers for setting in settings] == [True, False, False]
+    assert [setting.is_papers for setting in settings] == [True, False, False, False]
 
 
 def test_the_report_shows_the_contest_and_the_log_the_loss(runs: list[Run], tmp_path: Any) -> None:  # noqa: ANN401
