@@ -123,6 +123,7 @@ def effects_table(effects: Sequence[CellEffect]) -> pd.DataFrame:
             "downstream": result.cell.downstream,
             "backbone": result.cell.backbone,
             "recipe": result.cell.recipe,
+            "way": result.cell.way,
             "lr": result.cell.lr,
             "batch_size": result.cell.batch_size,
             "num_train": result.cell.num_train,

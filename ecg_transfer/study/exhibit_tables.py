@@ -30,6 +30,7 @@ from ecg_transfer.study.page import (
 )
 from ecg_transfer.study.pairs import Cell
 from ecg_transfer.study.speed import Speed
+from ecg_transfer.way_names import WAY_NAMES
 
 ZERO_SHOT = ("zero_shot/f1", "zero_shot/auroc")
 """Columns of the labels' table that a fine-tuning has and a training from scratch has not."""
@@ -99,7 +100,7 @@ def runs_table(cells: Sequence[Cell], anchors: Anchors, column: str, folder: Pat
         [
             Entry(f"{corpus_name(cell.upstream)} → {corpus_name(cell.downstream)}"),
             Entry(backbone_name(cell.backbone)),
-            Entry(f"{cell.recipe}, lr {cell.lr:g}, n={cell.num_train:,}"),
+            Entry(", ".join([cell.recipe, *_unusual(cell.way), f"lr {cell.lr:g}", f"n={cell.num_train:,}"])),
             _kind(cell.simulated),
             *(_runs_entry(cell, arm, column, folder) for arm in ARMS),
         ]
@@ -115,6 +116,10 @@ def runs_table(cells: Sequence[Cell], anchors: Anchors, column: str, folder: Pat
         num_heading_columns=2,
         file="results.csv",
     )
+
+
+def _unusual(way: str) -> list[str]:
+    return [] if way == WAY_NAMES["full"] else [way]
 
 
 def speed_table(setting: Setting, speeds: Iterable[Speed], anchors: Anchors) -> Table:

@@ -93,6 +93,8 @@ def speeds_table(speeds: Iterable[Speed]) -> pd.DataFrame:
             "downstream": speed.cell.downstream,
             "backbone": speed.cell.backbone,
             "recipe": speed.cell.recipe,
+            "way": speed.cell.way,
+            "lr": speed.cell.lr,
             "num_train": speed.cell.num_train,
             "simulated": speed.cell.simulated,
             "unit": speed.unit,

@@ -14,7 +14,7 @@ import pytest
 from ecg_transfer.config import OptimConfig, TransferConfig
 from ecg_transfer.runs import Run
 from ecg_transfer.study.contests import choose_rate, contests_table, find_contests, is_worth_telling
-from ecg_transfer.study.effects import cell_effects
+from ecg_transfer.study.effects import cell_effects, effects_table
 from ecg_transfer.study.page import Anchors
 from ecg_transfer.study.pairs import find_cells
 from ecg_transfer.study.report import write_report
@@ -116,6 +116,9 @@ def test_ways_are_never_taken_for_seeds_of_one_another(results: pd.DataFrame) ->
     assert {len(cell.pairs) for cell in cells} == {6}
     assert {cell.pairs["way_finetune"].nunique() for cell in cells} == {1}
     assert len({cell.setting for cell in cells}) == 4, "a setting has one way and one rate"
+    table = effects_table(cell_effects(cells, num_draws=20))
+    assert set(table["way"]) == {"full fine-tune", "linear probe"}
+    assert not table.duplicated(["way", "lr", "num_train"]).any()
 
 
 def test_a_schedule_is_compared_with_scratch_under_it_or_under_its_usual_one(fake_runs: Any) -> None:  # noqa: ANN401
