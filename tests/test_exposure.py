@@ -95,6 +95,9 @@ def test_a_ray_cluster_of_ones_own_takes_work_from_nobody_else(tmp_path: Path) -
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
     environment |= {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", program, STRANGER]
-    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=500)
+    for _ in range(3):  # on a busy machine Ray's own processes give each other up before the cluster is there
+        said = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=500)
+        if said.stdout:
+            break
     assert "refused" in said.stdout, said.stdout + said.stderr
     assert "let in" not in said.stdout
