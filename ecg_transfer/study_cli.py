@@ -59,14 +59,15 @@ def run_command(
 ) -> None:
     """Do the runs that are not done. Stop it any way, start it again: it goes on."""
     from ecg_transfer.study.estimate import require_room
-    from ecg_transfer.study.schedule import Summary, execute
+    from ecg_transfer.study.local import LocalPool
+    from ecg_transfer.study.schedule import execute
 
     signal.signal(signal.SIGTERM, _terminated)
     plan = _plan(file, output, grid)
     for notice in plan.notices:
         _say(f"note: {notice}")
     if all(planned.run.is_done for planned in plan.runs):
-        _finish(Summary(kept=[planned.name for planned in plan.runs]))
+        _finish(execute(plan, LocalPool(num_workers=1), report=_say))  # looked through: no worker is started
     require_room(plan, workers or 1)
     if engine == "ray":
         pool = _ray_pool(address, workers, threads, gpus_per_run)

@@ -70,6 +70,11 @@ def test_a_stopped_study_ends_its_workers_and_goes_on(file: Path, tmp_path: Path
     lines = (scratch.run.path / "metrics.jsonl").read_text().count("\n")
     assert lines < 60 + num_done, "it went on where it was, not from the start"
     assert "Nothing is left to do." in call("plan", str(file), *output).stdout
+    left = scratch.run.path / "last.ckpt"
+    left.write_bytes(b"by a kill in the instant after DONE")
+    whole = call("run", str(file), *output)
+    assert (whole.returncode, "3 runs were done before, 0 now" in whole.stderr) == (0, True)
+    assert not left.exists()
 
 
 def test_a_mistake_is_a_sentence_and_not_a_traceback(file: Path) -> None:
