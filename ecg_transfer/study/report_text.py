@@ -49,10 +49,11 @@ def answer(settings: Sequence[Setting], benchmark: Sequence[Measured]) -> str:
 
 
 def ways_answer(families: Sequence[WaysOf]) -> str:
-    """Which of several ways helps, in a sentence or two on the first family of ways; empty where there is none."""
-    if not families:
+    """Which of several ways helps, in two sentences on the family that has the most; empty where none has several."""
+    several_ways = [each for each in families if len(each.by_way) > 1]
+    if not several_ways:
         return ""
-    each = families[0]
+    each = max(several_ways, key=lambda family: len(family.by_way))
     effects = dict(each.means) or {way: members[-1][1].effect for way, members in each.by_way.items()}
     sizes = [f"{size:,}" for size in each.sizes]
     where = (
@@ -68,8 +69,7 @@ def ways_answer(families: Sequence[WaysOf]) -> str:
     best = max(effects, key=lambda way: effects[way].estimate)
     effect = effects[best]
     gain = f"{best} {with_interval(effect.estimate, effect.low, effect.high)}"
-    flattered = f" (the best of {len(effects)}, and so a little flattered)" * (len(effects) > 1)
-    return f"{sentence} The largest difference: {gain}{flattered}."
+    return f"{sentence} The largest difference: {gain} (the best of {len(effects)}, and so a little flattered)."
 
 
 def _effect_metric(effects: Sequence[CellEffect]) -> str:
