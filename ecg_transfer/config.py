@@ -1,4 +1,4 @@
-"""The configuration of a run: plain dataclasses, two named recipes, dotted overrides, and a digest."""
+"""The configuration of a run: plain dataclasses, named recipes, dotted overrides, and a digest."""
 
 from __future__ import annotations
 

@@ -6,17 +6,16 @@ from pathlib import Path
 
 from data_modules.claim import claimed
 from data_modules.datamodule import ECGDataModule
-from ecg_transfer.allocator import freed_memory_kept
 from ecg_transfer.compilation import explained_compilation
 from ecg_transfer.config import Overrides, RunConfig, make_config
 from ecg_transfer.data_identity import require_same_data
-from ecg_transfer.denormals import denormals_flushed
 from ecg_transfer.fitting import fit_and_score
 from ecg_transfer.memory import explained
 from ecg_transfer.pretext.module import require_pretext
 from ecg_transfer.resolve import pretrain_config, resolve
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, RunNotFoundError
 from ecg_transfer.trainer import num_devices, quiet_lightning
+from ecg_transfer.training_settings import training_settings
 from ecg_transfer.ways import require_sensible
 
 
@@ -161,7 +160,7 @@ def train(
         if run.is_done:  # by another process, a moment ago
             return run
         try:
-            with freed_memory_kept(), denormals_flushed():
+            with training_settings():
                 fit_and_score(resolved, progress=progress)
         except Exception as found:
             error = explained(explained_compilation(found), config)

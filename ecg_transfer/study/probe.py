@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Literal, cast
 
-from ecg_transfer.allocator import freed_memory_kept
 from ecg_transfer.files import write_json
 from ecg_transfer.study.local import gpu_names, num_cores, visible_gpus, worker_environment
 
@@ -176,10 +175,10 @@ def _read(file: Path) -> dict[str, dict[str, dict[str, float]]]:
 
 def main() -> None:
     """Measure in this process: say `ready` after a warm step, wait for a line, print the speeds."""
-    from ecg_transfer.denormals import denormals_flushed
+    from ecg_transfer.training_settings import training_settings
 
     work = Work(**json.loads(sys.argv[1]))
-    with freed_memory_kept(), denormals_flushed():
+    with training_settings():
         try:
             train, evaluate, batch_size = _steps(work)
         except Exception as error:

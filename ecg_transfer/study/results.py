@@ -134,10 +134,11 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
     Columns:
         run, path, phase, upstream (None, a corpus, `ptbxl, contrastive` where it learnt without labels, `ptbxl, labels
         all` where it learnt a label set that was asked for, or `ptbxl, paper recipe` where it was trained by another
-        recipe than the fine-tuning), pretext (of a pre-training, or of a
-        fine-tuning's upstream; `none` is labels), upstream_run, upstream_recipe, upstream_cell, upstream_kin (equal for
-        upstreams that differ in the pretext and seeds alone), upstream_rivals (equal for those that also differ in the
-        label set, the recipe and how they were trained), downstream, label_set (as asked), backbone, recipe, lr,
+        recipe than the fine-tuning), upstream_kind (what that tells behind the corpus), pretext (of a pre-training, or
+        of a fine-tuning's upstream; `none` is labels), upstream_run, upstream_recipe, upstream_cell, upstream_kin
+        (equal for upstreams that differ in the pretext and seeds alone), upstream_rivals (equal for those that also
+        differ in the label set, the recipe and how they were trained), downstream, label_set (as asked), backbone,
+        recipe, lr,
         batch_size, num_epochs, updates, seed, subset (as asked for; NaN is all), subset_seed,
         num_train, num_val, num_test, simulated (also where only the upstream is), precision, seconds,
         records_per_second;
@@ -325,6 +326,7 @@ def _with_upstream_cells(results: pd.DataFrame) -> pd.DataFrame:
     named[labels.notna()] += ", labels " + labels[labels.notna()].astype(str)
     has_own = named.notna() & (told["upstream_recipe"] != results["recipe"])
     named[has_own] += ", " + told["upstream_recipe"][has_own] + " recipe"
+    told["upstream_kind"] = named.str.partition(", ")[2] if named.notna().any() else named
     return results.assign(upstream=named, **told).drop(columns=["kin", "rivals"])
 
 

@@ -62,13 +62,12 @@ def find_upstream_contests(results: pd.DataFrame) -> list[Contest]:
     found = []
     for _, group in tuned.groupby(["contest", "upstream_rivals", "simulated", "way", SCHEDULE], sort=True):
         supervised = group[group["pretext"] == "none"]
-        is_usual = ~supervised["upstream"].str.contains(", ", regex=False)
         for _, ours in group.groupby("upstream_cell", sort=True):
             first = ours.iloc[0]
             if first["pretext"] != "none":
                 rivals = supervised[supervised["upstream_kin"] == first["upstream_kin"]]
-            elif ", " in first["upstream"]:
-                rivals = supervised[is_usual]
+            elif first["upstream_kind"]:
+                rivals = supervised[supervised["upstream_kind"] == ""]
             else:
                 continue
             sides = [contest_of(ours, theirs) for _, theirs in rivals.groupby("upstream_cell", sort=True)]

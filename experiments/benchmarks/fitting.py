@@ -9,11 +9,10 @@ import pytorch_lightning as pl
 
 from data_modules.datamodule import ECGDataModule
 from ecg_transfer import trainer as run_trainer
-from ecg_transfer.allocator import freed_memory_kept
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.config import make_config
-from ecg_transfer.denormals import denormals_flushed
 from ecg_transfer.runs import Run
+from ecg_transfer.training_settings import training_settings
 
 SMALL = "experiments.benchmarks.small_net:SmallNet"
 
@@ -45,6 +44,6 @@ def fit(
     run = Run(folder)
     folder.mkdir(parents=True)
     trainer = run_trainer.build_trainer(config, run, data, max_epochs, progress=True, extra=first)
-    with freed_memory_kept(), denormals_flushed():
+    with training_settings():
         run_trainer.fit(trainer, classifier, data, None)
     return run

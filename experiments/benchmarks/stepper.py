@@ -13,14 +13,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, cast
 
-from ecg_transfer.allocator import freed_memory_kept
-from ecg_transfer.denormals import denormals_flushed
+from ecg_transfer.training_settings import training_settings
 
 SMALL_BATCH = 8
 WARM_SECONDS = 2.0
@@ -100,10 +99,7 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a model prints is no reply
     content = json.loads(sys.argv[1])
     order = Order(**content | {"variants": tuple(content["variants"])})
-    with ExitStack() as stack:
-        if order.as_trained:
-            stack.enter_context(freed_memory_kept())
-            stack.enter_context(denormals_flushed())
+    with training_settings() if order.as_trained else nullcontext():
         _serve(order, replies)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.denormals import denormals_flushed, is_flushing
 from ecg_transfer.models import create_backbone
+from tests.ecg_transfer.tiny_runs import scratch
 
 SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
 
@@ -43,6 +46,17 @@ def test_what_was_set_before_is_set_again_after_an_error_too() -> None:
         with pytest.raises(KeyError), denormals_flushed():
             raise KeyError
         assert is_flushing()
+    assert not is_flushing()
+
+
+@pytest.mark.usefixtures("flushing")
+def test_a_training_has_it_and_leaves_it(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    step = ECGClassifier.training_step
+    monkeypatch.setattr(ECGClassifier, "training_step", lambda *given: (seen.append(is_flushing()), step(*given))[1])
+    scratch(data, tmp_path, **{"optim.max_epochs": 1})
+    assert seen
+    assert all(seen)
     assert not is_flushing()
 
 
