@@ -214,7 +214,7 @@ def _leave(code: int) -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     how = "\ninterrupted" if code == INTERRUPTED else "terminated"
-    typer.echo(f"{how}: the same command goes on after the last whole epoch", err=True)
+    typer.echo(f"{how}: the same command goes on where it was", err=True)
     sys.exit(code)
 
 
