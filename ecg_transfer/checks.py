@@ -51,7 +51,7 @@ def data_to_check(
     Args:
         name: Of the corpus.
         against: A corpus, which is taken as a pre-training of the same recipe would have it, or a run; or None.
-        recipe: `paper` or `modern`.
+        recipe: A key of `ecg_transfer.recipes.RECIPES`.
         overrides: Fields to change.
         output: Where runs live.
 

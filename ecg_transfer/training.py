@@ -24,7 +24,7 @@ def datamodule(corpus: str, *, recipe: str = "paper", overrides: Overrides = ())
 
     Args:
         corpus: Name of the corpus.
-        recipe: `paper` or `modern`.
+        recipe: A key of `ecg_transfer.recipes.RECIPES`.
         overrides: Fields to change, `{"data.subset": 200}`.
     """
     config = make_config("scratch", corpus, recipe=recipe, overrides=overrides)
@@ -48,7 +48,7 @@ def pretrain(
     Args:
         corpus: Name of the corpus.
         backbone: A key of `BACKBONES`, or `package.module:factory`.
-        recipe: `paper` or `modern`.
+        recipe: A key of `ecg_transfer.recipes.RECIPES`.
         seed: Of everything random but the split.
         overrides: Any field of `RunConfig`, `{"optim.max_epochs": 5}` or `["optim.max_epochs=5"]`.
         output: Where runs live.

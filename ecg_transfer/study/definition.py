@@ -10,9 +10,10 @@ from typing import Any, Literal, cast, get_args
 
 from data_modules.corpora import CORPORA
 from data_modules.sources import own_corpora
-from ecg_transfer.config import RECIPES, ConfigError, Way, read_tree
+from ecg_transfer.config import ConfigError, Way, read_tree
 from ecg_transfer.models import BACKBONES
 from ecg_transfer.pretext.config import Task
+from ecg_transfer.recipes import RECIPES
 
 WAY_FIELDS = ("transfer.", "optim.")
 """What the fields of a way begin with."""
@@ -92,7 +93,7 @@ class Study:
     title: str = ""
     """A sentence on what the study asks."""
     recipe: str = "paper"
-    """A key of `RECIPES`."""
+    """A key of `ecg_transfer.recipes.RECIPES`."""
     overrides: dict[str, Any] = field(default_factory=dict)
     """Dotted fields of `RunConfig` for every run: `optim.batch_size: 64`."""
     corpora: dict[str, dict[str, Any]] = field(default_factory=dict)

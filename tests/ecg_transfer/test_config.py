@@ -12,13 +12,13 @@ import pytest
 from data_modules.config import DataConfig
 from ecg_transfer.config import (
     PLACES,
-    RECIPES,
     ConfigError,
     OptimConfig,
     RunConfig,
     config_from,
     make_config,
 )
+from ecg_transfer.recipes import RECIPES
 from ecg_transfer.runs import Run, save_config
 
 
