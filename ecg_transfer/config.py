@@ -6,14 +6,18 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from data_modules.config import AugmentConfig, CropConfig, DataConfig
 from data_modules.plain_yaml import PlainYamlError, parse_plain_yaml, plain_text
 from ecg_transfer.pretext.config import PretextConfig
 from ecg_transfer.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 Phase = Literal["pretrain", "finetune", "scratch"]
 Way = Literal["full", "linear_probe", "lp_ft", "layerwise", "gradual", "l2_sp"]
@@ -264,7 +268,7 @@ def config_from(tree: Mapping[str, object], *layers: Overrides) -> RunConfig:
 
     refuse_interpolations([tree, *layers])
     try:
-        config = OmegaConf.merge(OmegaConf.structured(RunConfig), OmegaConf.create(dict(tree)))
+        config = OmegaConf.merge(_schema(), OmegaConf.create(dict(tree)))
         for layer in layers:
             if isinstance(layer, Mapping):
                 for name, value in layer.items():
@@ -277,6 +281,15 @@ def config_from(tree: Mapping[str, object], *layers: Overrides) -> RunConfig:
         raise ConfigError(f"the overrides {found} are no YAML: {' '.join(str(error).split())}") from error
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0] + _where(error)) from error
+
+
+@cache
+def _schema() -> DictConfig:
+    """What fields there are and of which type: the dearest part of reading a configuration. Merging copies it."""
+    from omegaconf import OmegaConf
+
+    schema: DictConfig = OmegaConf.structured(RunConfig)
+    return schema
 
 
 def read_tree(path: Path) -> dict[str, Any]:

@@ -206,3 +206,9 @@ def test_saved_configurations_are_plain_yaml(tmp_path: Path) -> None:
 )
 def test_budgets_in_epochs_and_updates(fields: dict[str, int], updates_per_epoch: int, epochs: int) -> None:
     assert OptimConfig(**fields).num_epochs(updates_per_epoch) == epochs  # type: ignore[arg-type]
+
+
+def test_one_configuration_leaves_no_trace_in_the_next() -> None:
+    changed = make_config("scratch", "ptb", overrides={"optim.lr": 5.0, "data.scale": "millivolt"})
+    changed.optim.max_epochs = 3
+    assert make_config("scratch", "ptb") == RunConfig(phase="scratch", data=DataConfig(corpus="ptb"))
