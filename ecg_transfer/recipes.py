@@ -44,5 +44,5 @@ RECIPES: dict[str, dict[str, object]] = {
 training samples, about 0.25 mV, where 0.2 mV is ours; and Adam's second decay is fastai's 0.99, where PyTorch's 0.999
 is ours.
 
-`ptbxl_best`: the same with mixup (Zhang et al. 2018, arXiv 1710.09412), a running mean of the weights in place of the last
-ones, and the mean over the windows. What it reaches stands in `experiments/results/README.md`."""
+`ptbxl_best`: the same with mixup (Zhang et al. 2018, arXiv 1710.09412), a running mean of the weights in place of the
+last ones, and the mean over the windows. What it reaches stands in `experiments/results/README.md`."""
