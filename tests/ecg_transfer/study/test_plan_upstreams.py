@@ -113,29 +113,33 @@ def test_a_planned_fine_tuning_without_labels_upstream_has_the_name_that_trainin
         resolve(replace(config, pretext=PretextConfig(task="masked")), tmp_path)
 
 
-def test_the_study_of_upstreams_shares_its_supervised_pretraining_with_the_study_of_ways(tmp_path: Path) -> None:
-    studies = [read_study(EXPERIMENTS / f"{name}.yaml") for name in ("ways", "upstreams")]
+def test_the_study_of_upstreams_shares_pretrainings_with_the_studies_of_ways_and_of_the_best(tmp_path: Path) -> None:
+    studies = [read_study(EXPERIMENTS / f"{name}.yaml") for name in ("ways", "ptbxl_best", "upstreams")]
     for study in studies:
         study.overrides["data.source"] = "simulated"
         for grid in study.grids:
             grid.seeds = grid.seeds[:1]
-    ways, upstreams = (make_plan(study, tmp_path) for study in studies)
+    ways, best, upstreams = (make_plan(study, tmp_path) for study in studies)
     (theirs,) = ways.by_phase("pretrain")
+    superclasses, statements = best.by_phase("pretrain")
+    assert (superclasses.config.data.label_set, statements.config.data.label_set) == (None, "all")
     ours = {
         (run.config.model.backbone, run.config.recipe, run.config.data.label_set or run.config.pretext.task): run.name
         for run in upstreams.by_phase("pretrain")
     }
     assert ours["resnet1d18", "modern", "none"] == theirs.name
+    assert ours["xresnet1d18", "ptbxl_best", "none"] == superclasses.name
     assert set(ours) == {
         ("resnet1d18", "modern", "none"), ("resnet1d18", "modern", "contrastive"), ("resnet1d18", "paper", "none"),
         ("resnet1d18", "modern", "all"),
         ("xresnet1d18", "modern", "none"), ("xresnet1d18", "modern", "contrastive"),
         ("patch_transformer", "modern", "none"), ("patch_transformer", "modern", "masked"),
+        ("resnet1d18", "ptbxl_best", "none"), ("xresnet1d18", "ptbxl_best", "none"), ("xresnet1d18", "ptbxl_best", "all"),
     }  # fmt: skip
     cells = {(run.upstream.name, run.config.data.subset) for run in upstreams.by_phase("finetune") if run.upstream}
-    assert len(cells) == 24
+    assert len(cells) == 33
     heads = Counter(run.config.transfer.head for run in upstreams.by_phase("finetune"))
-    assert heads == {"new": 24, "shared": 3}
+    assert heads == {"new": 33, "shared": 6}
 
 
 @pytest.mark.parametrize(
