@@ -37,7 +37,7 @@ Backbone = Annotated[
     str | None, typer.Option(help="resnet1d18, -50, -101, lstm, bilstm, gru, ..., or package.module:factory")
 ]
 Seed = Annotated[int | None, typer.Option(help="Of everything random but the split.")]
-Recipe = Annotated[str, typer.Option(help="paper or modern")]
+Recipe = Annotated[str, typer.Option(help="paper, modern, ptbxl_benchmark or ptbxl_best")]
 Output = Annotated[Path, typer.Option(help="Folder of the runs.")]
 OverrideArguments = Annotated[
     list[str] | None,
