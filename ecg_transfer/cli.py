@@ -15,6 +15,7 @@ from ecg_transfer.data_cli import app as data_app
 from ecg_transfer.export_cli import export
 from ecg_transfer.labels_cli import labels
 from ecg_transfer.prediction_cli import predict
+from ecg_transfer.recipes import RECIPES
 from ecg_transfer.study_cli import study_app
 from ecg_transfer.transferability_cli import transferability
 
@@ -37,7 +38,7 @@ Backbone = Annotated[
     str | None, typer.Option(help="resnet1d18, -50, -101, lstm, bilstm, gru, ..., or package.module:factory")
 ]
 Seed = Annotated[int | None, typer.Option(help="Of everything random but the split.")]
-Recipe = Annotated[str, typer.Option(help="paper, modern, ptbxl_benchmark or ptbxl_best")]
+Recipe = Annotated[str, typer.Option(help=", ".join(RECIPES))]
 Output = Annotated[Path, typer.Option(help="Folder of the runs.")]
 OverrideArguments = Annotated[
     list[str] | None,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ecg_transfer.recipes import RECIPES
+
 app = typer.Typer(
     help="Corpora: download and verify published ones, check any.", no_args_is_help=True, rich_markup_mode=None
 )
@@ -82,7 +84,7 @@ def check(
         bool, typer.Option("--files", help="Read every record file again and compare it with the cache.")
     ] = False,
     csv: Annotated[Path | None, typer.Option(help="Also write all findings into this table.")] = None,
-    recipe: Annotated[str, typer.Option(help="paper or modern")] = "paper",
+    recipe: Annotated[str, typer.Option(help=", ".join(RECIPES))] = "paper",
     output: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("checkpoints"),
     root: Root = None,
 ) -> None:
