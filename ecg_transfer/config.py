@@ -195,6 +195,17 @@ class RunConfig:
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
 
+def departures(config: RunConfig) -> dict[str, object]:
+    """The dotted fields in which a configuration departs from its recipe, but for those that its run's name tells.
+
+    >>> departures(make_config("pretrain", "ptbxl", recipe="modern", overrides={"data.label_set": "all"}))
+    {'data.label_set': 'all'}
+    """
+    recipe = _by_place(config_from({}, RECIPES.get(config.recipe, {})))
+    found = {place: value for place, value in _by_place(config).items() if value != recipe[place]}
+    return {".".join(filter(None, place)): found[place] for place in found if place not in (*PLACES, *NAMED)}
+
+
 def _by_place(config: RunConfig) -> dict[tuple[str, str], object]:
     """Every value by (section, field), field "" outside of sections; a whole number in a float's place is a float."""
     values: dict[tuple[str, str], object] = {}
@@ -218,6 +229,14 @@ PLACES = (
 )
 """Fields that say where and on what, not what: a run keeps its name when it moves. Real and simulated runs have homes
 of their own, so that `data.source` decides where a run lies, not its name."""
+
+
+NAMED = (
+    *(("phase", ""), ("recipe", ""), ("seed", "")),
+    *(("data", "corpus"), ("data", "subset"), ("model", "backbone"), ("pretext", "task")),
+    *(("transfer", name) for name in ("upstream", "way", "batch_norm", "head")),
+)
+"""Fields that the name of a run tells, and the recipe."""
 
 
 def make_config(

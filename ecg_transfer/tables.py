@@ -13,6 +13,7 @@ from data_modules.completeness import check_completeness
 from data_modules.corpora import CORPORA
 from data_modules.sources import data_root, open_corpus, own_corpora
 from ecg_transfer.comparison import Pair
+from ecg_transfer.config import departures
 from ecg_transfer.metrics import Scores
 from ecg_transfer.pretext.config import pretext_name
 from ecg_transfer.runs import Run, RunChangedError
@@ -26,6 +27,10 @@ EXPLAINED = {
     "last_epoch": "last epoch",
     "best_on_test": "best epoch on test (as the paper reports)",
 }
+
+
+PIPE_WIDTH = 1000
+"""Characters of a line where there is no terminal: `ecg-transfer runs | grep` finds all that is said of a run."""
 
 
 def print_run(run: Run, *, note: str = "") -> None:
@@ -104,11 +109,22 @@ def print_runs(runs: Sequence[Run], output: Path) -> None:
         console.print(f"no runs in {output}; `ecg-transfer pretrain cpsc2018` makes one", markup=False)
         return
     table = Table(
-        "run", "ECGs", "status", "epochs", "F1 weighted", "F1 macro", "best on test", box=None, padding=(0, 2, 0, 0)
-    )
+        "run", "ECGs", "status", "epochs", "F1 weighted", "F1 macro", "best on test", "recipe",
+        box=None, padding=(0, 2, 0, 0),
+    )  # fmt: skip
     for run in runs:
-        table.add_row(run.name, run.path.parent.name, *_state_of(run))
+        table.add_row(run.name, run.path.parent.name, *_state_of(run), _recipe_of(run))
     console.print(table)
+
+
+def _recipe_of(run: Run) -> str:
+    """The recipe and what was changed of it, fields without their section: `modern, label_set=all`."""
+    try:
+        config = run.config
+    except (ValueError, OSError):  # of another version, or damaged: the list goes on
+        return ""
+    changes = (f"{field.rpartition('.')[2]}={value}" for field, value in departures(config).items())
+    return ", ".join((config.recipe, *changes))
 
 
 def _state_of(run: Run) -> list[str]:
@@ -199,7 +215,7 @@ def _print_notices(console: Console, data: Mapping[str, object]) -> None:
 def terminal() -> Console:
     """A console as wide as its terminal, and never so narrow that a pipe or a log breaks the rows."""
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
+    return console if console.is_terminal else Console(highlight=False, width=PIPE_WIDTH)
 
 
 def _number(value: float) -> str:

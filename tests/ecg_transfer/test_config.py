@@ -16,6 +16,7 @@ from ecg_transfer.config import (
     OptimConfig,
     RunConfig,
     config_from,
+    departures,
     make_config,
 )
 from ecg_transfer.recipes import RECIPES
@@ -212,3 +213,12 @@ def test_one_configuration_leaves_no_trace_in_the_next() -> None:
     changed = make_config("scratch", "ptb", overrides={"optim.lr": 5.0, "data.scale": "millivolt"})
     changed.optim.max_epochs = 3
     assert make_config("scratch", "ptb") == RunConfig(phase="scratch", data=DataConfig(corpus="ptb"))
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+def test_a_run_departs_from_its_recipe_by_what_was_changed(recipe: str) -> None:
+    """Neither by what its name tells nor by where its files lie."""
+    told = {"data.subset": 50, "transfer.way": "lp_ft", "data.root": "elsewhere", "trainer.accelerator": "cpu"}
+    changed = {"optim.lr": 0.5, "data.label_set": "all", "monitor": "f1_macro"}
+    config = make_config("finetune", "ptbxl", recipe=recipe, backbone="gru", seed=3, overrides={**told, **changed})
+    assert departures(config) == changed

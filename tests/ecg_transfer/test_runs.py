@@ -98,6 +98,24 @@ def test_a_changed_run_is_named_among_the_others(tmp_path: Path, capsys: pytest.
     assert f"{whole.scores['val_selected'].f1_weighted:.3f}" in lines[whole.name]
 
 
+def test_runs_that_their_names_do_not_tell_apart_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line a run where the list is piped, however much was changed of the recipe; a damaged one says nothing."""
+    changed = {"data.label_set": "all", "optim.mixup": 0.2, "trainer.precision": "bf16", "transfer.way": "full"}
+    configs = [
+        make_config("pretrain", "ptbxl", recipe="modern"),
+        make_config("pretrain", "ptbxl", recipe="ptbxl_best", seed=2, overrides={"crops.windows": "max", **changed}),
+        make_config("pretrain", "cpsc2018"),
+    ]
+    runs = [make_run(tmp_path, config) for config in configs]
+    (runs[2].path / "config.yaml").write_text("optim: {lrr: 1}")
+    print_runs([Run(run.path) for run in runs], tmp_path)
+    header, *lines = capsys.readouterr().out.splitlines()
+    found = [line[header.index("recipe") :].strip() for line in lines]
+    assert found == ["modern", "ptbxl_best, label_set=all, windows=max, precision=bf16", ""]
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"files": {}}'])
 def test_a_torn_or_empty_seal_is_none(tmp_path: Path, content: str) -> None:
     run = make_run(tmp_path, CONFIG)
