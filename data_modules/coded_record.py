@@ -1,4 +1,4 @@
-"""A record as its file holds it, 16-bit codes in the order of time: what a cache reads and judges fastest.
+"""A record as its file holds it, in 16-bit codes, turned so that each lead lies in one piece: judged fastest so.
 
 Nothing is decided here that `data_modules.published_record` and `data_modules.quality` would decide otherwise: whatever
 is not as usual is left to them, by giving None, and they find out what it is and say so.
@@ -7,7 +7,6 @@ is not as usual is left to them, by giving None, and they find out what it is an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import gcd
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,11 +36,10 @@ MAX_SAMPLES = 2**15
 """Of a lead, a minute at 500 Hz: its sum fits into 32 bits, and for `DOUBT`."""
 DOUBT = (0.5, 2.0)
 """Times the limit of `identity_residual`'s square: between them rounding could decide, so that it is computed as there.
-Products of `MAX_SAMPLES` float32 numbers, added up in sixteen parts as matrix products do, err by less than that."""
+Squares of `MAX_SAMPLES` float32 numbers, added up one after the other, err by less than that."""
 
 _OFFSETS = range(0, 2**16, 2)
-_BLOCK = 20
-"""Samples that are looked at side by side: numpy is slow along short rows. It divides the usual sampling rates."""
+_IDENTITIES = IDENTITIES.astype(np.float32)
 _NAMES = [name.casefold() for name in LEAD_NAMES]
 
 
@@ -49,7 +47,7 @@ class CodedRecord(NamedTuple):
     """The twelve leads of one record in canonical order, one gain for all, code 0 for 0 mV, no sample missing."""
 
     codes: NDArray[np.int16]
-    """(samples, 12), in the file's order."""
+    """(12, samples), contiguous: numpy is slow along the file's short rows of one sample of each lead."""
     gain: float
     """A/D units per millivolt."""
     sampling_rate: int
@@ -80,8 +78,8 @@ def read_coded(path: Path, *, gain: float | None, sampling_rate: int) -> CodedRe
         return None
     if len(content) != size:
         return None
-    codes = np.frombuffer(content, "<i2", offset=offset).reshape(num_samples, NUM_LEADS)
-    totals = _totals(codes)
+    codes = np.frombuffer(content, "<i2", offset=offset).reshape(num_samples, NUM_LEADS).T.copy()
+    totals = codes.sum(axis=1, dtype=np.int32)
     return CodedRecord(codes, gain, sampling_rate, totals, () if _agrees(codes, totals, lines) else _MISMATCH)
 
 
@@ -114,7 +112,7 @@ def _agrees(codes: NDArray[np.int16], totals: NDArray[np.int32], lines: Sequence
     return all(
         (line.checksum is None or (line.checksum - total) % 2**16 == 0)
         and (line.initial_value is None or line.initial_value == first)
-        for line, total, first in zip(lines, totals.tolist(), codes[0].tolist(), strict=True)
+        for line, total, first in zip(lines, totals.tolist(), codes[:, 0].tolist(), strict=True)
     )
 
 
@@ -132,17 +130,19 @@ def notes_on(record: CodedRecord, min_seconds: float) -> tuple[str, ...] | None:
         None for a record that `screen` would set aside, mend, or has to look at more closely.
     """
     codes, rate = record.codes, record.sampling_rate
-    if len(codes) < rate or len(codes) / rate < min_seconds:
+    num_samples = codes.shape[1]
+    if num_samples < rate or num_samples / rate < min_seconds:
         return None
-    tops, bottoms = (_by_second(ufunc, codes, rate) for ufunc in (np.maximum, np.minimum))
-    highest, lowest = tops.max(axis=0), bottoms.min(axis=0)
-    if len(rest := codes[len(tops) * rate :]):
-        highest, lowest = np.maximum(highest, rest.max(axis=0)), np.minimum(lowest, rest.min(axis=0))
+    in_seconds = codes[:, : num_samples // rate * rate].reshape(NUM_LEADS, -1, rate)
+    tops, bottoms = in_seconds.max(axis=2), in_seconds.min(axis=2)
+    highest, lowest = tops.max(axis=1), bottoms.min(axis=1)
+    if (rest := codes[:, num_samples // rate * rate :]).size:
+        highest, lowest = np.maximum(highest, rest.max(axis=1)), np.minimum(lowest, rest.min(axis=1))
     gain = np.float32(record.gain)
     extreme = max(int(highest.max()), -int(lowest.min())) / gain
     if int(lowest.min()) == MISSING or extreme > MAX_MILLIVOLTS:
         return None
-    height = (tops.astype(np.float32) / gain - bottoms.astype(np.float32) / gain).T
+    height = tops.astype(np.float32) / gain - bottoms.astype(np.float32) / gain
     if (median(height) <= FLAT_MILLIVOLTS).any():
         return None
     if not AMPLITUDE_RANGE[0] <= float(median(height.ravel())) <= AMPLITUDE_RANGE[1]:
@@ -155,44 +155,21 @@ def notes_on(record: CodedRecord, min_seconds: float) -> tuple[str, ...] | None:
     return (*record.notes, "lead_identity") if breaks_identities else record.notes
 
 
-def _by_second(ufunc: np.ufunc, codes: NDArray[np.int16], rate: int) -> NDArray[np.int16]:
-    """(whole seconds, 12)."""
-    block, num_seconds = gcd(rate, _BLOCK), len(codes) // rate
-    wide = codes[: num_seconds * rate].reshape(num_seconds, rate // block, block * NUM_LEADS)
-    result: NDArray[np.int16] = ufunc.reduce(ufunc.reduce(wide, axis=1).reshape(num_seconds, block, NUM_LEADS), axis=1)
-    return result
-
-
-def _totals(codes: NDArray[np.int16]) -> NDArray[np.int32]:
-    """The sum of each lead's codes, (12,)."""
-    whole = len(codes) // _BLOCK * _BLOCK
-    wide = codes[:whole].reshape(-1, _BLOCK * NUM_LEADS).sum(axis=0, dtype=np.int32)
-    totals: NDArray[np.int32] = wide.reshape(_BLOCK, NUM_LEADS).sum(axis=0, dtype=np.int32)
-    totals += codes[whole:].sum(axis=0, dtype=np.int32)
-    return totals
-
-
 def _may_stay(codes: NDArray[np.int16], extreme: NDArray[np.int16], run: int) -> bool:
     """False where no lead is at its extreme for `run` samples on end: two neighbours of every half run would be."""
     if run < 2:
         return True
-    at_extreme = codes[:: run // 2] == extreme
-    return bool((at_extreme[1:] & at_extreme[:-1]).any())
+    at_extreme = codes[:, :: run // 2] == extreme[:, None]
+    return bool((at_extreme[:, 1:] & at_extreme[:, :-1]).any())
 
 
 def _breaks_identities(codes: NDArray[np.int16], totals: NDArray[np.int32]) -> bool | None:
     """Whether `identity_residual` is above its limit; None where that is to be computed exactly."""
-    values, means = codes.astype(np.float32), (totals / len(codes)).astype(np.float32)
-    products = values.T @ values
-    # the means are taken off the products: a third of the time, but no good where offsets are larger than the signal
-    if (2 * len(codes) * means**2 > products.diagonal()).any():
-        values -= means
-        products = values.T @ values
-    else:
-        products -= len(codes) * np.outer(means, means)
-    products = products[:LIMB_LEADS, :LIMB_LEADS]
-    scale = float(products.trace()) / LIMB_LEADS
-    worst = float(((IDENTITIES @ products) * IDENTITIES).sum(axis=1).max())
+    centred = codes[:LIMB_LEADS].astype(np.float32)
+    centred -= (totals[:LIMB_LEADS, None] / codes.shape[1]).astype(np.float32)
+    residuals = _IDENTITIES @ centred
+    scale = float(np.einsum("lt,lt->", centred, centred)) / LIMB_LEADS
+    worst = float(np.einsum("rt,rt->r", residuals, residuals).max())
     limit = MAX_IDENTITY_RESIDUAL**2 * scale
     if scale <= 0 or DOUBT[0] * limit <= worst <= DOUBT[1] * limit:
         return None

@@ -141,6 +141,6 @@ class _ChunkDecoder:
         wanted = self._preprocessing
         coded = self._corpus.read_coded(record_id)
         if coded is not None and (notes := notes_on(coded, wanted.num_samples / wanted.sampling_rate)) is not None:
-            return prepare(coded.codes.T, coded.sampling_rate, wanted, coded.gain), notes
+            return prepare(coded.codes, coded.sampling_rate, wanted, coded.gain), notes
         record = screen_for(self._corpus.read(record_id), wanted)
         return prepare(record.signal, record.sampling_rate, wanted), record.notes

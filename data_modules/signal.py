@@ -129,9 +129,11 @@ def _resample_polyphase(
     begin = first_block * inputs_per_block - margin
     end = begin + (num_blocks - 1) * inputs_per_block + taps.shape[0]
     samples = signal.shape[-1]
-    needed = signal[:, max(begin, 0) : min(end, samples)]
-    part = _millivolts(needed if gain is None else needed.copy(), gain)  # a copy of codes is transposed soonest
-    padded = np.pad(part, ((0, 0), (max(-begin, 0), max(end - samples, 0))), mode="edge")
+    before, after = max(-begin, 0), max(end - samples, 0)
+    padded = np.empty((len(signal), end - begin), np.float32)
+    inside = padded[:, before : end - begin - after]
+    inside[:] = _millivolts(signal[:, begin + before : end - after], gain)
+    padded[:, :before], padded[:, end - begin - after :] = inside[:, :1], inside[:, -1:]
     windows = sliding_window_view(padded, taps.shape[0], axis=-1)[:, ::inputs_per_block]
     resampled = (np.ascontiguousarray(windows) @ taps).reshape(len(signal), -1)
     offset = start - first_block * outputs_per_block

@@ -32,7 +32,7 @@ def on_codes(header: Path, how: Preprocessing, rate: int = 500) -> tuple[NDArray
     coded = read_coded(header, gain=1000.0, sampling_rate=rate)
     if coded is None or (notes := notes_on(coded, how.num_samples / how.sampling_rate)) is None:
         return None
-    return prepare(coded.codes.T, rate, how, coded.gain), notes
+    return prepare(coded.codes, rate, how, coded.gain), notes
 
 
 def in_millivolts(header: Path, how: Preprocessing, rate: int = 500) -> tuple[NDArray[np.float32], tuple[str, ...]]:
@@ -225,6 +225,6 @@ def test_real_records(folder: str, pattern: str, gain: float, rate: int) -> None
         record = screen_for(read_published(path, path.stem, gain=gain, sampling_rate=rate), Preprocessing())
         assert notes == record.notes, path
         expected = prepare(record.signal, rate, Preprocessing())
-        assert prepare(coded.codes.T, rate, Preprocessing(), gain).tobytes() == expected.tobytes(), path
+        assert prepare(coded.codes, rate, Preprocessing(), gain).tobytes() == expected.tobytes(), path
         num_coded += 1
     assert num_coded >= 0.9 * len(paths)
