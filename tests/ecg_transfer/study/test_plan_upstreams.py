@@ -139,7 +139,7 @@ def test_the_study_of_upstreams_shares_pretrainings_with_the_studies_of_ways_and
     cells = {(run.upstream.name, run.config.data.subset) for run in upstreams.by_phase("finetune") if run.upstream}
     assert len(cells) == 33
     heads = Counter(run.config.transfer.head for run in upstreams.by_phase("finetune"))
-    assert heads == {"new": 33, "shared": 6}
+    assert heads == {"new": 42, "shared": 9}
 
 
 @pytest.mark.parametrize(
