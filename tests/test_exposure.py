@@ -78,9 +78,21 @@ except Exception as error:
 """
 
 
+NEIGHBOUR = """
+from ray.cluster_utils import Cluster  # as `ray start --head` does
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+print(cluster.address, flush=True)
+input()
+cluster.shutdown()
+"""
+
+
 @pytest.mark.slow
 def test_a_ray_cluster_of_ones_own_takes_work_from_nobody_else(tmp_path: Path) -> None:
-    """Ray listens on all networks; what keeps strangers out is the token that a cluster of one's own has by default."""
+    """Ray listens on all networks; what keeps strangers out is the token that a cluster of one's own has by default.
+
+    Another one's open cluster, which runs on this machine already, is not joined.
+    """
     pytest.importorskip("ray", reason="needs the extra: pip install 'ecg-transfer[ray]'")
     program = (
         "import os, subprocess, sys, ray\n"
@@ -88,16 +100,26 @@ def test_a_ray_cluster_of_ones_own_takes_work_from_nobody_else(tmp_path: Path) -
         "pool = RayPool(num_workers=1)\n"
         "stranger = {**os.environ, 'RAY_AUTH_MODE': 'disabled'}\n"
         "address = ray.get_runtime_context().gcs_address\n"
+        "assert address != sys.argv[2], 'it has joined the neighbour'\n"
         "command = [sys.executable, '-c', sys.argv[1], address]\n"
         "print(subprocess.run(command, env=stranger, capture_output=True, text=True, timeout=200).stdout)\n"
         "pool.close()\n"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
     environment |= {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", program, STRANGER]
+    neighbour = subprocess.Popen(
+        [sys.executable, "-c", NEIGHBOUR],
+        env={**environment, "RAY_AUTH_MODE": "disabled"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert neighbour.stdout is not None
+    command = [sys.executable, "-c", program, STRANGER, neighbour.stdout.readline().strip()]
     for _ in range(3):  # on a busy machine Ray's own processes give each other up before the cluster is there
         said = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=500)
         if said.stdout:
             break
+    neighbour.communicate("\n", timeout=100)
     assert "refused" in said.stdout, said.stdout + said.stderr
     assert "let in" not in said.stdout

@@ -49,8 +49,9 @@ class RayPool:
         self._running: dict[ray.ObjectRef[Any], tuple[Task, float]] = {}
         self._ours = not ray.is_initialized()
         if self._ours:
-            # Ray listens on all networks; a cluster that it starts itself takes work from those with its token alone
-            local = {"include_dashboard": False} if address is None else {"address": address}
+            # Ray listens on all networks; a cluster that it starts itself takes work from those with its token alone.
+            # `local`, or it would join one that runs here already, whoever started it
+            local = {"address": "local", "include_dashboard": False} if address is None else {"address": address}
             ray.init(log_to_driver=False, **local)
         shares = worker_environment(environment or {}, 0, 2, num_threads, ())
         self._perform = ray.remote(
