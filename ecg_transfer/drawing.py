@@ -9,7 +9,9 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
@@ -63,6 +65,13 @@ STYLE = {
     "svg.hashsalt": "ecg-transfer",
 }
 """Matplotlib settings of every figure. Glyphs are drawn as paths, so that a picture looks the same everywhere."""
+
+
+def distinct_colours(number: int) -> list[str]:
+    """So many colours, all different: `PALETTE`, or where that ends equal steps through matplotlib's `turbo`."""
+    if number <= len(PALETTE):
+        return list(PALETTE[:number])
+    return [to_hex(colour) for colour in colormaps["turbo"](np.linspace(0.05, 0.95, number))]
 
 
 @contextmanager

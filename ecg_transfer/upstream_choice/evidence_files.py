@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ecg_transfer.drawing import INK, PALETTE, new_figure, style, write_picture
+from ecg_transfer.drawing import INK, distinct_colours, new_figure, style, write_picture
 from ecg_transfer.runs import Run
 from ecg_transfer.study.results import write_results
 from ecg_transfer.upstream_choice.evidence import MIN_CELLS, SCOPES, correlations, evidence_table
@@ -103,7 +103,7 @@ def scatter(group: pd.DataFrame, result: pd.DataFrame, metric: str) -> Figure:
     title = f"Does it tell the gain beforehand? {len(group)} cells, {group['recipe'].iloc[0]}"
     figure = new_figure(10.5, 6.8, title=title, simulated=simulated)
     axes = figure.subplots(2, 3, sharey=True)
-    colours = _by_value(group["upstream"], PALETTE)
+    colours = _by_value(group["upstream"], distinct_colours(group["upstream"].nunique()))
     markers = _by_value(group["backbone"], MARKERS)
     area = _areas(group["num_train"].to_numpy(np.float64))
     for axis, (name, measure) in zip(axes.flat, MEASURES.items(), strict=True):
