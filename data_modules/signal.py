@@ -130,7 +130,7 @@ def _resample_polyphase(
     end = begin + (num_blocks - 1) * inputs_per_block + taps.shape[0]
     samples = signal.shape[-1]
     before, after = max(-begin, 0), max(end - samples, 0)
-    padded = np.empty((len(signal), end - begin), np.float32)
+    padded = np.empty((len(signal), end - begin), np.float32)  # edges by hand: np.pad took longer than the division
     inside = padded[:, before : end - begin - after]
     inside[:] = _millivolts(signal[:, begin + before : end - after], gain)
     padded[:, :before], padded[:, end - begin - after :] = inside[:, :1], inside[:, -1:]

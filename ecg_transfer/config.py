@@ -201,9 +201,14 @@ def departures(config: RunConfig) -> dict[str, object]:
     >>> departures(make_config("pretrain", "ptbxl", recipe="modern", overrides={"data.label_set": "all"}))
     {'data.label_set': 'all'}
     """
-    recipe = _by_place(config_from({}, RECIPES.get(config.recipe, {})))
+    recipe = _recipe_by_place(config.recipe)
     found = {place: value for place, value in _by_place(config).items() if value != recipe[place]}
     return {".".join(filter(None, place)): found[place] for place in found if place not in (*PLACES, *NAMED)}
+
+
+@cache
+def _recipe_by_place(name: str) -> dict[tuple[str, str], object]:
+    return _by_place(config_from({}, RECIPES.get(name, {})))
 
 
 def _by_place(config: RunConfig) -> dict[tuple[str, str], object]:

@@ -28,7 +28,6 @@ EXPLAINED = {
     "best_on_test": "best epoch on test (as the paper reports)",
 }
 
-
 PIPE_WIDTH = 1000
 """Characters of a line where there is no terminal: `ecg-transfer runs | grep` finds all that is said of a run."""
 

@@ -138,9 +138,8 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
         of a fine-tuning's upstream; `none` is labels), upstream_run, upstream_recipe, upstream_cell, upstream_kin
         (equal for upstreams that differ in the pretext and seeds alone), upstream_rivals (equal for those that also
         differ in the label set, the recipe and how they were trained), downstream, label_set (as asked), backbone,
-        recipe, lr,
-        batch_size, num_epochs, updates, seed, subset (as asked for; NaN is all), subset_seed,
-        num_train, num_val, num_test, simulated (also where only the upstream is), precision, seconds,
+        recipe, lr, batch_size, num_epochs, updates, seed, subset (as asked for; NaN is all), subset_seed, num_train,
+        num_val, num_test, simulated (also where only the upstream is), precision, seconds,
         records_per_second;
         for each of `SCORE_NAMES`: `<name>/epoch` from 1, `<name>/<metric>` of `METRICS`, `<name>/tuned/<metric>` of
         `TUNED`, `<name>/val/<metric>` of `TUNED`; `monitor`, `optimism`; `epochs_to_90`, `updates_to_90`,
