@@ -7,7 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self, cast, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import BinaryF1Score, MultilabelF1Score
@@ -15,7 +17,7 @@ from torchmetrics.classification import BinaryF1Score, MultilabelF1Score
 from data_modules.batches import Batch
 from ecg_transfer.config import Monitor, OptimConfig, TransferConfig
 from ecg_transfer.learner import EVALUATED, Learner
-from ecg_transfer.loss import logits_and_loss, require_shares
+from ecg_transfer.loss import logits_and_loss, positive_weight, require_shares
 from ecg_transfer.metrics import Scores, score
 from ecg_transfer.models import Backbone, create_backbone
 from ecg_transfer.models.imported import ImportedBackbone
@@ -58,6 +60,7 @@ class ECGClassifier(Learner):
         evaluated: After each epoch, for `val` and `test`, the (rows, logits, targets), sorted by row.
         scores: After each epoch, for `val` and `test`, the scores at 0.5.
         train_scores: See `Learner`; the mean `loss` and the `f1_weighted`.
+        positive_weight: Of each label in the loss, (L,); None where `balance` has not been called or weighs all alike.
         kept_in_evaluation: Modules that training leaves in evaluation mode; see `ecg_transfer.ways`.
     """
 
@@ -104,6 +107,8 @@ class ECGClassifier(Learner):
         self.train_f1: Metric = (
             BinaryF1Score() if len(label_names) == 1 else MultilabelF1Score(len(label_names), average="weighted")
         )
+        self.positive_weight: Tensor | None
+        self.register_buffer("positive_weight", None, persistent=False)
         self.evaluated: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
         self.scores: dict[str, Scores] = {}
         self._loss_sum = torch.zeros(())
@@ -117,6 +122,15 @@ class ECGClassifier(Learner):
 
     def _logits(self, signal: Tensor) -> Tensor:
         return cast(Tensor, self.head(self.dropout(self.backbone(signal))))
+
+    def balance(self, labels: NDArray[np.uint8]) -> None:
+        """Let rare positives weigh more in the loss, as `optim.balance` says; no part of the weights or a checkpoint.
+
+        Args:
+            labels: Of the training records, multi-hot, (N, L).
+        """
+        if self.optim.balance:
+            self.positive_weight = positive_weight(labels, self.optim.balance)
 
     def load_backbone(self, state: Mapping[str, Tensor]) -> int:
         """Take over the weights of a backbone of the same shape; the head stays as it is.
@@ -189,7 +203,7 @@ class ECGClassifier(Learner):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch."""
-        logits, loss = logits_and_loss(self, batch, self.optim)
+        logits, loss = logits_and_loss(self, batch, self.optim, self.positive_weight)
         num_records = len(batch["label"])
         self._loss_sum += loss.detach() * num_records
         self.num_trained += num_records

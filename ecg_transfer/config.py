@@ -71,6 +71,10 @@ class OptimConfig:
     mixup: float = 0.0
     """Each training batch is mixed with itself in another order, signals and targets alike, by a share drawn from
     Beta(mixup, mixup) (Zhang et al. 2018, arXiv 1710.09412); 0 does not mix."""
+    balance: float = 0.0
+    """Power of a label's negatives a positive, counted in the training records, by which its positives weigh more in
+    the loss: 0 all alike, 0.5 the square root, 1 as much as all its negatives. Rare labels are ranked better by it, and
+    probabilities keep their meaning (see `ecg_transfer.loss.positive_weight`)."""
     ema: float | None = None
     """Decay of a running mean of the weights, 0.999 say, which is evaluated, kept and exported in place of the weights
     themselves; None keeps no mean."""

@@ -86,7 +86,7 @@ def _learner(config: RunConfig, data: ECGDataModule) -> Learner:
             dropout=config.model.dropout,
             optim=config.optim,
         )
-    return ECGClassifier(
+    classifier = ECGClassifier(
         config.model.backbone,
         data.label_names,
         num_samples=config.data.num_samples,
@@ -95,6 +95,8 @@ def _learner(config: RunConfig, data: ECGDataModule) -> Learner:
         optim=config.optim,
         transfer=config.transfer,
     )
+    classifier.balance(data.labels[data.rows["train"]])
+    return classifier
 
 
 def _state_to_go_on_from(run: Run, data: ECGDataModule, *, is_first: bool) -> Path | None:

@@ -181,9 +181,11 @@ def require_pretext(config: RunConfig) -> None:
 
 def _require_trainable(config: RunConfig) -> None:
     """Look at the backbone, without its numbers: at the length of a view it must have the weights of the whole's."""
-    for name in ("mixup", "label_smoothing"):
+    for name in ("mixup", "label_smoothing", "balance"):
         if getattr(config.optim, name):
-            raise ConfigError(f"optim.{name} changes labels, and pretext.task={config.pretext.task} has none: set it 0")
+            raise ConfigError(
+                f"optim.{name} is about labels, and pretext.task={config.pretext.task} has none: set it 0"
+            )
     name, length = config.model.backbone, view_samples(config)
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         ours = create_backbone(name, num_samples=length)

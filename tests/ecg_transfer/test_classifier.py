@@ -12,7 +12,8 @@ from sklearn.metrics import f1_score
 from torch import nn
 
 from ecg_transfer.classifier import ECGClassifier, WeightsMismatchError, load_classifier
-from ecg_transfer.config import OptimConfig
+from ecg_transfer.config import OptimConfig, make_config
+from ecg_transfer.fitting import _learner
 from tests.data_modules.fake_corpus import FakeCorpus, random_labels, write_fake_corpus
 from tests.ecg_transfer.tiny_backbone import NAME, TinyBackbone
 from tests.ecg_transfer.tiny_training import fit, tiny_classifier, tiny_data, tiny_trainer
@@ -57,6 +58,18 @@ def test_the_loss_is_the_mean_cross_entropy_of_all_labels() -> None:
     expected = -np.mean(label.numpy() * np.log(p) + (1 - label.numpy()) * np.log(1 - p))
     assert loss.item() == pytest.approx(expected, rel=1e-6)
     assert classifier.num_trained == 2
+
+
+def test_balance_weighs_the_positives_of_the_training_records(corpus: FakeCorpus) -> None:
+    data = tiny_data(corpus)
+    train = data.labels[data.rows["train"]]
+    config = make_config("scratch", "cpsc2018", backbone=NAME, overrides=["optim.balance=0.5"])
+    learner = _learner(config, data)
+    assert isinstance(learner, ECGClassifier)
+    odds = (train == 0).sum(axis=0) / train.sum(axis=0)
+    np.testing.assert_allclose(learner.positive_weight, np.sqrt(odds), rtol=1e-6)
+    assert learner.state_dict().keys() == classifier_of().state_dict().keys()
+    assert classifier_of().positive_weight is None
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])

@@ -3,12 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scipy.special import expit
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, logit
 from torch import nn
 
 from data_modules.batches import Batch
 from ecg_transfer.config import OptimConfig
-from ecg_transfer.loss import logits_and_loss, require_shares
+from ecg_transfer.loss import logits_and_loss, positive_weight, require_shares
 
 
 def linear() -> nn.Module:
@@ -49,11 +50,40 @@ def test_mixup_mixes_signals_and_targets_alike() -> None:
     assert loss.item() == pytest.approx(entropy(logits, target), rel=1e-12)
 
 
+def test_positives_weigh_by_the_odds_of_their_label() -> None:
+    labels = np.array([[1, 1, 0], [0, 1, 0], [0, 1, 0], [0, 1, 0], [0, 0, 0]], dtype=np.uint8)
+    assert positive_weight(labels, 1.0).tolist() == [4.0, 0.25, 5.0]  # the last has none: as if it had one
+    assert positive_weight(labels, 0.5).tolist() == pytest.approx([2.0, 0.5, np.sqrt(5)])
+    assert positive_weight(labels, 0.0).tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_weighted_loss_by_hand() -> None:
+    weight = torch.tensor([4.0, 0.25, 1.0], dtype=torch.float64)
+    logits, loss = logits_and_loss(linear(), batch(), OptimConfig(), weight)
+    p, y = expit(logits.detach().numpy() + np.log(weight.numpy())), batch()["label"].numpy()
+    assert loss.item() == pytest.approx(-np.mean(weight.numpy() * y * np.log(p) + (1 - y) * np.log(1 - p)), rel=1e-12)
+
+
+@pytest.mark.parametrize(("weight", "frequency"), [(30.0, 0.001), (30.0, 0.4), (0.5, 0.8), (1.0, 0.2)])
+def test_weights_leave_the_best_probability_what_it_is(weight: float, frequency: float) -> None:
+    label = (torch.arange(1000) < round(1000 * frequency)).double().unsqueeze(1)
+    given: Batch = {"signal": torch.zeros(1000, 1), "label": label, "index": torch.arange(1000)}
+
+    def loss_at(guess: float) -> float:
+        def classifier(signal: torch.Tensor) -> torch.Tensor:
+            return torch.full((len(signal), 1), guess, dtype=torch.float64)
+
+        return float(logits_and_loss(classifier, given, OptimConfig(), torch.tensor([weight]).double())[1])  # type: ignore[arg-type]
+
+    assert minimize_scalar(loss_at, bracket=(-3, 3)).x == pytest.approx(logit(frequency), abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("fields", "dropout", "message"),
     [
         ({}, 1.0, r"model\.dropout is 1, expected a share"),
         ({"label_smoothing": -0.1}, 0.0, r"optim\.label_smoothing is -0\.1"),
+        ({"balance": 1.5}, 0.0, r"optim\.balance is 1\.5, expected a power from 0"),
         ({"mixup": -1.0}, 0.0, r"optim\.mixup is -1"),
     ],
 )

@@ -81,6 +81,7 @@ def settings(data: Path, **more: object) -> dict[str, object]:
     small = {"data.root": str(data), "data.num_simulated": 60, "optim.max_epochs": 3, "optim.batch_size": 16}
     small |= {"optim.min_updates": 0, "optim.lr": 0.003, "trainer.accelerator": "cpu", "trainer.checkpoint_seconds": 0}
     small |= {"augment.noise": 0.1, "augment.scaling": 0.2, "augment.lead_masking": 0.1, "optim.mixup": 0.3}
+    small |= {"optim.balance": 0.5}
     return small | {"crops.seconds": 2.5, "data.scale": "minmax", "model.dropout": 0.2, "optim.ema": 0.9} | more
 
 
