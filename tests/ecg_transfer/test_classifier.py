@@ -64,12 +64,17 @@ def test_balance_weighs_the_positives_of_the_training_records(corpus: FakeCorpus
     data = tiny_data(corpus)
     train = data.labels[data.rows["train"]]
     config = make_config("scratch", "cpsc2018", backbone=NAME, overrides=["optim.balance=0.5"])
+    pl.seed_everything(0, verbose=False)
     learner = _learner(config, data)
     assert isinstance(learner, ECGClassifier)
     odds = (train == 0).sum(axis=0) / train.sum(axis=0)
     np.testing.assert_allclose(learner.positive_weight, np.sqrt(odds), rtol=1e-6)
     assert learner.state_dict().keys() == classifier_of().state_dict().keys()
-    assert classifier_of().positive_weight is None
+    pl.seed_everything(0, verbose=False)
+    plain = _learner(make_config("scratch", "cpsc2018", backbone=NAME), data)
+    assert isinstance(plain, ECGClassifier)
+    assert plain.positive_weight is None
+    np.testing.assert_allclose(learner.head.bias.detach(), plain.head.bias.detach() - np.log(odds) / 2, rtol=1e-5)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
