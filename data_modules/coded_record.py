@@ -93,16 +93,14 @@ def _is_usual(header: Header, gain: float) -> bool:
     if names[:NUM_LEADS] != _NAMES or len(set(names)) != len(names):
         return False
     file, storage = lines[0].file_name, lines[0].storage
+    alike = (file, storage, gain, 0)
     return (
         storage[:3] == ("16", 1, 0)
         and storage.byte_offset in _OFFSETS
         and 1 <= (header.num_samples or 0) <= MAX_SAMPLES
         and GAINS[0] <= gain <= GAINS[1]
         and float(np.float32(gain)) == gain
-        and all(
-            line.file_name == file and line.storage == storage and line.gain == gain and line.baseline == 0
-            for line in lines[:NUM_LEADS]
-        )
+        and all(line[:4] == alike for line in lines[:NUM_LEADS])
         and all(line.file_name != file for line in lines[NUM_LEADS:])
     )
 
@@ -147,7 +145,7 @@ def notes_on(record: CodedRecord, min_seconds: float) -> tuple[str, ...] | None:
         return None
     if not AMPLITUDE_RANGE[0] <= float(median(height.ravel())) <= AMPLITUDE_RANGE[1]:
         return None
-    if any(_may_stay(codes, extreme, round(SATURATED_SECONDS * rate)) for extreme in (highest, lowest)):
+    if _may_stay(codes, (highest, lowest), round(SATURATED_SECONDS * rate)):
         return None
     breaks_identities = _breaks_identities(codes, record.totals)
     if breaks_identities is None:
@@ -155,12 +153,13 @@ def notes_on(record: CodedRecord, min_seconds: float) -> tuple[str, ...] | None:
     return (*record.notes, "lead_identity") if breaks_identities else record.notes
 
 
-def _may_stay(codes: NDArray[np.int16], extreme: NDArray[np.int16], run: int) -> bool:
-    """False where no lead is at its extreme for `run` samples on end: two neighbours of every half run would be."""
+def _may_stay(codes: NDArray[np.int16], extremes: Sequence[NDArray[np.int16]], run: int) -> bool:
+    """False where no lead is at an extreme for `run` samples on end: two neighbours of every half run would be."""
     if run < 2:
         return True
-    at_extreme = codes[:, :: run // 2] == extreme[:, None]
-    return bool((at_extreme[:, 1:] & at_extreme[:, :-1]).any())
+    every_half_run = np.ascontiguousarray(codes[:, :: run // 2])
+    at_extremes = [every_half_run == extreme[:, None] for extreme in extremes]
+    return any(bool((at_extreme[:, 1:] & at_extreme[:, :-1]).any()) for at_extreme in at_extremes)
 
 
 def _breaks_identities(codes: NDArray[np.int16], totals: NDArray[np.int32]) -> bool | None:
@@ -168,8 +167,8 @@ def _breaks_identities(codes: NDArray[np.int16], totals: NDArray[np.int32]) -> b
     centred = codes[:LIMB_LEADS].astype(np.float32)
     centred -= (totals[:LIMB_LEADS, None] / codes.shape[1]).astype(np.float32)
     residuals = _IDENTITIES @ centred
-    scale = float(np.einsum("lt,lt->", centred, centred)) / LIMB_LEADS
-    worst = float(np.einsum("rt,rt->r", residuals, residuals).max())
+    scale = float(np.vdot(centred, centred)) / LIMB_LEADS
+    worst = max(float(np.vdot(residual, residual)) for residual in residuals)
     limit = MAX_IDENTITY_RESIDUAL**2 * scale
     if scale <= 0 or DOUBT[0] * limit <= worst <= DOUBT[1] * limit:
         return None

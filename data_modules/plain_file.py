@@ -54,9 +54,14 @@ def read_plain_file(path: Path, limit: int) -> bytes:
         require_plain_file(path)
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
-        _require_regular(path, os.fstat(descriptor))
+        info = os.fstat(descriptor)
+        _require_regular(path, info)
         content = os.read(descriptor, limit)
-        while len(content) < limit and (more := os.read(descriptor, limit - len(content))):
+        while (
+            len(content) < limit
+            and len(content) != info.st_size
+            and (more := os.read(descriptor, limit - len(content)))
+        ):
             content += more
         return content
     finally:
