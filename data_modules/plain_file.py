@@ -57,11 +57,7 @@ def read_plain_file(path: Path, limit: int) -> bytes:
         info = os.fstat(descriptor)
         _require_regular(path, info)
         content = os.read(descriptor, limit)
-        while (
-            len(content) < limit
-            and len(content) != info.st_size
-            and (more := os.read(descriptor, limit - len(content)))
-        ):
+        while len(content) not in (limit, info.st_size) and (more := os.read(descriptor, limit - len(content))):
             content += more
         return content
     finally:

@@ -136,7 +136,7 @@ class ECGClassifier(Learner):
         if self.optim.balance:
             self.positive_weight = positive_weight(labels, self.optim.balance)
             with torch.no_grad():
-                self.head.bias -= self.positive_weight.log()
+                self.head.bias.sub_(self.positive_weight.log())
 
     def load_backbone(self, state: Mapping[str, Tensor]) -> int:
         """Take over the weights of a backbone of the same shape; the head stays as it is.
