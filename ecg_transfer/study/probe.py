@@ -12,9 +12,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import IO, Literal, cast
 
 from ecg_transfer.files import write_json
@@ -22,10 +23,12 @@ from ecg_transfer.study.local import gpu_names, num_cores, visible_gpus, worker_
 
 PROBE_FILE = ".probe.json"
 """Beside the runs: machine -> what was measured -> speed."""
-STEP_SECONDS = 3.0
+STEP_SECONDS = 1.5
 """A step that would take longer is probed with a smaller batch."""
-MEASURE_SECONDS = 1.5
-"""At least so long is measured, and at least one step."""
+MEASURE_SECONDS = 3.0
+"""So long, at least, training and evaluation are measured each, their steps in turns."""
+MIN_CALLS = 3
+"""Steps of each that are measured, at least."""
 
 
 NO_MEMORY = "no memory\n"
@@ -191,7 +194,8 @@ def main() -> None:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         sys.stdin.readline()
-        rates = {name: batch_size / _seconds_a_call(step) for name, step in (("train", train), ("evaluate", evaluate))}
+        seconds = _seconds_a_call({"train": train, "evaluate": evaluate})
+        rates = {name: batch_size / value for name, value in seconds.items()}
     sys.stdout.write(json.dumps(rates) + "\n")
     sys.stdout.flush()
     sys.stdin.readline()
@@ -241,12 +245,17 @@ def _steps(work: Work) -> tuple[Callable[[], None], Callable[[], None], int]:
     return lambda: train(batch_size), lambda: evaluate(batch_size), batch_size
 
 
-def _seconds_a_call(step: Callable[[], None]) -> float:
-    started, calls = time.perf_counter(), 0
-    while calls == 0 or time.perf_counter() - started < MEASURE_SECONDS:
-        step()
-        calls += 1
-    return (time.perf_counter() - started) / calls
+def _seconds_a_call(steps: Mapping[str, Callable[[], None]]) -> dict[str, float]:
+    """The median of each step's calls, in turns: a moment in which the machine does something else counts for one."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    while min(map(len, seconds.values())) < MIN_CALLS or min(map(sum, seconds.values())) < MEASURE_SECONDS:
+        for name, step in steps.items():
+            if len(seconds[name]) >= MIN_CALLS and sum(seconds[name]) >= MEASURE_SECONDS:
+                continue
+            started = time.perf_counter()
+            step()
+            seconds[name].append(time.perf_counter() - started)
+    return {name: median(values) for name, values in seconds.items()}
 
 
 if __name__ == "__main__":

@@ -224,6 +224,22 @@ def test_processes_that_say_so_have_no_memory(monkeypatch: pytest.MonkeyPatch) -
         probe.measure_speed(Work(backbone="gru", precision=32, batch_size=8), 2)
 
 
+def test_a_moment_in_which_the_machine_does_something_else_counts_for_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, order = [0.0], []
+    takes = {"train": iter([1.0, 30.0, 1.0, 1.0]), "evaluate": iter([0.2] * 40)}
+
+    def step(name: str) -> None:
+        order.append(name)
+        now[0] += next(takes[name])
+
+    monkeypatch.setattr(probe.time, "perf_counter", lambda: now[0])
+    steps = {name: lambda name=name: step(name) for name in takes}
+    assert probe._seconds_a_call(steps) == pytest.approx({"train": 1.0, "evaluate": 0.2})
+    assert order[:6] == ["train", "evaluate"] * 3, "in turns"
+    assert order.count("train") == 3
+    assert order.count("evaluate") == 15, "for 3 seconds of each"
+
+
 @pytest.mark.slow
 def test_a_probe_measures_processes_side_by_side() -> None:
     found = probe.measure_speed(Work(backbone="gru_mean", precision=32, batch_size=4, num_samples=50), 2)
