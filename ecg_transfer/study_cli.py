@@ -64,8 +64,7 @@ def run_command(
 
     signal.signal(signal.SIGTERM, _terminated)
     plan = _plan(file, output, grid)
-    for notice in plan.notices:
-        _say(f"note: {notice}")
+    _say_notices(plan)
     if all(planned.run.is_done for planned in plan.runs):
         _finish(execute(plan, LocalPool(num_workers=1), report=_say))  # looked through: no worker is started
     require_room(plan, workers or 1)
@@ -96,6 +95,7 @@ def status_command(
     from ecg_transfer.study.status import render, watch
 
     plan = _plan(file, output, grid)
+    _say_notices(plan)
     costs = estimate(plan, workers, measure=False)[0].costs
     if once or not sys.stdout.isatty():
         Console(soft_wrap=True, highlight=False).print(render(plan, costs, workers))
@@ -134,6 +134,12 @@ def _plan(file: Path, output: Path, grids: list[str] | None) -> Plan:
     from ecg_transfer.study.plan import make_plan
 
     return make_plan(read_study(file, grids), output)
+
+
+def _say_notices(plan: Plan) -> None:
+    """What a plan leaves out, and why: a study of a corpus that is not there looks as if it had no runs."""
+    for notice in plan.notices:
+        _say(f"note: {notice}")
 
 
 def _local_pool(plan: Plan, workers: int | None, threads: int | None, timeout: float | None) -> Pool:

@@ -106,3 +106,13 @@ def test_a_study_without_its_corpora_plans_nothing_and_says_why(file: Path, tmp_
     assert "There is nothing to run." in done.stdout
     assert "ptb is left out" in done.stdout
     assert "SIMULATED ECGs" not in done.stdout
+
+
+@pytest.mark.parametrize("words", [("plan", "--brief"), ("run",), ("status", "--once")])
+def test_a_study_of_a_corpus_that_is_not_there_says_why_it_has_no_runs(
+    file: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    file.write_text(STUDY.replace("data.source: simulated", "data.source: real"))
+    said = call(*words, str(file), "--output", str(tmp_path / "runs"))
+    assert said.returncode == 0
+    assert "note: ptb is left out: no PTB Diagnostic" in said.stdout + said.stderr
