@@ -35,7 +35,7 @@ def measure(block: str, options: Options) -> list[Row]:
 def _records(folder: Path, options: Options) -> list[Row]:
     sizes = SIZES[:4] if options.quick else SIZES
     num_records = round(sizes[-1] / 0.9) + 10
-    num_repeats = 2 if options.quick else 3
+    num_repeats = 2 if options.quick else 5  # of three, one slow moment bends the line by a tenth
     seconds: dict[int, list[float]] = {size: [] for size in sizes}
     for repeat in range(num_repeats):
         for size in sizes:
