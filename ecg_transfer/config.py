@@ -104,7 +104,8 @@ class TrainerConfig:
     num_nodes: int = 1
     """Machines."""
     precision: Literal[32, "bf16", 64] = 32
-    """`bf16`: bfloat16 autocast over float32 weights; `64`: all in float64, as the authors' code."""
+    """`bf16`: bfloat16 autocast over float32 weights, refused on CPUs that do not compute in it; `64`: all in float64,
+    as the authors' code."""
     deterministic: bool = True
     """Only algorithms that give the same bits every time."""
     compile: bool = False

@@ -143,11 +143,15 @@ def _say_notices(plan: Plan) -> None:
 
 
 def _local_pool(plan: Plan, workers: int | None, threads: int | None, timeout: float | None) -> Pool:
+    from ecg_transfer.precision import require_precision
     from ecg_transfer.study.estimate import estimate
     from ecg_transfer.study.local import LocalPool, visible_gpus
     from ecg_transfer.study.probe import threads_for
     from ecg_transfer.study.quantities import duration
 
+    for planned in plan.runs:  # before any is begun: all of them would fail
+        if not planned.run.is_done:
+            require_precision(planned.config)
     best = estimate(plan, workers, measure=workers is None, report=_say)[0]
     num_threads = threads or threads_for(best.num_workers)
     left = f", about {duration(best.seconds)}" if best.costs else ""

@@ -11,6 +11,7 @@ from ecg_transfer.config import Overrides, RunConfig, make_config
 from ecg_transfer.data_identity import require_same_data
 from ecg_transfer.fitting import fit_and_score
 from ecg_transfer.memory import explained
+from ecg_transfer.precision import require_precision
 from ecg_transfer.pretext.module import require_pretext
 from ecg_transfer.resolve import pretrain_config, resolve
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, RunNotFoundError
@@ -139,7 +140,8 @@ def train(
         RunClaimedError: Another process is at it.
         CompilationError: torch.compile fails here.
         OutOfMemoryError: It needs more memory than there is; the message says what needs less.
-        ConfigError: A way to transfer, or to pre-train without labels, that makes no sense here.
+        ConfigError: A way to transfer, or to pre-train without labels, that makes no sense here; or a precision that
+            this machine does not compute in.
     """
     require_sensible(config)
     require_pretext(config)
@@ -155,6 +157,7 @@ def train(
         require_same_data(run, resolved.config)
         run.tidy()
         return run
+    require_precision(resolved.config)
     quiet_lightning()
     with claimed(run.path, distributed=num_devices(config) > 1):
         if run.is_done:  # by another process, a moment ago

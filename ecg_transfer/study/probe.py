@@ -110,7 +110,8 @@ def speeds(
         num_workers: Workers at the same time.
         output: Where runs live; the file lies in it.
         measure: Whether to measure what is not known; it is missing from the result else.
-        report: Is told what is being measured, and what so many workers have no memory for; that is missing, too.
+        report: Is told what is being measured, and what is missing because so many workers have no memory for it or the
+            machine does not compute in its precision.
     """
     file, here = output / PROBE_FILE, machine()
     found: dict[Work, Speed] = {}
@@ -119,6 +120,11 @@ def speeds(
         known = _read(file)
         entry = known.get(here, {}).get(name)
         if entry is None and measure:
+            from ecg_transfer.precision import refusal
+
+            if (why := refusal(work.precision, work.accelerator)) is not None:
+                report(f"not measured: {name}: {why}")
+                continue
             report(f"measuring {name}")
             try:
                 entry = asdict(measure_speed(work, num_workers))

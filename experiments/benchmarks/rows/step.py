@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+from ecg_transfer.precision import cpu_has_bfloat16
 from experiments.benchmarks.options import Options
 from experiments.benchmarks.row import Row, ratios
 from experiments.benchmarks.stepper import Order, Stepper, Timing, interleave
@@ -32,10 +33,11 @@ def measure(block: str, options: Options) -> list[Row]:
         options: See there.
     """
     backbone, batch_size = block.split()[0], int(block.split()[1])
-    peaks = tuple(f"peak {precision}" for precision in PRECISIONS)
+    precisions = PRECISIONS if cpu_has_bfloat16() else tuple(name for name in PRECISIONS if name != "bf16")
+    peaks = tuple(f"peak {precision}" for precision in precisions)
     yardsticks = ("paper", "authors") if options.reference else ("paper",)
     is_recurrent = not backbone.startswith("resnet")  # the ResNets' steps hardly depend on the set-up
-    variants = {"ours": (*PRECISIONS, *peaks, *(("paper",) if is_recurrent else ())), "plain": yardsticks}
+    variants = {"ours": (*precisions, *peaks, *(("paper",) if is_recurrent else ())), "plain": yardsticks}
     with ExitStack() as stack:
         steppers = {}
         for name, held in variants.items():
@@ -55,7 +57,7 @@ def measure(block: str, options: Options) -> list[Row]:
 
 def _rows(title: str, backbone: str, batch_size: int, timings: Timings) -> list[Row]:
     rows = []
-    for precision in PRECISIONS:
+    for precision in (name for name in PRECISIONS if ("ours", name) in timings):
         ours = timings["ours", precision]
         for (where, variant), theirs in timings.items():
             if variant not in ("paper", "authors"):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import ecg_transfer.models
 from ecg_transfer.models import BACKBONES, Backbone, create_backbone
+from ecg_transfer.precision import cpu_has_bfloat16
 
 NUM_SAMPLES = 64
 
@@ -119,6 +120,8 @@ def test_stages_are_in_the_order_of_the_computation(name: str) -> None:
 
 
 def test_autocast_bfloat16_stays_close(name: str) -> None:
+    if "lstm" in name and not cpu_has_bfloat16():
+        pytest.skip("PyTorch has no LSTM in bfloat16 for this CPU; trainings in it are refused")
     backbone = build(name).eval()
     with torch.no_grad():
         exact = backbone(signals())
