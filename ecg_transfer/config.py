@@ -74,7 +74,7 @@ class OptimConfig:
     balance: float = 0.0
     """Power of a label's negatives a positive, counted in the training records, by which its positives weigh more in
     the loss: 0 all alike, 0.5 the square root, 1 as much as all its negatives. Rare labels are ranked better by it, and
-    probabilities keep their meaning (see `ecg_transfer.loss.positive_weight`)."""
+    probabilities keep their meaning (see `ecg_transfer.loss.logits_and_loss`)."""
     ema: float | None = None
     """Decay of a running mean of the weights, 0.999 say, which is evaluated, kept and exported in place of the weights
     themselves; None keeps no mean."""

@@ -108,7 +108,7 @@ def test_a_study_without_its_corpora_plans_nothing_and_says_why(file: Path, tmp_
     assert "SIMULATED ECGs" not in done.stdout
 
 
-@pytest.mark.parametrize("words", [("plan", "--brief"), ("run",), ("status", "--once")])
+@pytest.mark.parametrize("words", [("run",), ("status", "--once")])
 def test_a_study_of_a_corpus_that_is_not_there_says_why_it_has_no_runs(
     file: Path, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
