@@ -41,7 +41,7 @@ $(READY): pyproject.toml .constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint .constraints.txt --editable . --group dev
 	@touch $(READY)
 
-demo: $(READY)  ## Simulate, pre-train, fine-tune, compare: one to two minutes on 2 cores
+demo: $(READY)  ## Simulate, pre-train, fine-tune, compare: one to four minutes on 2 cores
 	$(BIN)/python experiments/demo.py
 
 pretrain: $(READY)  ## Pre-train BACKBONE on UPSTREAM
