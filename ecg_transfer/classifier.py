@@ -105,7 +105,9 @@ class ECGClassifier(Learner):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(backbone.num_features, len(self.label_names))
         self.train_f1: Metric = (
-            BinaryF1Score() if len(label_names) == 1 else MultilabelF1Score(len(label_names), average="weighted")
+            BinaryF1Score(validate_args=False)  # looking at the values of each batch would wait for a GPU
+            if len(label_names) == 1
+            else MultilabelF1Score(len(label_names), average="weighted", validate_args=False)
         )
         self.positive_weight: Tensor | None
         self.register_buffer("positive_weight", None, persistent=False)
@@ -213,10 +215,10 @@ class ECGClassifier(Learner):
         num_records = len(batch["label"])
         self._loss_sum += loss.detach() * num_records
         self.num_trained += num_records
-        probability, target = logits.detach().float().sigmoid(), batch["label"].int()
+        predicted, target = (logits.detach() > 0).int(), batch["label"].int()
         if len(self.label_names) == 1:
-            probability, target = probability.squeeze(1), target.squeeze(1)
-        self.train_f1.update(probability, target)
+            predicted, target = predicted.squeeze(1), target.squeeze(1)
+        self.train_f1.update(predicted, target)
         return loss
 
     def on_validation_epoch_start(self) -> None:

@@ -1,6 +1,6 @@
 """A backbone through torch.compile: on a GPU as CUDA graphs, so that a small network is not held up by its launches.
 
-No GPU was at hand when this was written: the tests compile on the CPU, with a backend that needs no compiler.
+The tests compile on the CPU, with a backend that needs no compiler.
 """
 
 from __future__ import annotations

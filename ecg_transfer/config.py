@@ -104,13 +104,18 @@ class TrainerConfig:
     num_nodes: int = 1
     """Machines."""
     precision: Literal[32, "bf16", 64] = 32
-    """`bf16`: bfloat16 autocast over float32 weights, refused on CPUs that do not compute in it; `64`: all in float64,
-    as the authors' code."""
+    """`32`: float32; a GPU trains its convolutions and recurrent layers in TensorFloat-32, PyTorch's default. `bf16`:
+    bfloat16 autocast over float32 weights, refused on CPUs that do not compute in it. `64`: all in float64, as the
+    authors' code. Evaluation is in the weights' own precision, always."""
     deterministic: bool = True
     """Only algorithms that give the same bits every time."""
+    cuda_graphs: bool = True
+    """On a single GPU, record the backbone's training step once and launch it as a whole: the same bits, faster where a
+    small network waits for its kernels to be launched. Costs memory: a step's activations are kept for each shape of a
+    batch. Trainings without labels do without."""
     compile: bool = False
-    """Let torch.compile fuse the backbone's operators, on a GPU as CUDA graphs: for small networks there, which wait
-    for kernels to be launched. Takes about half a minute for each shape of a batch, and gained nothing on a CPU."""
+    """Let torch.compile fuse the backbone's operators, on a GPU as CUDA graphs of its own. Takes minutes or half a
+    minute for each shape of a batch, and gained nothing on a CPU."""
     checkpoint_seconds: float = 10.0
     """Least seconds between two saved states: what an interruption can cost. 0 saves every epoch."""
 
@@ -235,6 +240,7 @@ PLACES = (
     ("data", "source"),
     ("trainer", "accelerator"),
     ("trainer", "checkpoint_seconds"),
+    ("trainer", "cuda_graphs"),
     ("transfer", "allow_simulated"),
 )
 """Fields that say where and on what, not what: a run keeps its name when it moves. Real and simulated runs have homes

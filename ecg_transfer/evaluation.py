@@ -19,6 +19,7 @@ from ecg_transfer.curve import read_curve, summarise_pretext, time_to_targets
 from ecg_transfer.files import write_json
 from ecg_transfer.learner import EVALUATED
 from ecg_transfer.metrics import Scores, score, tune_thresholds
+from ecg_transfer.precision import in_full_precision
 from ecg_transfer.predictions import Predictions, load_predictions, save_predictions
 from ecg_transfer.runs import SCORE_NAMES, Run
 
@@ -56,7 +57,7 @@ def predict(classifier: ECGClassifier, datamodule: ECGDataModule, part: str, dev
     classifier = classifier.eval().to(device)
     dtype = next(classifier.parameters()).dtype
     logits, rows = [], []
-    with torch.inference_mode():
+    with torch.inference_mode(), in_full_precision(device):
         for batch in datamodule.ordered_loader(part, sharded=False):
             logits.append(classifier(batch["signal"].to(device, dtype)).cpu())
             rows.append(batch["index"])

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import pytorch_lightning as pl
-import torch
 from torch import Tensor
 from torch.func import functional_call
 
@@ -14,6 +13,7 @@ from data_modules.batches import Batch
 from ecg_transfer.averaging import WeightAverage
 from ecg_transfer.config import OptimConfig
 from ecg_transfer.models import Backbone
+from ecg_transfer.precision import in_full_precision
 
 EVALUATED = ("val", "test")
 """The parts that are evaluated after every epoch, in the order of the data module's loaders."""
@@ -77,7 +77,7 @@ class Learner(pl.LightningModule):
 
     def evaluated_output(self, *inputs: Any) -> Any:  # noqa: ANN401
         """What `forward` gives for these inputs at full precision, with the mean of the weights where there is one."""
-        with torch.autocast(self.device.type, enabled=False):
+        with in_full_precision(self.device):
             if self._average is None or self._average.state is None:
                 return self(*inputs)
             return functional_call(self, self._average.state, inputs)

@@ -18,6 +18,7 @@ from data_modules.own.listing import Place, detect_format, format_of, read_place
 from data_modules.reading import ReadingOptions, to_record
 from data_modules.signal import crop_or_pad, prepare, resample, scale
 from ecg_transfer.loaded_model import LoadedModel
+from ecg_transfer.precision import in_full_precision
 
 BATCH_SIZE = 256
 """Windows that go through the network at a time."""
@@ -172,7 +173,7 @@ def _run(
 
 def _logits(model: LoadedModel, parts: list[NDArray[np.float32]], device: torch.device) -> NDArray[np.float64]:
     dtype = next(model.classifier.parameters()).dtype
-    with torch.inference_mode():
+    with torch.inference_mode(), in_full_precision(device):
         batch = scale(torch.from_numpy(np.stack(parts)), model.preprocessing.scale).transpose(1, 2)
         found: NDArray[np.float64] = model.classifier(batch.to(device, dtype)).double().cpu().numpy()
     return found

@@ -18,6 +18,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from data_modules.datamodule import ECGDataModule
 from ecg_transfer.callbacks.checkpoints import AtomicCheckpointIO, BestF1, LastEpoch
 from ecg_transfer.callbacks.convergence import Convergence, points_of
+from ecg_transfer.callbacks.cuda_graphs import CudaGraphs
 from ecg_transfer.callbacks.early_stop import EarlyStop
 from ecg_transfer.callbacks.epoch_seed import EpochSeed
 from ecg_transfer.callbacks.finite_loss import FiniteLoss
@@ -85,7 +86,9 @@ def build_trainer(
 def callbacks_of(config: RunConfig, run: Run, datamodule: ECGDataModule, show_bar: bool) -> list[Callback]:
     """What every run has around it, in the order in which it is called."""
     patience, (monitor, mode) = config.optim.early_stop_patience, config.selection
+    is_recorded = config.trainer.cuda_graphs and config.is_supervised and num_devices(config) == 1
     return [
+        *([CudaGraphs()] if is_recorded and not config.trainer.compile else []),
         EpochSeed(config.seed),
         FiniteLoss(lambda row: datamodule.record_ids[row]),
         Stoppable(),

@@ -14,6 +14,7 @@ from data_modules.batches import Batch
 from ecg_transfer.cka import MIN_RECORDS, gram, linear_cka
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.models import Backbone
+from ecg_transfer.precision import in_full_precision
 from ecg_transfer.ways import stage_names, stage_parameters
 
 NUM_RECORDS = 32
@@ -137,7 +138,7 @@ def _norms(pairs: list[tuple[nn.Parameter, Tensor]]) -> Tensor:
 
 def _heard(backbone: Backbone, state: Mapping[str, Tensor], signal: Tensor) -> dict[str, Tensor]:
     """What a backbone of this state gives out for a batch, as `_listen` notes it."""
-    with torch.no_grad(), torch.autocast(signal.device.type, enabled=False):
+    with torch.no_grad(), in_full_precision(signal.device):
         before = deepcopy(backbone)
         before.load_state_dict(state)
         notes: dict[str, Tensor] = {}

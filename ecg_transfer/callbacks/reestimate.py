@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ecg_transfer.classifier import ECGClassifier
+from ecg_transfer.precision import in_full_precision
 from ecg_transfer.ways import batch_norms
 
 
@@ -31,7 +32,7 @@ class ReestimateBatchNorm(pl.Callback):
         signals = (batch["signal"].to(pl_module.device, dtype) for batch in batches)
         if windows is not None:
             signals = (signal if signal.shape[2] == windows.length else windows.cut(signal) for signal in signals)
-        with torch.autocast(pl_module.device.type, enabled=False):
+        with in_full_precision(pl_module.device):
             reestimate(pl_module.backbone, signals)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ecg_transfer.loaded_model import load_model
 from ecg_transfer.models import Backbone
+from ecg_transfer.precision import in_full_precision
 from ecg_transfer.pretext.pretrained import pretrained_backbone
 from ecg_transfer.runs import Run
 
@@ -82,7 +83,7 @@ def embed(
     found = {}
     for part in parts:
         features, logits = [], []
-        with torch.inference_mode():
+        with torch.inference_mode(), in_full_precision(device):
             for batch in data.ordered_loader(part, sharded=False):
                 embedding, of_labels = _forward(model, batch["signal"].to(device, dtype))
                 logits.append(of_labels.float().cpu())

@@ -77,6 +77,7 @@ def test_places_are_fields() -> None:
         "data.root",
         "data.source",
         "trainer.checkpoint_seconds",
+        "trainer.cuda_graphs",
         "trainer.accelerator",
         "transfer.allow_simulated",
     }

@@ -46,13 +46,14 @@ def tiny_trainer(
     extra: Sequence[pl.Callback] = (),
     *,
     seconds: float = 0.0,
+    accelerator: str = "cpu",
     **options: Any,  # noqa: ANN401
 ) -> pl.Trainer:
     """A trainer with the callbacks of a run, in their order."""
     folder.mkdir(parents=True, exist_ok=True)
     options = {"logger": False, **options}
     return pl.Trainer(
-        accelerator="cpu",
+        accelerator=accelerator,
         devices=1,
         max_epochs=max_epochs,
         deterministic=True,
