@@ -19,8 +19,6 @@ from ecg_transfer.study.probe import Speed, Work, speeds, worker_choices
 from ecg_transfer.study.quantities import file_size
 from ecg_transfer.windows import Windows
 
-STARTUP_SECONDS = 7.0
-"""A worker's imports, once."""
 RUN_SECONDS = 1.0
 """Opening the data, building the model, the final scores and files of one run."""
 EPOCH_SECONDS = 0.12
@@ -220,4 +218,5 @@ def _estimate(
     known = speeds([work_of(planned) for planned in waiting], num_workers, output, measure=measure, report=report)
     costs = {planned.name: cost(planned, known[work_of(planned)]) for planned in waiting if work_of(planned) in known}
     seconds = makespan(plan, {name: each.seconds for name, each in costs.items()}, num_workers)
-    return Estimate(num_workers=num_workers, costs=costs, seconds=seconds + (STARTUP_SECONDS if costs else 0.0))
+    startup = max((speed.startup for speed in known.values()), default=0.0)
+    return Estimate(num_workers=num_workers, costs=costs, seconds=startup + seconds)

@@ -10,12 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
 from ecg_transfer.study.failures import last_words
+from ecg_transfer.study.mps import side_by_side
 from ecg_transfer.study.worker import GRACE, RUNNER, Outcome, Task
 
 
@@ -44,7 +45,8 @@ class LocalPool:
     """A pool of local processes; see `ecg_transfer.study.schedule.Pool`.
 
     A worker is in a session of its own, so that Ctrl-C reaches this process alone, which then ends them in order.
-    A worker whose pool is gone, however that happened, notices that its input has ended and ends its run.
+    A worker whose pool is gone, however that happened, notices that its input has ended and ends its run. Workers that
+    share a GPU run on it side by side, where that can be had (see `ecg_transfer.study.mps`).
 
     Attributes:
         num_workers: Runs at the same time.
@@ -63,6 +65,7 @@ class LocalPool:
     grace: float = GRACE
     _workers: dict[int, _Worker] = field(default_factory=dict)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+    _service: ExitStack = field(default_factory=ExitStack)
 
     def num_free(self) -> int:
         """How many tasks could start now."""
@@ -117,8 +120,12 @@ class LocalPool:
         finally:
             for worker in list(self._workers.values()):
                 self._bury(worker)
+            self._service.close()
 
     def _spawn(self, slot: int) -> _Worker:
+        if not self._workers:
+            self._service.close()
+            self._service.enter_context(side_by_side(self.num_workers, self.gpus))
         process = subprocess.Popen(
             [sys.executable, "-m", "ecg_transfer.study.worker", self.runner],
             stdin=subprocess.PIPE,

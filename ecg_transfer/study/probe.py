@@ -1,4 +1,4 @@
-"""How many records a second this machine trains and evaluates: measured once, kept beside the runs.
+"""How many records a second this machine trains and evaluates, and how long a worker starts: measured once, and kept.
 
 A measurement starts as many processes as there would be workers, each with its share of the cores, and lets all of
 them step at the same time. So two workers of one thread can be compared with one of two.
@@ -12,23 +12,28 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import median
-from typing import IO, Literal, cast
+from typing import IO, TYPE_CHECKING, Literal, cast
 
 from ecg_transfer.files import write_json
 from ecg_transfer.study.local import gpu_names, num_cores, visible_gpus, worker_environment
+from ecg_transfer.study.mps import side_by_side
+
+if TYPE_CHECKING:
+    from data_modules.batches import Batch
 
 PROBE_FILE = ".probe.json"
 """Beside the runs: machine -> what was measured -> speed."""
 STEP_SECONDS = 1.5
 """A step that would take longer is probed with a smaller batch."""
-MEASURE_SECONDS = 3.0
-"""So long, at least, training and evaluation are measured each, their steps in turns."""
+MEASURE_SECONDS, MEASURE_SECONDS_ON_GPU = 3.0, 1.0
+"""So long, at least, training and evaluation are measured each, their steps in turns; a GPU's are much shorter."""
 MIN_CALLS = 3
 """Steps of each that are measured, at least."""
+NUM_LABELS = 9
 
 
 NO_MEMORY = "no memory\n"
@@ -61,10 +66,17 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """Records a second of one worker while all of them work."""
+    """Of one worker while all of them work."""
 
     train: float
+    """Records a second."""
     evaluate: float
+    """Records a second."""
+    startup: float
+    """Seconds from its start to its first step."""
+
+
+SPEED_FIELDS = {field.name for field in fields(Speed)}
 
 
 def threads_for(num_workers: int) -> int:
@@ -119,6 +131,8 @@ def speeds(
         name = work.key(num_workers, threads_for(num_workers))
         known = _read(file)
         entry = known.get(here, {}).get(name)
+        if entry is not None and entry.keys() != SPEED_FIELDS:  # of another version
+            entry = None
         if entry is None and measure:
             from ecg_transfer.precision import refusal
 
@@ -141,38 +155,40 @@ def speeds(
 
 
 def measure_speed(work: Work, num_workers: int) -> Speed:
-    """Let so many processes step at the same time; the mean of their speeds.
+    """Let so many processes start and step at the same time; the means of what they measured.
 
     Raises:
         NoMemoryError: The machine, or a GPU that they share, has no memory for so many.
         RuntimeError: The backbone cannot be trained here; the message is the process's own.
     """
-    command = [sys.executable, "-m", "ecg_transfer.study.probe", json.dumps(asdict(work))]
-    processes = [
-        subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=worker_environment(os.environ, slot, num_workers, threads_for(num_workers), visible_gpus()),
-        )
-        for slot in range(num_workers)
-    ]
-    try:
-        for process in processes:
-            said = cast(IO[str], process.stdout).readline()
-            if said == NO_MEMORY or (not said and process.wait() == -signal.SIGKILL):
-                raise NoMemoryError(f"there is no memory for {num_workers} x {work.backbone} at the same time")
-            if said != "ready\n":
-                raise RuntimeError(f"no step of {work} could be made: see above")
-        for process in processes:
-            print("go", file=process.stdin, flush=True)
-        measured = [json.loads(cast(IO[str], process.stdout).readline()) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
+    gpus = visible_gpus() if work.accelerator != "cpu" else []
+    with side_by_side(num_workers, gpus):
+        processes = [_start(work, slot, num_workers, gpus) for slot in range(num_workers)]
+        try:
+            for process in processes:
+                said = cast(IO[str], process.stdout).readline()
+                if said == NO_MEMORY or (not said and process.wait() == -signal.SIGKILL):
+                    raise NoMemoryError(f"there is no memory for {num_workers} x {work.backbone} at the same time")
+                if said != "ready\n":
+                    raise RuntimeError(f"no step of {work} could be made: see above")
+            for process in processes:
+                print("go", file=process.stdin, flush=True)
+            measured = [json.loads(cast(IO[str], process.stdout).readline()) for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+                process.communicate()
     return Speed(**{name: round(sum(one[name] for one in measured) / num_workers, 2) for name in measured[0]})
+
+
+def _start(work: Work, slot: int, num_workers: int, gpus: Sequence[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "ecg_transfer.study.probe", json.dumps(asdict(work)), str(time.time())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=worker_environment(os.environ, slot, num_workers, threads_for(num_workers), gpus),
+    )
 
 
 def _read(file: Path) -> dict[str, dict[str, dict[str, float]]]:
@@ -186,10 +202,13 @@ def main() -> None:
     """Measure in this process: say `ready` after a warm step, wait for a line, print the speeds."""
     from ecg_transfer.training_settings import training_settings
 
-    work = Work(**json.loads(sys.argv[1]))
+    work, started = Work(**json.loads(sys.argv[1])), float(sys.argv[2])
     with training_settings():
         try:
-            train, evaluate, batch_size = _steps(work)
+            import ecg_transfer.training  # noqa: F401 - what a worker loads
+
+            startup = time.time() - started
+            train, evaluate, batch_size, on_gpu = _steps(work)
         except Exception as error:
             from ecg_transfer.memory import means_too_little_memory
 
@@ -200,46 +219,56 @@ def main() -> None:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         sys.stdin.readline()
-        seconds = _seconds_a_call({"train": train, "evaluate": evaluate})
-        rates = {name: batch_size / value for name, value in seconds.items()}
+        seconds = _seconds_a_call(
+            {"train": train, "evaluate": evaluate}, MEASURE_SECONDS_ON_GPU if on_gpu else MEASURE_SECONDS
+        )
+        rates = {name: batch_size / value for name, value in seconds.items()} | {"startup": startup}
     sys.stdout.write(json.dumps(rates) + "\n")
     sys.stdout.flush()
     sys.stdin.readline()
 
 
-def _steps(work: Work) -> tuple[Callable[[], None], Callable[[], None], int]:
-    """A training step and an evaluation step, both warm, and how many records they take."""
+def _steps(work: Work) -> tuple[Callable[[], None], Callable[[], None], int, bool]:
+    """A training step and an evaluation step, both warm; how many records they take; whether they are on a GPU."""
     import torch
-    from torch.nn.functional import binary_cross_entropy_with_logits
 
+    from ecg_transfer.classifier import ECGClassifier
     from ecg_transfer.compilation import compile_backbone
-    from ecg_transfer.models import create_backbone
+    from ecg_transfer.config import OptimConfig
+    from ecg_transfer.cuda_graphs import RecordedForward
+    from ecg_transfer.optim import configure
 
-    on_gpu = torch.cuda.is_available() and work.accelerator != "cpu"
-    device = torch.device("cuda" if on_gpu else "cpu")
+    device = torch.device("cuda" if torch.cuda.is_available() and work.accelerator != "cpu" else "cpu")
     dtype = torch.float64 if work.precision == 64 else torch.float32
-    backbone = create_backbone(work.backbone, num_samples=work.num_samples)
-    model = torch.nn.Sequential(backbone, torch.nn.Linear(backbone.num_features, 9)).to(device, dtype)
+    labels = [str(number) for number in range(NUM_LABELS)]
+    classifier = ECGClassifier(work.backbone, labels, num_samples=work.num_samples).to(device, dtype)
     if work.compile:
-        compile_backbone(backbone, device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    target = torch.ones(1, 9, device=device, dtype=dtype)
+        compile_backbone(classifier.backbone, device)
+    elif device.type == "cuda":
+        classifier.backbone.forward = RecordedForward(classifier.backbone)  # type: ignore[method-assign]
+    optimizer = configure(classifier.parameters(), OptimConfig(lr=1e-3), 1)["optimizer"]
+    classifier.on_train_epoch_start()
+
+    def batch_of(size: int) -> Batch:
+        signal = torch.randn(size, work.num_samples, 12, device=device, dtype=dtype).transpose(1, 2)
+        label = torch.ones(size, NUM_LABELS, device=device, dtype=dtype)
+        return {"signal": signal, "label": label, "index": torch.arange(size, device=device)}
 
     def train(batch_size: int) -> None:
-        batch = torch.randn(batch_size, work.num_samples, 12, device=device, dtype=dtype).transpose(1, 2)
-        model.train()
-        with torch.autocast(device.type, torch.bfloat16, enabled=work.precision == "bf16"):
-            loss = binary_cross_entropy_with_logits(model(batch), target.expand(batch_size, 9))
+        batch = batch_of(batch_size)
+        classifier.train()
         optimizer.zero_grad()
+        with torch.autocast(device.type, torch.bfloat16, enabled=work.precision == "bf16"):
+            loss = classifier.training_step(batch, 0)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         loss.item()
 
     def evaluate(batch_size: int) -> None:
-        batch = torch.randn(batch_size, work.num_samples, 12, device=device, dtype=dtype).transpose(1, 2)
-        model.eval()
+        batch = batch_of(batch_size)
+        classifier.eval()
         with torch.inference_mode():
-            float(model(batch).sum())
+            float(classifier.evaluated_output(batch["signal"]).sum())
 
     smallest = min(8, work.batch_size)
     train(smallest)
@@ -248,15 +277,15 @@ def _steps(work: Work) -> tuple[Callable[[], None], Callable[[], None], int]:
     seconds_a_record = (time.perf_counter() - started) / smallest
     batch_size = max(smallest, min(work.batch_size, int(STEP_SECONDS / seconds_a_record)))
     train(batch_size)
-    return lambda: train(batch_size), lambda: evaluate(batch_size), batch_size
+    return lambda: train(batch_size), lambda: evaluate(batch_size), batch_size, device.type == "cuda"
 
 
-def _seconds_a_call(steps: Mapping[str, Callable[[], None]]) -> dict[str, float]:
+def _seconds_a_call(steps: Mapping[str, Callable[[], None]], at_least: float = MEASURE_SECONDS) -> dict[str, float]:
     """The median of each step's calls, in turns: a moment in which the machine does something else counts for one."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    while min(map(len, seconds.values())) < MIN_CALLS or min(map(sum, seconds.values())) < MEASURE_SECONDS:
+    while min(map(len, seconds.values())) < MIN_CALLS or min(map(sum, seconds.values())) < at_least:
         for name, step in steps.items():
-            if len(seconds[name]) >= MIN_CALLS and sum(seconds[name]) >= MEASURE_SECONDS:
+            if len(seconds[name]) >= MIN_CALLS and sum(seconds[name]) >= at_least:
                 continue
             started = time.perf_counter()
             step()

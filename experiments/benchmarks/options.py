@@ -50,7 +50,7 @@ def all_blocks(options: Options, *, has_gpu: bool) -> list[Block]:
         "start": ["help", "runs"],
         "scaling": ["records", "memory", *([] if quick else ["processes"])],
         "study": [] if quick else [""],
-        "gpu": list(BACKBONES) if has_gpu else [],
+        "gpu": [*BACKBONES, "grid"] if has_gpu else [],
     }
     return [Block(group, name) for group in GROUPS for name in names[group]]
 

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.config import OptimConfig
+from ecg_transfer.cuda_graphs import RecordedForward
 from ecg_transfer.optim import configure
 from ecg_transfer.trainer import fill_no_new_tensors
 from experiments.benchmarks.authors_loop import authors_model
@@ -39,8 +40,8 @@ def make_variant(
     """Build a variant.
 
     Args:
-        name: `float32`, `bf16` or `float64`: our step; `paper`: the plain float64 loop; `authors`: their model in it;
-            `peak float32` and so on: a matrix product.
+        name: `float32`, `bf16` or `float64`: our step; `bf16 unrecorded`: the same on a GPU without CUDA graphs;
+            `paper`: the plain float64 loop; `authors`: their model in it; `peak float32` and so on: a matrix product.
         backbone: One of the paper's six.
         batch_size: Of a step.
         reference: The authors' checkout, for `authors`.
@@ -66,12 +67,15 @@ def make_variant(
 
 def _our_step(precision: str, backbone: str, signal: Tensor, label: Tensor) -> Callable[[], None]:
     """Our step as `fit` has it, without Lightning around it."""
+    precision, _, unrecorded = precision.partition(" ")
     classifier = ECGClassifier(backbone, [str(number) for number in range(NUM_LABELS)]).to(signal.device)
     if precision == "float64":
         classifier, signal, label = classifier.double(), signal.double(), label.double()
     fill_no_new_tensors()
     classifier.train()
     classifier.on_train_epoch_start()
+    if signal.is_cuda and not unrecorded:
+        classifier.backbone.forward = RecordedForward(classifier.backbone)  # type: ignore[method-assign]
     optimizer = configure(classifier.parameters(), OptimConfig(), 1)["optimizer"]
     batch = {"signal": signal, "label": label, "index": torch.arange(len(label))}
 
@@ -89,7 +93,7 @@ def _our_step(precision: str, backbone: str, signal: Tensor, label: Tensor) -> C
 
 
 def _product(dtype: torch.dtype, size: int, device: str) -> Callable[[], None]:
-    left, right = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(2))
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))  # a GPU is faster on zeros
     out = torch.empty(size, size, dtype=dtype, device=device)
 
     def product() -> None:

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from ecg_transfer.classifier import ECGClassifier
+from ecg_transfer.study.probe import Speed
 from experiments.benchmarks.authors_loop import CLASSES, CheckoutError, authors_model, check_reference
 from experiments.benchmarks.paper_loop import NUM_LABELS, PAPER_NETWORKS, PaperClassifier, paper_step
-from experiments.benchmarks.rows.gpu import records_of_grid
+from experiments.benchmarks.rows.gpu import hours_of_grid, runs_of_grid
 from experiments.benchmarks.variants import flops_a_record
 
 PUBLISHED_PARAMETERS = {
@@ -70,7 +71,18 @@ def test_records_of_the_papers_grid_by_hand(name: str, num_sweep: int) -> None:
     # pre-training: PTB-XL 17,418, CPSC2018 4,603, Georgia 6,895; fine-tuning: PTB and Ribeiro from three upstreams,
     # the upstreams from the two others; scratch: each corpus once; the sweep in both arms
     expected = 28_916 + 3 * (349 + 554) + 2 * 28_916 + 28_916 + 349 + 554 + num_sweep
-    assert records_of_grid(name) == 100 * expected
+    assert sum(train for train, _ in runs_of_grid(name)) == expected
+    # 20 runs, each corpus in 4 or 5 of them, and PTB-XL's 4,419 in the sweep's too: 10,615 in all of 5 corpora
+    evaluated = 4 * 4_419 + 4 * 2_274 + 4 * 3_449 + 4 * (200 + 273) + (12 * 4_419 if num_sweep else 0)
+    assert sum(count for _, count in runs_of_grid(name)) == evaluated
+
+
+def test_hours_of_the_grid_by_hand() -> None:
+    speed = Speed(train=1_000.0, evaluate=10_000.0, startup=36.0)
+    train, evaluated = 119_276, 4 * (4_419 + 2_274 + 3_449 + 473)
+    seconds = 36 + (20 + 100 * (train / 1_000 + evaluated / 10_000 + 20 * 0.12)) / 4
+    assert hours_of_grid({"lstm": speed}) == pytest.approx(seconds / 3600)
+    assert sum(len(runs_of_grid(name)) for name in PAPER_NETWORKS) == 132
 
 
 def write_authors(folder: Path, source: str) -> Path:

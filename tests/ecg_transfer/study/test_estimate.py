@@ -85,7 +85,7 @@ def test_the_cost_of_a_run_is_the_sum_of_its_parts(tmp_path: Path) -> None:
     predictions = 3 * 120 * (5 * len(label_names("ptb", None)) + 40)
     state = 4 * weights + predictions  # weights, two moments, the best weights; logits of three epochs
     an_epoch = unsaved + unsaved / 10 * state / BYTES_PER_SECOND  # the state is saved every ten seconds
-    found = cost(scratch, Speed(train=90.0, evaluate=300.0))
+    found = cost(scratch, Speed(train=90.0, evaluate=300.0, startup=7.0))
     assert found.seconds == pytest.approx(RUN_SECONDS + 4 * an_epoch + 120 / 300)
     assert found.working_bytes == 3 * state, "the last one, the one before, the one being written"
     assert weights < found.kept_bytes < 1.02 * weights
@@ -131,7 +131,7 @@ def test_the_quickest_number_of_workers_is_chosen_from_measured_speeds(
 
     def fake(work: Work, num_workers: int) -> Speed:
         measured.append((work.backbone, num_workers))
-        return Speed(train={1: 100.0, 2: 80.0, 4: 20.0}[num_workers], evaluate=1000.0)
+        return Speed(train={1: 100.0, 2: 80.0, 4: 20.0}[num_workers], evaluate=1000.0, startup=7.0)
 
     monkeypatch.setattr(probe, "measure_speed", fake)
     monkeypatch.setattr(estimate_module, "worker_choices", lambda: [1, 2, 4])
@@ -148,14 +148,14 @@ def test_the_quickest_number_of_workers_is_chosen_from_measured_speeds(
 def test_speeds_are_filed_by_machine_and_a_torn_file_is_measured_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe, "measure_speed", lambda work, num_workers: Speed(train=5.0, evaluate=6.0))
+    monkeypatch.setattr(probe, "measure_speed", lambda work, num_workers: Speed(train=5.0, evaluate=6.0, startup=7.0))
     work = Work(backbone="gru", precision=32, batch_size=8)
     assert speeds([work], 2, tmp_path, measure=False) == {}
-    assert speeds([work], 2, tmp_path) == {work: Speed(train=5.0, evaluate=6.0)}
+    assert speeds([work], 2, tmp_path) == {work: Speed(train=5.0, evaluate=6.0, startup=7.0)}
     monkeypatch.setattr(probe, "machine", lambda: "another")
     assert speeds([work], 2, tmp_path, measure=False) == {}
     (tmp_path / PROBE_FILE).write_text('{"x"')
-    assert speeds([work], 2, tmp_path) == {work: Speed(train=5.0, evaluate=6.0)}
+    assert speeds([work], 2, tmp_path) == {work: Speed(train=5.0, evaluate=6.0, startup=7.0)}
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_a_number_of_workers_that_there_is_no_memory_for_is_not_chosen(
     def fake(work: Work, num_workers: int) -> Speed:
         if num_workers == 4:
             raise probe.NoMemoryError("no room for 4")
-        return Speed(train=100.0, evaluate=1000.0)
+        return Speed(train=100.0, evaluate=1000.0, startup=7.0)
 
     monkeypatch.setattr(probe, "measure_speed", fake)
     monkeypatch.setattr(estimate_module, "worker_choices", lambda: [4, 2, 1])
@@ -211,15 +211,16 @@ def test_a_probe_that_runs_out_of_memory_says_so(
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(probe, "_steps", without_memory)
-    monkeypatch.setattr(sys, "argv", ["probe", json.dumps({"backbone": "gru", "precision": 32, "batch_size": 8})])
+    monkeypatch.setattr(sys, "argv", ["probe", json.dumps({"backbone": "gru", "precision": 32, "batch_size": 8}), "0"])
     probe.main()
     assert capsys.readouterr().out == probe.NO_MEMORY
 
 
 def test_processes_that_say_so_have_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/echo")
-    monkeypatch.setattr(probe, "NO_MEMORY", '-m ecg_transfer.study.probe {"backbone": "x"}\n')
+    monkeypatch.setattr(probe, "NO_MEMORY", '-m ecg_transfer.study.probe {"backbone": "x"} 5.0\n')
     monkeypatch.setattr(probe, "asdict", lambda work: {"backbone": "x"})
+    monkeypatch.setattr(probe.time, "time", lambda: 5.0)
     with pytest.raises(probe.NoMemoryError, match="no memory for 2 x gru"):
         probe.measure_speed(Work(backbone="gru", precision=32, batch_size=8), 2)
 
@@ -244,6 +245,7 @@ def test_a_moment_in_which_the_machine_does_something_else_counts_for_one_step(m
 def test_a_probe_measures_processes_side_by_side() -> None:
     found = probe.measure_speed(Work(backbone="gru_mean", precision=32, batch_size=4, num_samples=50), 2)
     assert 1 < found.train < found.evaluate < 1e6
+    assert 1 < found.startup < 300
 
 
 def test_states_and_time_left_follow_from_the_files(tmp_path: Path) -> None:
@@ -274,7 +276,7 @@ def test_tables_say_what_they_must(tmp_path: Path, capsys: pytest.CaptureFixture
     from rich.console import Console
 
     plan = plan_of(tmp_path, subsets=[50, 9000])
-    costs = {planned.name: cost(planned, Speed(train=100.0, evaluate=300.0)) for planned in plan.runs}
+    costs = {planned.name: cost(planned, Speed(train=100.0, evaluate=300.0, startup=7.0)) for planned in plan.runs}
     begin(plan.runs[0], 1.0, 2)
     with claimed(plan.runs[0].run.path):
         Console(width=200).print(render(plan, costs))
