@@ -197,7 +197,8 @@ def scale_(signal: Tensor, method: Literal["minmax", "millivolt", "zscore", "non
     if method == "none":
         return signal
     if method == "millivolt":
-        return signal.div_(MILLIVOLTS_PER_UNIT)
+        # by a tensor: by a plain number a GPU multiplies with its reciprocal, which ends in other bits
+        return signal.div_(torch.full((), MILLIVOLTS_PER_UNIT, dtype=signal.dtype, device=signal.device))
     low, high = torch.aminmax(signal, dim=1, keepdim=True)
     span = high - low
     flat = span <= FLAT  # not where a sample is NaN: that must not become a harmless 0

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ecg_transfer.loading import loading
+
 
 def advise(
     downstream: Annotated[str, typer.Argument(help="Corpus that is to be trained on, published or your own.")],
@@ -21,7 +23,8 @@ def advise(
     output: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("checkpoints"),
 ) -> None:
     """Which upstream, backbone and way, what to expect, at what cost, how sure: from the finished runs here."""
-    from ecg_transfer.advice.advise import advise as advised
+    with loading():
+        from ecg_transfer.advice.advise import advise as advised
 
     found = advised(
         downstream,

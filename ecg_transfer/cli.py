@@ -14,6 +14,7 @@ from ecg_transfer.advice_cli import advise
 from ecg_transfer.data_cli import app as data_app
 from ecg_transfer.export_cli import export
 from ecg_transfer.labels_cli import labels
+from ecg_transfer.loading import loading
 from ecg_transfer.prediction_cli import predict
 from ecg_transfer.recipes import RECIPES
 from ecg_transfer.study_cli import study_app
@@ -105,11 +106,12 @@ def evaluate(
     output: Output = DEFAULT_OUTPUT,
 ) -> None:
     """Score a run's best weights again, from the record files; with the challenges' own scores on their data."""
-    from ecg_transfer.config import config_from
-    from ecg_transfer.evaluation import challenge_scores, predict_again
-    from ecg_transfer.metrics import score
-    from ecg_transfer.runs import open_run
-    from ecg_transfer.tables import print_challenge_scores, print_scores
+    with loading():
+        from ecg_transfer.config import config_from
+        from ecg_transfer.evaluation import challenge_scores, predict_again
+        from ecg_transfer.metrics import score
+        from ecg_transfer.runs import open_run
+        from ecg_transfer.tables import print_challenge_scores, print_scores
 
     found = open_run(run, output)
     predictions, label_names = predict_again(found, part, overrides=overrides or (), trust=trust)
@@ -186,7 +188,8 @@ def _train(
     except RunNotFoundError:
         if not with_pretrain:
             raise
-    from ecg_transfer.training import train
+    with loading():
+        from ecg_transfer.training import train
 
     run = train(config, output=output, with_pretrain=with_pretrain)
     if run.is_done:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ecg_transfer.loading import loading
+
 
 def export(
     run: Annotated[str, typer.Argument(help="A run's name or directory.")],
@@ -19,9 +21,10 @@ def export(
     output: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("checkpoints"),
 ) -> None:
     """Write a finished run's model as one folder: weights, card, scores, provenance; ready for the Hugging Face Hub."""
-    from ecg_transfer.export import export_run
-    from ecg_transfer.model_folder import read_model_folder
-    from ecg_transfer.runs import open_run
+    with loading():
+        from ecg_transfer.export import export_run
+        from ecg_transfer.model_folder import read_model_folder
+        from ecg_transfer.runs import open_run
 
     folder = read_model_folder(export_run(open_run(run, output), to, onnx=onnx, rate=rate, trust=trust))
     kind = "SIMULATED ECGs" if folder.simulated else "real ECGs"

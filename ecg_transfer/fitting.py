@@ -20,7 +20,8 @@ from ecg_transfer.evaluation import Untrained, write_scores
 from ecg_transfer.files import write_json
 from ecg_transfer.learner import Learner
 from ecg_transfer.manifest import describe, now
-from ecg_transfer.pretext.module import PretextModule, view_samples
+from ecg_transfer.pretext.module import PretextModule
+from ecg_transfer.pretext.requirements import view_samples
 from ecg_transfer.resolve import Resolved
 from ecg_transfer.resume import newest_state, recover
 from ecg_transfer.runs import Run, save_config

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from ecg_transfer.corpora_cli import Dataset, FormatName, Gain, Leads, MissingLeads, Rate, Unit
+from ecg_transfer.loading import loading
 
 if TYPE_CHECKING:
     from ecg_transfer.loaded_model import LoadedModel
@@ -47,8 +48,10 @@ def predict(
     """
     from data_modules.formats import FORMATS
     from ecg_transfer.corpora_cli import one_of, reading_options
-    from ecg_transfer.loaded_model import load_model
-    from ecg_transfer.prediction import predict_files
+
+    with loading():
+        from ecg_transfer.loaded_model import load_model
+        from ecg_transfer.prediction import predict_files
 
     if format_name is not None:
         one_of("--format", format_name, tuple(FORMATS))

@@ -12,7 +12,7 @@ from ecg_transfer.data_identity import require_same_data
 from ecg_transfer.fitting import fit_and_score
 from ecg_transfer.memory import explained
 from ecg_transfer.precision import require_precision
-from ecg_transfer.pretext.module import require_pretext
+from ecg_transfer.pretext.requirements import require_pretext
 from ecg_transfer.resolve import pretrain_config, resolve
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, RunNotFoundError
 from ecg_transfer.trainer import num_devices, quiet_lightning

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ecg_transfer.loading import loading
+
 if TYPE_CHECKING:
     from ecg_transfer.upstream_choice.transferability import Transferability
 
@@ -56,7 +58,8 @@ def transferability(
         return
     if downstream is None:
         raise ValueError("which corpus? ecg-transfer transferability DOWNSTREAM, or --evidence")
-    from ecg_transfer.upstream_choice.transferability import transferability as scored
+    with loading():
+        from ecg_transfer.upstream_choice.transferability import transferability as scored
 
     found = scored(
         downstream,

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from data_modules.batches import Batch
-from ecg_transfer.config import ConfigError, OptimConfig, RunConfig
+from ecg_transfer.config import ConfigError, OptimConfig
 from ecg_transfer.learner import EVALUATED, Learner
 from ecg_transfer.models import Backbone, create_backbone
 from ecg_transfer.models.patch_transformer import PatchTransformer
@@ -63,7 +63,7 @@ class PretextModule(Learner):
             }
         )
         self.backbone = create_backbone(backbone, num_leads=num_leads, num_samples=num_samples)
-        self.head = _head(self.backbone, backbone, pretext, dropout)
+        self.head = head_of(self.backbone, backbone, pretext, dropout)
         self.scores: dict[str, dict[str, float]] = {}
         self._sums: dict[str, dict[str, Tensor]] = {}
         self._counts: dict[str, int] = {}
@@ -137,7 +137,18 @@ class PretextModule(Learner):
         return {name: float(self._mean_of_processes(value / count)) for name, value in self._sums[part].items()}
 
 
-def _head(backbone: Backbone, name: str, pretext: PretextConfig, dropout: float) -> nn.Module:
+def head_of(backbone: Backbone, name: str, pretext: PretextConfig, dropout: float) -> nn.Module:
+    """What turns a backbone's features into the pretext's loss.
+
+    Args:
+        backbone: What is trained.
+        name: What it is called.
+        pretext: The task.
+        dropout: See `PretextModule`.
+
+    Raises:
+        ConfigError: This backbone cannot do this task.
+    """
     if pretext.task == "contrastive":
         return Contrastive(backbone, pretext, dropout)
     if not isinstance(backbone, PatchTransformer):
@@ -146,55 +157,3 @@ def _head(backbone: Backbone, name: str, pretext: PretextConfig, dropout: float)
             "pretext.task=contrastive, which any backbone can do"
         )
     return MaskedPatches(backbone, pretext)
-
-
-def view_samples(config: RunConfig) -> int:
-    """Samples of what the backbone of a pre-training without labels is given."""
-    whole = config.data.num_samples
-    return config.crops.num_samples(config.data) or (whole // 2 if config.pretext.task == "contrastive" else whole)
-
-
-def require_pretext(config: RunConfig) -> None:
-    """Refuse a pretext that this run cannot have, or a pre-training without labels that asks for them.
-
-    Raises:
-        ConfigError: The message says what to do instead.
-    """
-    pretext, plain = config.pretext, PretextConfig()
-    if config.is_supervised:
-        for name, value in vars(pretext).items():
-            if value != getattr(plain, name):
-                raise ConfigError(f"pretext.{name}={value} has no effect without pretext.task=contrastive or masked")
-        return
-    if config.phase == "scratch":
-        raise ConfigError(
-            f"pretext.task={pretext.task} is for pre-trainings, and this run of phase scratch starts from nothing: "
-            "leave it out"
-        )
-    if not pretext.temperature > 0:
-        raise ConfigError(f"pretext.temperature is {pretext.temperature}, expected a number above 0, 0.1 say")
-    if not 0 < pretext.mask_share < 1:
-        raise ConfigError(f"pretext.mask_share is {pretext.mask_share}, expected a share between 0 and 1")
-    if config.phase == "pretrain":
-        _require_trainable(config)
-
-
-def _require_trainable(config: RunConfig) -> None:
-    """Look at the backbone, without its numbers: at the length of a view it must have the weights of the whole's."""
-    for name in ("mixup", "label_smoothing", "balance"):
-        if getattr(config.optim, name):
-            raise ConfigError(
-                f"optim.{name} is about labels, and pretext.task={config.pretext.task} has none: set it 0"
-            )
-    name, length = config.model.backbone, view_samples(config)
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        ours = create_backbone(name, num_samples=length)
-        theirs = create_backbone(name, num_samples=config.data.num_samples)
-        _head(ours, name, config.pretext, 0.0)
-    shapes = [{name: value.shape for name, value in each.state_dict().items()} for each in (ours, theirs)]
-    if shapes[0] != shapes[1]:
-        raise ConfigError(
-            f"{name} has other weights for pieces of {length} samples than for records of {config.data.num_samples}: "
-            f"what pretext.task={config.pretext.task} would learn could not be taken over. Take a backbone whose "
-            "weights do not depend on the length"
-        )

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from data_modules.sources import spec_named
-from ecg_transfer.pretext.module import view_samples
+from ecg_transfer.pretext.requirements import view_samples
 from ecg_transfer.study.failures import DiskFullError
 from ecg_transfer.study.plan import Plan, PlannedRun
 from ecg_transfer.study.probe import Speed, Work, speeds, worker_choices

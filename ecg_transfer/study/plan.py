@@ -16,7 +16,7 @@ from data_modules.corpus import CorpusFormatError, CorpusNotFoundError
 from data_modules.sources import open_corpus, will_simulate
 from ecg_transfer.config import ConfigError, Phase, RunConfig, make_config
 from ecg_transfer.pretext.config import PretextConfig
-from ecg_transfer.pretext.module import require_pretext
+from ecg_transfer.pretext.requirements import require_pretext
 from ecg_transfer.runs import Run, home, run_name
 from ecg_transfer.study.definition import Grid, Study, StudyError, pretext_fields, way_fields
 from ecg_transfer.study.sizes import PartSizes, part_sizes

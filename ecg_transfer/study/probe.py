@@ -19,6 +19,7 @@ from statistics import median
 from typing import IO, TYPE_CHECKING, Literal, cast
 
 from ecg_transfer.files import write_json
+from ecg_transfer.loading import loading
 from ecg_transfer.study.local import gpu_names, num_cores, visible_gpus, worker_environment
 from ecg_transfer.study.mps import side_by_side
 
@@ -205,7 +206,8 @@ def main() -> None:
     work, started = Work(**json.loads(sys.argv[1])), float(sys.argv[2])
     with training_settings():
         try:
-            import ecg_transfer.training  # noqa: F401 - what a worker loads
+            with loading():
+                import ecg_transfer.training  # noqa: F401 - what a worker loads
 
             startup = time.time() - started
             train, evaluate, batch_size, on_gpu = _steps(work)

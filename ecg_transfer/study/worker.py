@@ -24,6 +24,7 @@ from typing import IO, Any, Literal
 
 from data_modules.claim import RunClaimedError, claimed
 from ecg_transfer.config import RunConfig, config_from
+from ecg_transfer.loading import loading
 
 RUNNER = "ecg_transfer.study.worker:train_quietly"
 """What a worker does with a task: `module:function`, called with a configuration and the folder of the runs."""
@@ -61,7 +62,8 @@ class Outcome:
 
 def train_quietly(config: RunConfig, output: Path) -> None:
     """Train without progress bars: the log is a file."""
-    from ecg_transfer.training import train
+    with loading():
+        from ecg_transfer.training import train
 
     train(config, output=output, progress=False)
 

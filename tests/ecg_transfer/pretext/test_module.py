@@ -17,7 +17,8 @@ from ecg_transfer.callbacks.checkpoints import AtomicCheckpointIO
 from ecg_transfer.config import ConfigError, OptimConfig, RunConfig, config_from, make_config
 from ecg_transfer.curve import read_curve
 from ecg_transfer.pretext.config import PretextConfig, pretext_name
-from ecg_transfer.pretext.module import PretextModule, require_pretext
+from ecg_transfer.pretext.module import PretextModule
+from ecg_transfer.pretext.requirements import require_pretext
 from ecg_transfer.runs import Run
 from ecg_transfer.trainer import callbacks_of
 from tests.data_modules.fake_corpus import FakeCorpus, random_labels, write_fake_corpus
