@@ -12,31 +12,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from statistics import median
-from typing import IO, TYPE_CHECKING, Literal, cast
+from typing import IO, Literal, Self, cast
 
 from ecg_transfer.files import write_json
-from ecg_transfer.loading import loading
 from ecg_transfer.study.local import gpu_names, num_cores, visible_gpus, worker_environment
 from ecg_transfer.study.mps import side_by_side
 
-if TYPE_CHECKING:
-    from data_modules.batches import Batch
-
 PROBE_FILE = ".probe.json"
 """Beside the runs: machine -> what was measured -> speed."""
-STEP_SECONDS = 1.5
-"""A step that would take longer is probed with a smaller batch."""
-MEASURE_SECONDS, MEASURE_SECONDS_ON_GPU = 3.0, 1.0
-"""So long, at least, training and evaluation are measured each, their steps in turns; a GPU's are much shorter."""
-MIN_CALLS = 3
-"""Steps of each that are measured, at least."""
-NUM_LABELS = 9
-
-
 NO_MEMORY = "no memory\n"
 """What a process says in place of `ready`."""
 
@@ -128,68 +115,101 @@ def speeds(
     """
     file, here = output / PROBE_FILE, machine()
     found: dict[Work, Speed] = {}
-    for work in sorted(set(works), key=str):
-        name = work.key(num_workers, threads_for(num_workers))
-        known = _read(file)
-        entry = known.get(here, {}).get(name)
-        if entry is not None and entry.keys() != SPEED_FIELDS:  # of another version
-            entry = None
-        if entry is None and measure:
-            from ecg_transfer.precision import refusal
-
-            if (why := refusal(work.precision, work.accelerator)) is not None:
-                report(f"not measured: {name}: {why}")
-                continue
-            report(f"measuring {name}")
-            try:
-                entry = asdict(measure_speed(work, num_workers))
-            except NoMemoryError as error:
-                report(str(error))
-                continue
-            file.parent.mkdir(parents=True, exist_ok=True)
+    with Processes(num_workers) as processes:
+        for work in sorted(set(works), key=str):
+            name = work.key(num_workers, threads_for(num_workers))
             known = _read(file)
-            known.setdefault(here, {})[name] = entry
-            write_json(file, known)
-        if entry is not None:
-            found[work] = Speed(**entry)
+            entry = known.get(here, {}).get(name)
+            if entry is not None and entry.keys() != SPEED_FIELDS:  # of another version
+                entry = None
+            if entry is None and measure:
+                from ecg_transfer.precision import refusal
+
+                if (why := refusal(work.precision, work.accelerator)) is not None:
+                    report(f"not measured: {name}: {why}")
+                    continue
+                report(f"measuring {name}")
+                try:
+                    entry = asdict(processes.speed(work))
+                except NoMemoryError as error:
+                    report(str(error))
+                    continue
+                file.parent.mkdir(parents=True, exist_ok=True)
+                known = _read(file)
+                known.setdefault(here, {})[name] = entry
+                write_json(file, known)
+            if entry is not None:
+                found[work] = Speed(**entry)
     return found
 
 
-def measure_speed(work: Work, num_workers: int) -> Speed:
-    """Let so many processes start and step at the same time; the means of what they measured.
+class Processes:
+    """As many processes as there would be workers, started for the first measurement and kept for the next ones.
 
-    Raises:
-        NoMemoryError: The machine, or a GPU that they share, has no memory for so many.
-        RuntimeError: The backbone cannot be trained here; the message is the process's own.
+    Args:
+        num_workers: How many.
     """
-    gpus = visible_gpus() if work.accelerator != "cpu" else []
-    with side_by_side(num_workers, gpus):
-        processes = [_start(work, slot, num_workers, gpus) for slot in range(num_workers)]
+
+    def __init__(self, num_workers: int) -> None:
+        self.num_workers = num_workers
+        self._running: list[subprocess.Popen[str]] = []
+        self._service = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._end()
+
+    def speed(self, work: Work) -> Speed:
+        """Let all of them step at the same time; the means of what they measured.
+
+        Raises:
+            NoMemoryError: The machine, or a GPU that they share, has no memory for so many.
+            RuntimeError: The backbone cannot be trained here; the message is the process's own.
+        """
+        if not self._running:
+            self._start()
         try:
-            for process in processes:
+            self._tell(json.dumps(asdict(work)))
+            for process in self._running:
                 said = cast(IO[str], process.stdout).readline()
                 if said == NO_MEMORY or (not said and process.wait() == -signal.SIGKILL):
-                    raise NoMemoryError(f"there is no memory for {num_workers} x {work.backbone} at the same time")
+                    raise NoMemoryError(f"there is no memory for {self.num_workers} x {work.backbone} at the same time")
                 if said != "ready\n":
                     raise RuntimeError(f"no step of {work} could be made: see above")
-            for process in processes:
-                print("go", file=process.stdin, flush=True)
-            measured = [json.loads(cast(IO[str], process.stdout).readline()) for process in processes]
-        finally:
-            for process in processes:
-                process.kill()
+            self._tell("go")
+            measured = [json.loads(cast(IO[str], process.stdout).readline()) for process in self._running]
+        except BaseException:
+            self._end()
+            raise
+        return Speed(**{name: round(sum(one[name] for one in measured) / len(measured), 2) for name in measured[0]})
+
+    def _start(self) -> None:
+        gpus = visible_gpus()
+        self._service.enter_context(side_by_side(self.num_workers, gpus))
+        for slot in range(self.num_workers):
+            process = subprocess.Popen(
+                [sys.executable, "-m", "ecg_transfer.study.probe_process", str(time.time())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=worker_environment(os.environ, slot, self.num_workers, threads_for(self.num_workers), gpus),
+            )
+            self._running.append(process)
+
+    def _tell(self, line: str) -> None:
+        for process in self._running:
+            with suppress(BrokenPipeError):  # its end is seen by who reads
+                print(line, file=process.stdin, flush=True)
+
+    def _end(self) -> None:
+        for process in self._running:
+            process.kill()
+            with suppress(BrokenPipeError):
                 process.communicate()
-    return Speed(**{name: round(sum(one[name] for one in measured) / num_workers, 2) for name in measured[0]})
-
-
-def _start(work: Work, slot: int, num_workers: int, gpus: Sequence[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "ecg_transfer.study.probe", json.dumps(asdict(work)), str(time.time())],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=worker_environment(os.environ, slot, num_workers, threads_for(num_workers), gpus),
-    )
+        self._running.clear()
+        self._service.close()
 
 
 def _read(file: Path) -> dict[str, dict[str, dict[str, float]]]:
@@ -197,103 +217,3 @@ def _read(file: Path) -> dict[str, dict[str, dict[str, float]]]:
         return cast(dict[str, dict[str, dict[str, float]]], json.loads(file.read_bytes()))
     except (OSError, ValueError):
         return {}
-
-
-def main() -> None:
-    """Measure in this process: say `ready` after a warm step, wait for a line, print the speeds."""
-    from ecg_transfer.training_settings import training_settings
-
-    work, started = Work(**json.loads(sys.argv[1])), float(sys.argv[2])
-    with training_settings():
-        try:
-            with loading():
-                import ecg_transfer.training  # noqa: F401 - what a worker loads
-
-            startup = time.time() - started
-            train, evaluate, batch_size, on_gpu = _steps(work)
-        except Exception as error:
-            from ecg_transfer.memory import means_too_little_memory
-
-            if not means_too_little_memory(error):
-                raise
-            sys.stdout.write(NO_MEMORY)
-            return
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
-        sys.stdin.readline()
-        seconds = _seconds_a_call(
-            {"train": train, "evaluate": evaluate}, MEASURE_SECONDS_ON_GPU if on_gpu else MEASURE_SECONDS
-        )
-        rates = {name: batch_size / value for name, value in seconds.items()} | {"startup": startup}
-    sys.stdout.write(json.dumps(rates) + "\n")
-    sys.stdout.flush()
-    sys.stdin.readline()
-
-
-def _steps(work: Work) -> tuple[Callable[[], None], Callable[[], None], int, bool]:
-    """A training step and an evaluation step, both warm; how many records they take; whether they are on a GPU."""
-    import torch
-
-    from ecg_transfer.classifier import ECGClassifier
-    from ecg_transfer.compilation import compile_backbone
-    from ecg_transfer.config import OptimConfig
-    from ecg_transfer.cuda_graphs import RecordedForward
-    from ecg_transfer.optim import configure
-
-    device = torch.device("cuda" if torch.cuda.is_available() and work.accelerator != "cpu" else "cpu")
-    dtype = torch.float64 if work.precision == 64 else torch.float32
-    labels = [str(number) for number in range(NUM_LABELS)]
-    classifier = ECGClassifier(work.backbone, labels, num_samples=work.num_samples).to(device, dtype)
-    if work.compile:
-        compile_backbone(classifier.backbone, device)
-    elif device.type == "cuda":
-        classifier.backbone.forward = RecordedForward(classifier.backbone)  # type: ignore[method-assign]
-    optimizer = configure(classifier.parameters(), OptimConfig(lr=1e-3), 1)["optimizer"]
-    classifier.on_train_epoch_start()
-
-    def batch_of(size: int) -> Batch:
-        signal = torch.randn(size, work.num_samples, 12, device=device, dtype=dtype).transpose(1, 2)
-        label = torch.ones(size, NUM_LABELS, device=device, dtype=dtype)
-        return {"signal": signal, "label": label, "index": torch.arange(size, device=device)}
-
-    def train(batch_size: int) -> None:
-        batch = batch_of(batch_size)
-        classifier.train()
-        optimizer.zero_grad()
-        with torch.autocast(device.type, torch.bfloat16, enabled=work.precision == "bf16"):
-            loss = classifier.training_step(batch, 0)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        loss.item()
-
-    def evaluate(batch_size: int) -> None:
-        batch = batch_of(batch_size)
-        classifier.eval()
-        with torch.inference_mode():
-            float(classifier.evaluated_output(batch["signal"]).sum())
-
-    smallest = min(8, work.batch_size)
-    train(smallest)
-    started = time.perf_counter()
-    train(smallest)
-    seconds_a_record = (time.perf_counter() - started) / smallest
-    batch_size = max(smallest, min(work.batch_size, int(STEP_SECONDS / seconds_a_record)))
-    train(batch_size)
-    return lambda: train(batch_size), lambda: evaluate(batch_size), batch_size, device.type == "cuda"
-
-
-def _seconds_a_call(steps: Mapping[str, Callable[[], None]], at_least: float = MEASURE_SECONDS) -> dict[str, float]:
-    """The median of each step's calls, in turns: a moment in which the machine does something else counts for one."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    while min(map(len, seconds.values())) < MIN_CALLS or min(map(sum, seconds.values())) < at_least:
-        for name, step in steps.items():
-            if len(seconds[name]) >= MIN_CALLS and sum(seconds[name]) >= at_least:
-                continue
-            started = time.perf_counter()
-            step()
-            seconds[name].append(time.perf_counter() - started)
-    return {name: median(values) for name, values in seconds.items()}
-
-
-if __name__ == "__main__":
-    main()

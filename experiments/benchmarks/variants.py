@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -104,6 +105,7 @@ def _product(dtype: torch.dtype, size: int, device: str) -> Callable[[], None]:
     return product
 
 
+@cache
 def flops_a_record(backbone: str) -> float:
     """Operations that a training step costs a record: those of the matrix products and convolutions, both ways."""
     num_records = 2

@@ -65,7 +65,7 @@ def test_a_run_is_refused_before_it_is_begun_and_found_when_it_is_done(
 @pytest.mark.usefixtures("plain_cpu")
 def test_a_plan_says_why_it_cannot_tell_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = Speed(train=5, evaluate=6, startup=1)
-    monkeypatch.setattr("ecg_transfer.study.probe.measure_speed", lambda work, num_workers: measured)
+    monkeypatch.setattr("ecg_transfer.study.probe.Processes.speed", lambda self, work: measured)
     said: list[str] = []
     half, whole = (Work(backbone="gru", precision=kind, batch_size=8) for kind in ("bf16", 32))  # type: ignore[arg-type]
     assert speeds([half, whole], 1, tmp_path, report=said.append) == {whole: measured}

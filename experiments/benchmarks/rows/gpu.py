@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 
 from ecg_transfer.study.estimate import EPOCH_SECONDS, RUN_SECONDS
-from ecg_transfer.study.probe import Speed, Work, measure_speed
+from ecg_transfer.study.probe import Processes, Speed, Work
 from experiments.benchmarks.options import BACKBONES, Options
 from experiments.benchmarks.row import Row
 from experiments.benchmarks.variants import make_variant, seconds_of
@@ -64,7 +61,7 @@ def measure(block: str, options: Options) -> list[Row]:
         block: The backbone, or `grid`.
         options: See there.
     """
-    return _grid(Path(options.scratch)) if block == "grid" else _steps(block, quick=options.quick)
+    return _grid() if block == "grid" else _steps(block, quick=options.quick)
 
 
 def _steps(backbone: str, *, quick: bool) -> list[Row]:
@@ -99,12 +96,13 @@ def _steps(backbone: str, *, quick: bool) -> list[Row]:
     ]
 
 
-def _grid(folder: Path) -> list[Row]:
+def _grid() -> list[Row]:
     """The speeds of several runs that share the GPU, and what follows for the paper's grid."""
-    speeds = {}
-    for backbone in BACKBONES:
-        speeds[backbone] = measure_speed(Work(backbone=backbone, precision="bf16", batch_size=BATCH_SIZE), WORKERS)
-        sys.stderr.write(f"{backbone}: {json.dumps(vars(speeds[backbone]))}\n")
+    with Processes(WORKERS) as processes:
+        speeds = {
+            backbone: processes.speed(Work(backbone=backbone, precision="bf16", batch_size=BATCH_SIZE))
+            for backbone in BACKBONES
+        }
     hours = hours_of_grid(speeds)
     num_runs = sum(len(runs_of_grid(backbone)) for backbone in speeds)
     together = [
