@@ -27,19 +27,22 @@ def _comment(num_bytes: int, sha256: str) -> bytes:
 COMMENT_BYTES = len(_comment(0, "0" * 64))
 
 
-def write_checkpoint(checkpoint: dict[str, Any], path: Path, *, previous: Path | None = None) -> None:
+def write_checkpoint(
+    checkpoint: dict[str, Any], path: Path, *, previous: Path | None = None, is_durable: bool = True
+) -> None:
     """Write a checkpoint whole or not at all.
 
     Args:
         checkpoint: Plain values and tensors.
         path: The name it takes.
         previous: The name that what it replaces takes.
+        is_durable: See `write_atomically`.
 
     Raises:
         OSError: There is no room, or the disk fails.
     """
     require_room(path, _num_bytes(checkpoint))
-    with write_atomically(path, previous=previous) as stream:
+    with write_atomically(path, previous=previous, is_durable=is_durable) as stream:
         hashing = _Hashing(stream)
         try:
             torch.save(checkpoint, cast(IO[bytes], hashing))

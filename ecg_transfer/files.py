@@ -18,7 +18,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def write_atomically(path: Path, *, previous: Path | None = None) -> Iterator[IO[bytes]]:
+def write_atomically(path: Path, *, previous: Path | None = None, is_durable: bool = True) -> Iterator[IO[bytes]]:
     """Open a file for writing that takes its name only when it is whole and on the disk.
 
     The temporary file lies in the same directory, since a rename is atomic on one file system only.
@@ -26,6 +26,7 @@ def write_atomically(path: Path, *, previous: Path | None = None) -> Iterator[IO
     Args:
         path: The name it takes; what had that name before is replaced.
         previous: The name that what it replaces takes. For an instant there is only that one.
+        is_durable: Whether to wait for the disk. Without, no kill leaves half of it, but a loss of power may.
 
     Raises:
         OSError: It cannot be written; a full disk is named with the path.
@@ -35,11 +36,13 @@ def write_atomically(path: Path, *, previous: Path | None = None) -> Iterator[IO
         with unfinished.open("w+b") as stream:
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
+            if is_durable:
+                os.fsync(stream.fileno())
         if previous is not None and path.exists():
             path.replace(previous)
         unfinished.replace(path)
-        _sync_directory(path.parent)
+        if is_durable:
+            _sync_directory(path.parent)
     except OSError as error:
         if error.errno in FULL and error.filename is None:
             error.filename = str(path)
@@ -71,6 +74,16 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file atomically, indented for a reader; NaN is refused."""
     with write_atomically(path) as stream:
         stream.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def wait_for_disk(path: Path) -> None:
+    """Return when what was written to a file, by whomever, is on the disk.
+
+    Raises:
+        OSError: The disk failed.
+    """
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
 
 
 def _sync_directory(folder: Path) -> None:

@@ -32,19 +32,22 @@ class Predictions:
         return len(self.record_ids)
 
 
-def save_predictions(path: Path, predictions: Mapping[str, Predictions], epochs: Mapping[str, int]) -> None:
+def save_predictions(
+    path: Path, predictions: Mapping[str, Predictions], epochs: Mapping[str, int], *, is_durable: bool = True
+) -> None:
     """Write sets of predictions by name into one `.npz`, beside its place and renamed.
 
     Args:
         path: The file.
         predictions: By name, `val_selected/test` say.
         epochs: The epoch each name comes from.
+        is_durable: See `ecg_transfer.files.write_atomically`.
     """
     arrays: dict[str, NDArray[np.generic]] = {}
     for name, part in predictions.items():
         arrays |= {f"{name}/{field}": value for field, value in vars(part).items()}
         arrays[f"{name}/epoch"] = np.int64(epochs[name])  # type: ignore[assignment]
-    with write_atomically(path) as stream:
+    with write_atomically(path, is_durable=is_durable) as stream:
         np.savez(stream, **arrays)  # type: ignore[arg-type]
 
 

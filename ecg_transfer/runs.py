@@ -17,7 +17,7 @@ from data_modules.plain_yaml import PlainYamlError
 from data_modules.unfinished import sweep
 from ecg_transfer.config import RunConfig, config_from, read_tree
 from ecg_transfer.curve import read_curve, time_to_targets
-from ecg_transfer.files import write_atomically, write_json
+from ecg_transfer.files import wait_for_disk, write_atomically, write_json
 from ecg_transfer.seal import sealed, vouched_for
 
 if TYPE_CHECKING:
@@ -196,6 +196,8 @@ class Run:
         missing = [name for name in wanted if not (self.path / name).exists()]
         if missing:
             raise RunNotFoundError(f"{self.path} is not complete: it lacks {', '.join(missing)}")
+        for name in wanted:
+            wait_for_disk(self.path / name)
         files = {name: {"bytes": _size(self.path / name), "sha256": sha256(self.path / name)} for name in wanted}
         (self.path / "FAILED").unlink(missing_ok=True)
         write_json(self.path / "DONE", sealed(self.name, files))

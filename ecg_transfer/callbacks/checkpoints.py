@@ -24,7 +24,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     Lightning's own write goes through the system's temporary folder; where that is another file system the checkpoint
     is copied, not renamed, and a kill leaves half of it (Lightning issue 21253). Of `last.ckpt` the one before is kept
-    as `last.previous.ckpt`, and it carries the run's other files; see `ecg_transfer.resume`.
+    as `last.previous.ckpt`, and it carries the run's other files; see `ecg_transfer.resume`. It alone waits for the
+    disk: what a loss of power leaves of the others is put back from it.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any = None) -> None:  # noqa: ANN401
@@ -40,7 +41,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if path.name == LAST:
             write_checkpoint(checkpoint | {FILES: carried(path.parent)}, path, previous=path.with_name(PREVIOUS))
         else:
-            write_checkpoint(checkpoint, path)
+            write_checkpoint(checkpoint, path, is_durable=False)
 
 
 class _MovableCheckpoint(ModelCheckpoint):

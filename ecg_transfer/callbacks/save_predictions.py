@@ -57,7 +57,7 @@ class SavePredictions(pl.Callback):
             for part, predictions in parts.items():
                 self._predictions[f"{name}/{part}"] = predictions
                 self._epochs[f"{name}/{part}"] = trainer.current_epoch
-        save_predictions(self._path, self._predictions, self._epochs)
+        save_predictions(self._path, self._predictions, self._epochs, is_durable=False)  # `last.ckpt` carries them
 
 
 def _predictions(classifier: ECGClassifier, part: str, datamodule: ECGDataModule) -> Predictions:
