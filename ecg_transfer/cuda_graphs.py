@@ -15,6 +15,17 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from ecg_transfer.models import BACKBONES
+
+
+def may_be_recorded(name: str) -> bool:
+    """Whether a backbone of this name is known to do the same in every step.
+
+    Args:
+        name: As `ecg_transfer.config.ModelConfig.backbone`.
+    """
+    return name in BACKBONES
+
 
 class RecordedForward:
     """Stands in for a backbone's `forward`; trains by graphs where it can, and as before where it cannot.
@@ -22,6 +33,9 @@ class RecordedForward:
     One pair of graphs is kept for each shape of a batch. They are made anew when what is trained has changed: weights
     that are frozen or thawed, modules that went into evaluation mode, autocast. Evaluation, and whatever needs no
     gradient, is never recorded. Between two calls the first one's backward pass must have been made.
+
+    What a network decides in Python, by a random number say, would be decided once and for all in a recording. The
+    backbones of this package decide nothing so; those of others are not recorded (`may_be_recorded`).
 
     Args:
         backbone: On a GPU.
@@ -70,7 +84,7 @@ class RecordedForward:
                 body, sample = _Body(self._backbone, self._forward), signal.clone()
                 recorded = torch.cuda.make_graphed_callables(body, (sample,), allow_unused_input=True)
             self._recorded[signal.shape] = cast(Callable[[Tensor], Tensor], recorded)
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError) as error:
             self._refused = True
             self._recorded.clear()
             said = str(error).strip().splitlines() or [type(error).__name__]

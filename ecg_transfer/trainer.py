@@ -30,6 +30,7 @@ from ecg_transfer.callbacks.reestimate import ReestimateBatchNorm
 from ecg_transfer.callbacks.save_predictions import SavePredictions
 from ecg_transfer.callbacks.stoppable import Stoppable
 from ecg_transfer.config import RunConfig
+from ecg_transfer.cuda_graphs import may_be_recorded
 from ecg_transfer.curve import read_curve
 from ecg_transfer.learner import Learner
 from ecg_transfer.runs import Run
@@ -86,9 +87,9 @@ def build_trainer(
 def callbacks_of(config: RunConfig, run: Run, datamodule: ECGDataModule, show_bar: bool) -> list[Callback]:
     """What every run has around it, in the order in which it is called."""
     patience, (monitor, mode) = config.optim.early_stop_patience, config.selection
-    is_recorded = config.trainer.cuda_graphs and config.is_supervised and num_devices(config) == 1
+    is_wanted = config.trainer.cuda_graphs and not config.trainer.compile and may_be_recorded(config.model.backbone)
     return [
-        *([CudaGraphs()] if is_recorded and not config.trainer.compile else []),
+        *([CudaGraphs()] if is_wanted and config.is_supervised and num_devices(config) == 1 else []),
         EpochSeed(config.seed),
         FiniteLoss(lambda row: datamodule.record_ids[row]),
         Stoppable(),

@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -40,27 +40,30 @@ def side_by_side(num_workers: int, gpus: Sequence[str]) -> Iterator[None]:
         yield
         return
     with tempfile.TemporaryDirectory(prefix="ecg-mps-", ignore_cleanup_errors=True) as folder:
-        ours = {PIPES: folder, LOGS: folder, "CUDA_VISIBLE_DEVICES": ",".join(gpus)}
-        if not _control(["-d"], ours):
+        if not _control(["-d"], folder):
             yield
             return
-        os.environ |= {name: ours[name] for name in (PIPES, LOGS)}
+        os.environ |= {PIPES: folder, LOGS: folder}
         try:
             yield
         finally:
             for name in (PIPES, LOGS):
                 os.environ.pop(name, None)
-            _control([], ours, said="quit\n")
+            _control([], folder, said="quit\n")
 
 
-def _control(arguments: Sequence[str], environment: Mapping[str, str], said: str = "") -> bool:
-    """Call the daemon's program; whether it did what it should."""
+def _control(arguments: Sequence[str], folder: str, said: str = "") -> bool:
+    """Call the daemon's program; whether it did what it should.
+
+    It is to see all GPUs: if it saw some, its clients would have to count those anew.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
     with suppress(OSError, subprocess.SubprocessError):
         command = [CONTROL, *arguments]
         subprocess.run(
             command,
             input=said,
-            env={**os.environ, **environment},
+            env=environment | {PIPES: folder, LOGS: folder},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             text=True,

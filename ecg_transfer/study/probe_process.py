@@ -70,7 +70,7 @@ def _steps(work: Work) -> tuple[Callable[[], None], Callable[[], None], int, boo
     from ecg_transfer.classifier import ECGClassifier
     from ecg_transfer.compilation import compile_backbone
     from ecg_transfer.config import OptimConfig
-    from ecg_transfer.cuda_graphs import RecordedForward
+    from ecg_transfer.cuda_graphs import RecordedForward, may_be_recorded
     from ecg_transfer.optim import configure
 
     device = torch.device("cuda" if torch.cuda.is_available() and work.accelerator != "cpu" else "cpu")
@@ -79,7 +79,7 @@ def _steps(work: Work) -> tuple[Callable[[], None], Callable[[], None], int, boo
     classifier = ECGClassifier(work.backbone, labels, num_samples=work.num_samples).to(device, dtype)
     if work.compile:
         compile_backbone(classifier.backbone, device)
-    elif device.type == "cuda":
+    elif device.type == "cuda" and may_be_recorded(work.backbone):
         classifier.backbone.forward = RecordedForward(classifier.backbone)  # type: ignore[method-assign]
     optimizer = configure(classifier.parameters(), OptimConfig(lr=1e-3), 1)["optimizer"]
     classifier.on_train_epoch_start()

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from ecg_transfer.callbacks.cuda_graphs import CudaGraphs
+from ecg_transfer.config import make_config
 from ecg_transfer.cuda_graphs import RecordedForward
-from tests.ecg_transfer.tiny_backbone import TinyBackbone
+from ecg_transfer.runs import Run
+from ecg_transfer.trainer import callbacks_of
+from tests.ecg_transfer.tiny_backbone import NAME, TinyBackbone
 
 
 class Recorder:
@@ -128,3 +134,25 @@ def test_a_copy_of_the_backbone_runs_its_own_weights(recorder: Recorder) -> None
         assert not torch.equal(copied.eval()(signal(4)), backbone(signal(4)))
     copied.train()(signal(4))
     assert len(recorder.recorded) == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "is_recorded"),
+    [
+        ({}, True),
+        ({"model.backbone": NAME}, False),
+        ({"trainer.cuda_graphs": False}, False),
+        ({"trainer.compile": True}, False),
+        ({"trainer.devices": 2}, False),
+    ],
+)
+def test_whose_steps_are_recorded(tmp_path: Path, overrides: dict[str, object], is_recorded: bool) -> None:
+    config = make_config("scratch", "ptb", overrides=overrides)
+    found = callbacks_of(config, Run(tmp_path), SimpleNamespace(), False)  # type: ignore[arg-type]
+    assert any(isinstance(callback, CudaGraphs) for callback in found) == is_recorded
+
+
+def test_a_pretraining_without_labels_is_not_recorded(tmp_path: Path) -> None:
+    config = make_config("pretrain", "ptb", recipe="modern", overrides={"pretext.task": "contrastive"})
+    found = callbacks_of(config, Run(tmp_path), SimpleNamespace(), False)  # type: ignore[arg-type]
+    assert not any(isinstance(callback, CudaGraphs) for callback in found)

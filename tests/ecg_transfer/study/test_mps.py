@@ -12,7 +12,7 @@ from ecg_transfer.study.local import LocalPool
 from ecg_transfer.study.mps import CONTROL, LOGS, PIPES, side_by_side
 
 DAEMON = """#!/bin/sh
-echo "$1 $CUDA_VISIBLE_DEVICES $CUDA_MPS_PIPE_DIRECTORY $(test -z "$1" && cat)" >> {log}
+echo "$1 ${{CUDA_VISIBLE_DEVICES-all}} $CUDA_MPS_PIPE_DIRECTORY $(test -z "$1" && cat)" >> {log}
 exit {code}
 """
 
@@ -23,6 +23,7 @@ def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv(PIPES, raising=False)
     monkeypatch.delenv(LOGS, raising=False)
     monkeypatch.setattr(mps, "USUAL_PIPES", tmp_path / "nowhere")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     install(tmp_path, 0)
     return tmp_path / "called"
@@ -34,12 +35,12 @@ def install(folder: Path, code: int) -> None:
 
 
 def test_it_is_there_as_long_as_it_is_wanted(called: Path) -> None:
-    with side_by_side(5, ["0", "1"]):
+    with side_by_side(5, ["2", "3"]):
         folder = os.environ[PIPES]
         assert os.environ[LOGS] == folder
         assert Path(folder).is_dir()
-        assert called.read_text() == f"-d 0,1 {folder} \n"
-    assert called.read_text() == f"-d 0,1 {folder} \n 0,1 {folder} quit\n"
+        assert called.read_text() == f"-d all {folder} \n"
+    assert called.read_text() == f"-d all {folder} \n all {folder} quit\n"
     assert PIPES not in os.environ
     assert LOGS not in os.environ
     assert not Path(folder).exists()
