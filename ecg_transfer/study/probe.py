@@ -61,7 +61,7 @@ class Speed:
     evaluate: float
     """Records a second."""
     startup: float
-    """Seconds from its start to its first step."""
+    """Seconds until it has loaded what it needs, and found its GPU."""
 
 
 SPEED_FIELDS = {field.name for field in fields(Speed)}

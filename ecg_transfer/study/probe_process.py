@@ -33,6 +33,10 @@ def main() -> None:
     with loading():
         import ecg_transfer.training  # noqa: F401 - what a worker loads
 
+    import torch
+
+    if torch.cuda.is_available():
+        torch.zeros(1, device="cuda")
     startup = time.time() - started
     with training_settings():
         for line in sys.stdin:

@@ -252,12 +252,21 @@ def test_processes_are_started_once_for_all_measurements(tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize("answer", ["echo no memory", "kill -9 $$"])
 def test_processes_without_memory_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
-    started = fake_processes(tmp_path, monkeypatch, answer)
+    fake_processes(tmp_path, monkeypatch, answer)
+    seen: set[int] = set()
     with probe.Processes(2) as processes:
+        tell = processes._tell
+
+        def note(line: str) -> None:
+            seen.update(process.pid for process in processes._running)
+            tell(line)
+
+        monkeypatch.setattr(processes, "_tell", note)
         for _ in range(2):
             with pytest.raises(probe.NoMemoryError, match="no memory for 2 x gru"):
                 processes.speed(GRU)
-    assert len(started.read_text().splitlines()) == 4
+            assert processes._running == []
+    assert len(seen) == 4
 
 
 def test_processes_that_fail_are_no_lack_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
