@@ -11,15 +11,12 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 CONTROL = "nvidia-cuda-mps-control"
 """The daemon and what ends it; part of NVIDIA's driver."""
 PIPES, LOGS = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"
-USUAL_PIPES = Path("/tmp/nvidia-mps")
-"""Where processes look for a daemon that somebody else has started."""
 SECONDS = 20
 """To start or to end in."""
 
@@ -35,40 +32,48 @@ def side_by_side(num_workers: int, gpus: Sequence[str]) -> Iterator[None]:
         num_workers: Processes at the same time.
         gpus: Names of the GPUs that are dealt out to them.
     """
-    is_served = PIPES in os.environ or USUAL_PIPES.exists()
-    if not gpus or num_workers <= len(gpus) or is_served or shutil.which(CONTROL) is None:
+    if not gpus or num_workers <= len(gpus) or shutil.which(CONTROL) is None or _is_served():
         yield
         return
     with tempfile.TemporaryDirectory(prefix="ecg-mps-", ignore_cleanup_errors=True) as folder:
-        if not _control(["-d"], folder):
+        ours = {PIPES: folder, LOGS: folder}
+        if _control(["-d"], ours) is None:
             yield
             return
-        os.environ |= {PIPES: folder, LOGS: folder}
+        os.environ |= ours
         try:
             yield
         finally:
             for name in (PIPES, LOGS):
                 os.environ.pop(name, None)
-            _control([], folder, said="quit\n")
+            _control([], ours, said="quit\n")
 
 
-def _control(arguments: Sequence[str], folder: str, said: str = "") -> bool:
-    """Call the daemon's program; whether it did what it should.
+def _is_served() -> bool:
+    """Whether processes would find a daemon that somebody else has started, here or in the usual place."""
+    if PIPES in os.environ:
+        return True
+    answer = _control([], {}, said="get_server_list\n")
+    return answer is not None and "cannot find" not in answer.lower()
 
-    It is to see all GPUs: if it saw some, its clients would have to count those anew.
+
+def _control(arguments: Sequence[str], folders: Mapping[str, str], said: str = "") -> str | None:
+    """Call the daemon's program: what it answers, None where it fails.
+
+    The daemon is to see all GPUs: if it saw some, its clients would have to count those anew.
     """
     environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
     with suppress(OSError, subprocess.SubprocessError):
         command = [CONTROL, *arguments]
-        subprocess.run(
+        done = subprocess.run(
             command,
             input=said,
-            env=environment | {PIPES: folder, LOGS: folder},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            env=environment | dict(folders),
+            stdout=subprocess.PIPE if said else subprocess.DEVNULL,  # a daemon keeps what it was started with
+            stderr=subprocess.STDOUT if said else subprocess.DEVNULL,
             text=True,
             timeout=SECONDS,
             check=True,
         )
-        return True
-    return False
+        return done.stdout or ""
+    return None

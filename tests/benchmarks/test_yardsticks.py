@@ -72,7 +72,7 @@ def test_records_of_the_papers_grid_by_hand(name: str, num_sweep: int) -> None:
     # the upstreams from the two others; scratch: each corpus once; the sweep in both arms
     expected = 28_916 + 3 * (349 + 554) + 2 * 28_916 + 28_916 + 349 + 554 + num_sweep
     assert sum(train for train, _ in runs_of_grid(name)) == expected
-    # 20 runs, each corpus in 4 or 5 of them, and PTB-XL's 4,419 in the sweep's too: 10,615 in all of 5 corpora
+    # 20 runs, each corpus in 4 of them, and PTB-XL in the sweep's 12, too
     evaluated = 4 * 4_419 + 4 * 2_274 + 4 * 3_449 + 4 * (200 + 273) + (12 * 4_419 if num_sweep else 0)
     assert sum(count for _, count in runs_of_grid(name)) == evaluated
 
