@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import multiprocessing
 import os
 import signal
@@ -10,6 +11,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, TypeVar
+
+from threadpoolctl import threadpool_limits
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,12 +37,13 @@ def forked_map(
     if len(items) < at_least or num_workers < 2 or sys.platform != "linux" or multiprocessing.current_process().daemon:
         yield from map(function, items)
         return
-    with ProcessPoolExecutor(
+    pool = ProcessPoolExecutor(
         num_workers,
         mp_context=multiprocessing.get_context("fork"),
         initializer=_inherit,
         initargs=(function, os.getpid()),
-    ) as pool:
+    )
+    with threadpool_limits(1, user_api="blas"), pool:  # inherited: or each worker's products take a thread a core
         yield from pool.map(_apply, items, chunksize=chunk)
 
 
@@ -62,6 +66,7 @@ def _inherit(function: Callable[[Any], Any], parent: int) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before that was asked for
         os._exit(1)
+    gc.freeze()  # looking for cycles among what was inherited would copy every page of it
 
 
 def _apply(item: Any) -> Any:  # noqa: ANN401 - whatever the items are

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from data_modules.forked import forked_map
 from data_modules.machine import start_time
@@ -31,6 +32,17 @@ def test_many_items_leave_it() -> None:
 def test_an_error_of_a_worker_is_raised_here() -> None:
     with pytest.raises(ZeroDivisionError):
         list(forked_map(lambda number: 1 / number, range(10)))
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core")
+def test_a_worker_multiplies_matrices_in_one_thread() -> None:
+    def blas_threads(_: int) -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    with threadpool_limits(2, user_api="blas"):
+        assert blas_threads(0) == {2}
+        assert list(forked_map(blas_threads, range(4))) == [{1}] * 4
+        assert blas_threads(0) == {2}
 
 
 ORPHANS = """
