@@ -6,8 +6,6 @@ is not as usual is left to them, by giving None, and they find out what it is an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -24,23 +22,26 @@ from data_modules.quality import (
     SATURATED_SECONDS,
     median,
 )
-from data_modules.wfdb_header import Header, SignalLine, read_header
+from data_modules.usual_header import UsualHeader, usual_header
+from data_modules.wfdb_header import MAX_HEADER_BYTES
 
 NUM_LEADS = len(LEAD_NAMES)
 LIMB_LEADS = 6
-GAINS = (1e-2, 1e6)
-"""A/D units per millivolt between which neighbouring codes are different float32 numbers, in the same order."""
+GAINS = (2**15 / MAX_MILLIVOLTS, 1e6)
+"""A/D units per millivolt between which neighbouring codes are different float32 numbers, in the same order, and none
+is more than an ECG can have."""
 MISSING = -(2**15)
 """The code that stands for "no sample"."""
 MAX_SAMPLES = 2**15
-"""Of a lead, a minute at 500 Hz: its sum fits into 32 bits, and for `DOUBT`."""
+"""Of a lead, a minute at 500 Hz: for `DOUBT`."""
 DOUBT = (0.5, 2.0)
 """Times the limit of `identity_residual`'s square: between them rounding could decide, so that it is computed as there.
 Squares of `MAX_SAMPLES` float32 numbers, added up one after the other, err by less than that."""
+NEAR = 1 + 1e-5
+"""Times a limit in millivolts: nearer to it the rounding of float32 could decide."""
 
 _OFFSETS = range(0, 2**16, 2)
 _IDENTITIES = IDENTITIES.astype(np.float32)
-_NAMES = [name.casefold() for name in LEAD_NAMES]
 
 
 class CodedRecord(NamedTuple):
@@ -52,73 +53,58 @@ class CodedRecord(NamedTuple):
     """A/D units per millivolt."""
     sampling_rate: int
     """Hz."""
-    totals: NDArray[np.int32]
-    """Sum of each lead's codes, (12,)."""
     notes: tuple[str, ...]
     """As `Record.notes`."""
 
 
-def read_coded(path: Path, *, gain: float | None, sampling_rate: int) -> CodedRecord | None:
+def read_coded(path: str, *, gain: float | None, sampling_rate: int) -> CodedRecord | None:
     """Read a record of a published corpus, if it is one of the usual ones; None where it is not, or not readable.
 
     Args:
-        path: The `.hea` file.
+        path: The `.hea` file, its name after a slash; a string, since a `Path` takes as long as reading the header.
         gain: Published A/D units per millivolt.
         sampling_rate: Hz, as published.
     """
     try:
-        header = read_header(path)
-        if gain is None or header.sampling_rate != sampling_rate or not _is_usual(header, gain):
+        header = usual_header(read_plain_file(path, MAX_HEADER_BYTES + 1))
+        if header is None or not _is_readable(header) or (header.gain, header.sampling_rate) != (gain, sampling_rate):
             return None
-        lines, num_samples = header.signals[:NUM_LEADS], header.num_samples or 0
-        offset = lines[0].storage.byte_offset
-        size = offset + 2 * NUM_LEADS * num_samples
-        content = read_plain_file(path.with_name(lines[0].file_name), size + 1)
+        size = header.byte_offset + 2 * NUM_LEADS * header.num_samples
+        content = read_plain_file(f"{path[: path.rfind('/') + 1]}{header.file_name}", size + 1)
     except (RecordError, OSError):
         return None
     if len(content) != size:
         return None
-    codes = np.frombuffer(content, "<i2", offset=offset).reshape(num_samples, NUM_LEADS).T.copy()
-    totals = codes.sum(axis=1, dtype=np.int32)
-    return CodedRecord(codes, gain, sampling_rate, totals, () if _agrees(codes, totals, lines) else _MISMATCH)
+    codes = np.frombuffer(content, "<i2", offset=header.byte_offset).reshape(-1, NUM_LEADS).T.copy()
+    return CodedRecord(codes, header.gain, sampling_rate, () if _agrees(codes, header) else _MISMATCH)
 
 
 _MISMATCH = ("checksum_mismatch",)
 
 
-def _is_usual(header: Header, gain: float) -> bool:
-    """Whether the twelve leads, and nothing else, lie in one file of format 16 in canonical order, as published."""
-    lines = header.signals
-    names = [line.name.casefold() for line in lines]
-    if names[:NUM_LEADS] != _NAMES or len(set(names)) != len(names):
-        return False
-    file, storage = lines[0].file_name, lines[0].storage
-    alike = (file, storage, gain, 0)
+def _is_readable(header: UsualHeader) -> bool:
+    """Whether all that is done with the codes is exact."""
     return (
-        storage[:3] == ("16", 1, 0)
-        and storage.byte_offset in _OFFSETS
-        and 1 <= (header.num_samples or 0) <= MAX_SAMPLES
-        and GAINS[0] <= gain <= GAINS[1]
-        and float(np.float32(gain)) == gain
-        and all(line[:4] == alike for line in lines[:NUM_LEADS])
-        and all(line.file_name != file for line in lines[NUM_LEADS:])
+        1 <= header.num_samples <= MAX_SAMPLES
+        and header.byte_offset in _OFFSETS
+        and GAINS[0] <= header.gain <= GAINS[1]
+        and float(np.float32(header.gain)) == header.gain
     )
 
 
-def _agrees(codes: NDArray[np.int16], totals: NDArray[np.int32], lines: Sequence[SignalLine]) -> bool:
+def _agrees(codes: NDArray[np.int16], header: UsualHeader) -> bool:
     """As `data_modules.wfdb_record.checksums_agree`."""
-    return all(
-        (line.checksum is None or (line.checksum - total) % 2**16 == 0)
-        and (line.initial_value is None or line.initial_value == first)
-        for line, total, first in zip(lines, totals.tolist(), codes[:, 0].tolist(), strict=True)
+    sums = codes.sum(axis=1, dtype=np.int16).tolist()
+    return header.initial_values == tuple(codes[:, 0].tolist()) and not any(
+        (checksum - total) % 2**16 for checksum, total in zip(header.checksums, sums, strict=True)
     )
 
 
 def notes_on(record: CodedRecord, min_seconds: float) -> tuple[str, ...] | None:
     """The notes of a record that is kept as it is: those of `data_modules.quality.screen`, judged on the codes.
 
-    A code's millivolts grow with it, so that the highest and lowest code of a second give its height in millivolts
-    exactly. Only what is cheap to judge is judged.
+    A code's millivolts grow with it, so that the highest and lowest code of a second give its height. Only what is
+    cheap to judge is judged; most calls of numpy take longer than their work.
 
     Args:
         record: From `read_coded`.
@@ -131,44 +117,44 @@ def notes_on(record: CodedRecord, min_seconds: float) -> tuple[str, ...] | None:
     num_samples = codes.shape[1]
     if num_samples < rate or num_samples / rate < min_seconds:
         return None
-    in_seconds = codes[:, : num_samples // rate * rate].reshape(NUM_LEADS, -1, rate)
-    tops, bottoms = in_seconds.max(axis=2), in_seconds.min(axis=2)
+    seconds = np.arange(0, num_samples, rate)
+    tops, bottoms = (extreme.reduceat(codes, seconds, axis=1) for extreme in (np.maximum, np.minimum))
     highest, lowest = tops.max(axis=1), bottoms.min(axis=1)
-    if (rest := codes[:, num_samples // rate * rate :]).size:
-        highest, lowest = np.maximum(highest, rest.max(axis=1)), np.minimum(lowest, rest.min(axis=1))
-    gain = np.float32(record.gain)
-    extreme = max(int(highest.max()), -int(lowest.min())) / gain
-    if int(lowest.min()) == MISSING or extreme > MAX_MILLIVOLTS:
+    if lowest.min() == MISSING:
         return None
-    height = tops.astype(np.float32) / gain - bottoms.astype(np.float32) / gain
-    if (median(height) <= FLAT_MILLIVOLTS).any():
+    heights = np.subtract(tops, bottoms, dtype=np.int32)[:, : num_samples // rate]
+    ordered = np.sort(heights, axis=None)
+    flat, low, high = (limit * record.gain for limit in (FLAT_MILLIVOLTS, *AMPLITUDE_RANGE))
+    if ordered[0] <= flat * NEAR and (median(heights) <= flat * NEAR).any():
         return None
-    if not AMPLITUDE_RANGE[0] <= float(median(height.ravel())) <= AMPLITUDE_RANGE[1]:
+    middle = (ordered[(ordered.size - 1) // 2] + ordered[ordered.size // 2]) / 2
+    if not low * NEAR <= middle <= high / NEAR:
         return None
     if _may_stay(codes, (highest, lowest), round(SATURATED_SECONDS * rate)):
         return None
-    breaks_identities = _breaks_identities(codes, record.totals)
+    breaks_identities = _breaks_identities(codes)
     if breaks_identities is None:
         return None
     return (*record.notes, "lead_identity") if breaks_identities else record.notes
 
 
-def _may_stay(codes: NDArray[np.int16], extremes: Sequence[NDArray[np.int16]], run: int) -> bool:
+def _may_stay(codes: NDArray[np.int16], extremes: tuple[NDArray[np.int16], NDArray[np.int16]], run: int) -> bool:
     """False where no lead is at an extreme for `run` samples on end: two neighbours of every half run would be."""
     if run < 2:
         return True
     every_half_run = np.ascontiguousarray(codes[:, :: run // 2])
-    at_extremes = [every_half_run == extreme[:, None] for extreme in extremes]
-    return any(bool((at_extreme[:, 1:] & at_extreme[:, :-1]).any()) for at_extreme in at_extremes)
+    highest, lowest = extremes
+    at_extreme = (every_half_run == highest[:, None]) | (every_half_run == lowest[:, None])
+    return bool((at_extreme[:, 1:] & at_extreme[:, :-1]).any())
 
 
-def _breaks_identities(codes: NDArray[np.int16], totals: NDArray[np.int32]) -> bool | None:
+def _breaks_identities(codes: NDArray[np.int16]) -> bool | None:
     """Whether `identity_residual` is above its limit; None where that is to be computed exactly."""
     centred = codes[:LIMB_LEADS].astype(np.float32)
-    centred -= (totals[:LIMB_LEADS, None] / codes.shape[1]).astype(np.float32)
+    centred -= np.add.reduce(centred, axis=1, keepdims=True) / np.float32(codes.shape[1])
     residuals = _IDENTITIES @ centred
     scale = float(np.vdot(centred, centred)) / LIMB_LEADS
-    worst = max(float(np.vdot(residual, residual)) for residual in residuals)
+    worst = float(np.vecdot(residuals, residuals).max())
     limit = MAX_IDENTITY_RESIDUAL**2 * scale
     if scale <= 0 or DOUBT[0] * limit <= worst <= DOUBT[1] * limit:
         return None

@@ -32,12 +32,12 @@ def require_plain_file(path: Path) -> int:
     return info.st_size
 
 
-def _require_regular(path: Path, info: os.stat_result) -> None:
+def _require_regular(path: Path | str, info: os.stat_result) -> None:
     if not stat.S_ISREG(info.st_mode):
-        raise RecordError("unreadable", f"{path.name} is no regular file")
+        raise RecordError("unreadable", f"{Path(path).name} is no regular file")
 
 
-def read_plain_file(path: Path, limit: int) -> bytes:
+def read_plain_file(path: Path | str, limit: int) -> bytes:
     """Give the first bytes of a file that `require_plain_file` accepts: one open, one look, one read for most.
 
     Args:
@@ -51,7 +51,7 @@ def read_plain_file(path: Path, limit: int) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | _CAREFUL)
     except OSError:
-        require_plain_file(path)
+        require_plain_file(Path(path))
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
         info = os.fstat(descriptor)

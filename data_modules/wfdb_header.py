@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,7 +27,9 @@ MAX_FREE_VALUES = 2**20
 UNITS_PER_MILLIVOLT = {"mv": 1.0, "uv": 1e3, "µv": 1e3, "μv": 1e3, "v": 1e-3}
 """How many of a unit, in lower case, make a millivolt; other units are no voltages."""
 
-_PLAIN_NAME = re.compile(r"\w[\w-]*(?:\.[\w-]+)*", re.ASCII)
+PLAIN_NAME = r"\w[\w-]*(?:\.[\w-]+)*"
+"""A pattern (of ASCII) for the names of files that lie in the header's own folder."""
+_PLAIN_NAME = re.compile(PLAIN_NAME, re.ASCII)
 _RECORD_LINE = re.compile(
     r"(?P<name>[\w.-]+)(?:/(?P<segments>\d+))?\s+(?P<signals>\d+)"
     r"(?:\s+(?P<rate>\d+(?:\.\d*)?)(?:/-?\d+(?:\.\d*)?(?:\(-?\d+(?:\.\d*)?\))?)?(?:\s+(?P<samples>\d+)(?:\s.*)?)?)?",
@@ -37,7 +40,7 @@ _NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _OTHER_BLANK = re.compile(r"[^\S \t]")
 _STORAGE = re.compile(r"(?P<format>\d+)(?:x(?P<frame>\d+))?(?::(?P<skew>\d+))?(?:\+(?P<offset>\d+))?", re.ASCII)
 _PLAIN_LINE = re.compile(
-    rf"^({_PLAIN_NAME.pattern})[ ]([!-~]+)[ ]([!-~]+)[ ]\d{{1,4}}[ ](-?\d{{1,9}})[ ](-?\d{{1,9}})[ ](-?\d{{1,9}})"
+    rf"^({PLAIN_NAME})[ ]([!-~]+)[ ]([!-~]+)[ ]\d{{1,4}}[ ](-?\d{{1,9}})[ ](-?\d{{1,9}})[ ](-?\d{{1,9}})"
     r"[ ]\d{1,9}[ ]([!-~](?:[ -~]*[!-~])?)$",
     re.ASCII | re.MULTILINE,
 )
@@ -88,8 +91,7 @@ class Header:
 
     def comment(self, key: str) -> str | None:
         """Give the text after `key:` in the first comment that starts so (any case), or None."""
-        prefix = f"{key.casefold()}:"
-        return next((c[len(prefix) :].strip() for c in self.comments if c.casefold().startswith(prefix)), None)
+        return _after(key, self.comments)
 
 
 def read_header(path: Path) -> Header:
@@ -104,29 +106,51 @@ def read_header(path: Path) -> Header:
         RecordError: `header`, if it breaks the format, its numbers are out of bounds, or it names files outside its
             folder; `unreadable`, if the operating system says so.
     """
-    try:
-        raw = read_plain_file(path, MAX_HEADER_BYTES + 1)
-    except OSError as error:
-        raise RecordError("unreadable", f"{path.name}: {error.strerror or error}") from error
-    if len(raw) > MAX_HEADER_BYTES:
-        raise RecordError("header", f"{path.name} is longer than {MAX_HEADER_BYTES} bytes, no header is")
+    raw = _read(path)
     # some readers split lines or fields there, some pass over them: no two of them read the same
     if (control := _NO_TEXT.search(raw)) is not None:
         place = f"byte {control.start()} of {path.name} is the control character 0x{raw[control.start()]:02x}"
         raise RecordError("header", f"{place}; expected text")
-    lines: list[str] = []
-    comments: list[str] = []
-    for line in (part.decode("utf-8", errors="replace").strip() for part in raw.splitlines()):
-        if line.startswith("#"):
-            comments.append(line[1:].lstrip())
-        elif line:
-            lines.append(line)
+    lines = [line for line in _stripped(raw.splitlines()) if line and not line.startswith("#")]
     try:
-        return _parse(path, lines, tuple(comments))
+        return _parse(path, lines, _comments(raw))
     except ValueError as error:
         if isinstance(error, RecordError):
             raise
         raise RecordError("header", f"{path.name}: {error}") from error
+
+
+def read_comment(path: Path | str, key: str) -> str | None:
+    """Give what `read_header(path).comment(key)` does, in a fifth of the time: the rest of the header is not looked at.
+
+    Raises:
+        RecordError: `unreadable`, or `header` for a file too long to be one.
+    """
+    return _after(key, _comments(_read(path)))
+
+
+def _after(key: str, comments: Sequence[str]) -> str | None:
+    prefix = f"{key.casefold()}:"
+    return next((c[len(prefix) :].strip() for c in comments if c.casefold().startswith(prefix)), None)
+
+
+def _read(path: Path | str) -> bytes:
+    try:
+        raw = read_plain_file(path, MAX_HEADER_BYTES + 1)
+    except OSError as error:
+        raise RecordError("unreadable", f"{Path(path).name}: {error.strerror or error}") from error
+    if len(raw) > MAX_HEADER_BYTES:
+        raise RecordError("header", f"{Path(path).name} is longer than {MAX_HEADER_BYTES} bytes, no header is")
+    return raw
+
+
+def _stripped(lines: Iterable[bytes]) -> Iterator[str]:
+    return (line.decode("utf-8", errors="replace").strip() for line in lines)
+
+
+def _comments(raw: bytes) -> tuple[str, ...]:
+    lines = _stripped(line for line in raw.splitlines() if b"#" in line)
+    return tuple(line[1:].lstrip() for line in lines if line.startswith("#"))
 
 
 def _parse(path: Path, lines: list[str], comments: tuple[str, ...]) -> Header:
@@ -182,8 +206,8 @@ def _parse_plain_signals(lines: list[str]) -> tuple[SignalLine, ...] | None:
         return None
     files, storages, scales, zeros, initial_values, checksums, names = zip(*found, strict=True)
     try:
-        gains, baselines = zip(*map(_parse_scale, scales), strict=True)
-        formats = [_parse_storage(storage) for storage in storages]
+        gains, baselines = zip(*map(parse_scale, scales), strict=True)
+        formats = [parse_storage(storage) for storage in storages]
     except ValueError:
         return None
     if any(baselines):  # most print none, or 0
@@ -206,14 +230,14 @@ def _parse_signal(line: str) -> SignalLine:
     numbers = [_integer(text) for text in fields[3:8]]
     if any(text.startswith("-") for text in fields[3:8:4]):
         raise ValueError(f"an ADC resolution or a block size below 0 in {line[:80]!r}")
-    gain, baseline = _parse_scale(fields[2] if len(fields) > 2 else "")
+    gain, baseline = parse_scale(fields[2] if len(fields) > 2 else "")
     if baseline is None:
         baseline = numbers[1] if len(numbers) > 1 else 0
     if abs(baseline) > 2**31:
         raise ValueError(f"a baseline of {baseline}, which no format can hold")
     return SignalLine(
         file_name=fields[0],
-        storage=_parse_storage(fields[1]),
+        storage=parse_storage(fields[1]),
         gain=gain,
         baseline=baseline,
         initial_value=numbers[2] if len(numbers) > 2 else None,
@@ -223,7 +247,12 @@ def _parse_signal(line: str) -> SignalLine:
 
 
 @lru_cache(maxsize=256)
-def _parse_storage(text: str) -> Storage:
+def parse_storage(text: str) -> Storage:
+    """Read the second field of a signal line, such as `16+24`.
+
+    Raises:
+        ValueError: It breaks the format, or its numbers are out of bounds.
+    """
     match = _STORAGE.fullmatch(text)
     if match is None:
         raise ValueError(f"no signal format but {text[:80]!r}")
@@ -234,7 +263,12 @@ def _parse_storage(text: str) -> Storage:
 
 
 @lru_cache(maxsize=256)
-def _parse_scale(text: str) -> tuple[float, int | None]:
+def parse_scale(text: str) -> tuple[float, int | None]:
+    """Read the third field of a signal line, such as `1000(0)/mV`: A/D units per millivolt (NaN: unknown), baseline.
+
+    Raises:
+        ValueError: It breaks the format.
+    """
     match = _SCALE.fullmatch(text)
     if match is None:
         raise ValueError(f"no gain but {text[:80]!r}")

@@ -155,7 +155,7 @@ class PTBXL(Corpus):
 
     def read_coded(self, record_id: str) -> CodedRecord | None:
         """Read one record of `table` as codes; see `Corpus.read_coded`."""
-        return read_coded(self.root / self._file(record_id), gain=self.spec.gain, sampling_rate=self.sampling_rate)
+        return read_coded(f"{self.root}/{self._file(record_id)}", gain=self.spec.gain, sampling_rate=self.sampling_rate)
 
 
 def _columns(label_set: str) -> dict[str, int]:
