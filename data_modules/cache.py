@@ -191,8 +191,7 @@ def _build(corpus: Corpus, preprocessing: Preprocessing, path: Path, progress: b
         with hdf5_writer(unfinished, "a") as file:
             file["digests"], file["sums"], file["log"] = digests, sums, written
             file.attrs["sha256"] = _sha256(digests, sums, written)
-        with unfinished.open("rb+") as stream:
-            os.fsync(stream.fileno())
+        rows.sync()
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from io import BufferedRandom
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,10 @@ from data_modules.forked import forked_map
 from data_modules.quality import screen
 from data_modules.signal import prepare
 
-CHUNK = 256
+CHUNK = 64
 """Records that a worker decodes before it reports."""
 
-PARALLEL_FROM = 2 * CHUNK
+PARALLEL_FROM = 4 * CHUNK
 """Records from which workers are worth their start."""
 
 
@@ -32,7 +33,7 @@ class Ingested:
     digests: list[int] = field(default_factory=list)
     """For each record a number for its content; 0 where it was set aside."""
     sums: list[int] = field(default_factory=list)
-    """For each record what `row_sums` gives for its row."""
+    """For each record what `row_sums` gives for its row: 0 where it was set aside."""
     set_aside: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Record id -> (reason code, what was found)."""
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -55,10 +56,18 @@ class SharedRows:
     """Bytes before the array."""
     shape: tuple[int, int, int]
 
-    def write(self, stream: BufferedRandom, row: int, signal: NDArray[np.float32]) -> None:
-        """Write one row, (samples, leads), contiguous, into the opened file."""
-        stream.seek(self.offset + row * signal.nbytes)
-        stream.write(signal.data)
+    def write(self, row: int, signals: NDArray[np.float32]) -> None:
+        """Write rows, (records, samples, leads), contiguous, from a given one on."""
+        with self.path.open("rb+", buffering=0) as stream:
+            stream.seek(self.offset + row * signals[0].nbytes)
+            left = signals.data.cast("B")
+            while left:
+                left = left[stream.write(left) :]
+
+    def sync(self) -> None:
+        """Wait until all of the file lies on the disk."""
+        with self.path.open("rb+") as stream:
+            os.fsync(stream.fileno())
 
 
 def ingest(corpus: Corpus, preprocessing: Preprocessing, rows: SharedRows, *, progress: bool | None) -> Ingested:
@@ -74,10 +83,18 @@ def ingest(corpus: Corpus, preprocessing: Preprocessing, rows: SharedRows, *, pr
     decode = _ChunkDecoder(corpus, preprocessing, rows)
     whole = Ingested()
     hidden = None if progress is None else not progress  # tqdm's None: hidden where there is no terminal
-    with tqdm(total=num_records, desc=f"reading {corpus.spec.name}", unit=" records", disable=hidden) as bar:
+    with (
+        tqdm(total=num_records, desc=f"reading {corpus.spec.name}", unit=" records", disable=hidden) as bar,
+        ThreadPoolExecutor(1) as disk,  # waits for it while the next records are read: little is left for the end
+    ):
+        syncs: list[Future[None]] = []
         for chunk in forked_map(decode, range(0, num_records, CHUNK), at_least=-(-PARALLEL_FROM // CHUNK)):
             whole.extend(chunk)
             bar.update(len(chunk.digests))
+            if all(sync.done() for sync in syncs):
+                syncs.append(disk.submit(rows.sync))
+        for sync in syncs:
+            sync.result()
     return whole
 
 
@@ -119,21 +136,21 @@ class _ChunkDecoder:
 
     def __call__(self, start: int) -> Ingested:
         chunk = Ingested()
-        with self._rows.path.open("rb+") as stream:
-            for row, record_id in enumerate(self._corpus.table.record_ids[start : start + CHUNK], start):
-                try:
-                    prepared, notes = self._decode(record_id)
-                except RecordError as error:
-                    chunk.set_aside[record_id] = (error.reason, error.detail)
-                    chunk.digests.append(0)
-                    chunk.sums.append(0)
-                    continue
-                signal = np.ascontiguousarray(prepared.T)
-                self._rows.write(stream, row, signal)
-                chunk.digests.append(content_digest(prepared))
-                chunk.sums.append(int(row_sums(signal[None])[0]))
-                if notes:
-                    chunk.notes[record_id] = notes
+        record_ids = self._corpus.table.record_ids[start : start + CHUNK]
+        signals = np.zeros((len(record_ids), *self._rows.shape[1:]), np.float32)
+        for signal, record_id in zip(signals, record_ids, strict=True):
+            try:
+                prepared, notes = self._decode(record_id)
+            except RecordError as error:
+                chunk.set_aside[record_id] = (error.reason, error.detail)
+                chunk.digests.append(0)
+                continue
+            signal[:] = prepared.T
+            chunk.digests.append(content_digest(prepared))
+            if notes:
+                chunk.notes[record_id] = notes
+        self._rows.write(start, signals)
+        chunk.sums = row_sums(signals).tolist()
         return chunk
 
     def _decode(self, record_id: str) -> tuple[NDArray[np.float32], tuple[str, ...]]:

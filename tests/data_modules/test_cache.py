@@ -205,6 +205,22 @@ def test_a_worker_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def test_a_disk_that_fails_while_records_are_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = write_fake_corpus(tmp_path / "fake", random_labels(20))
+    monkeypatch.setattr(ingest_module, "CHUNK", 5)
+    syncs: list[int] = []
+
+    def sync_but_once(self: ingest_module.SharedRows) -> None:
+        syncs.append(len(syncs))
+        if len(syncs) == 1:  # a system says so once, to whoever asks first
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(ingest_module.SharedRows, "sync", sync_but_once)
+    with pytest.raises(OSError, match="Input/output error"):
+        open_cache(corpus, WANTED, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
 def test_the_claim_of_a_builder_that_was_killed_after_its_work_is_removed(corpus: FakeCorpus, tmp_path: Path) -> None:
     built = open_cache(corpus, WANTED, tmp_path / "cache").path
     killed = (
