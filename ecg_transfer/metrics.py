@@ -28,7 +28,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit
 
 from ecg_transfer.ranking import Ranking, divide
 
@@ -61,7 +60,7 @@ class Evaluation:
                 f"thresholds are {limits.tolist()}, expected one probability between 0 and 1, or {self.num_labels}."
             )
         self.thresholds: Floats = np.broadcast_to(limits, self.num_labels).copy()
-        self.predicted: Floats = (expit(self.logits) > self.thresholds).astype(np.float64)
+        self.predicted: Floats = (_probabilities(self.logits) > self.thresholds).astype(np.float64)
 
     def num_positives(self, weights: ArrayLike | None = None) -> Floats:
         """Count the records that carry each label."""
@@ -288,7 +287,7 @@ def tune_thresholds(logits: ArrayLike, targets: ArrayLike) -> Floats:
         [0.0833]
     """
     evaluation = Evaluation(logits, targets)
-    columns = zip(expit(evaluation.logits).T, evaluation.targets.T, strict=True)
+    columns = zip(_probabilities(evaluation.logits).T, evaluation.targets.T, strict=True)
     return np.array([_best_threshold(probability, target) for probability, target in columns])
 
 
@@ -306,6 +305,13 @@ def _best_threshold(probability: Floats, target: Floats) -> float:
     f1[distinct == 0] = 0  # a probability of 0 is above no threshold
     best = candidates[f1 == f1.max()]
     return float(best[np.argmin(np.abs(best - 0.5))])
+
+
+def _probabilities(logits: Floats) -> Floats:
+    from scipy.special import expit  # a quarter of a second to import: who looks at saved scores needs none of it
+
+    probabilities: Floats = expit(logits)
+    return probabilities
 
 
 def _check(logits: Floats, targets: Floats) -> None:

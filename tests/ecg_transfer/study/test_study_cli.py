@@ -93,8 +93,10 @@ def test_wrong_usage_is_a_sentence_and_exits_2(file: Path) -> None:
     assert "Traceback" not in said.stderr
 
 
-def test_help_does_not_wait_for_torch() -> None:
-    code = "import sys; from ecg_transfer.cli import app; print({'torch', 'ray', 'pandas'} & set(sys.modules))"
+@pytest.mark.parametrize("module", ["cli", "tables", "metrics"])
+def test_neither_help_nor_the_table_of_a_finished_run_waits_for_what_it_does_not_need(module: str) -> None:
+    heavy = "{'torch', 'ray', 'pandas', 'scipy', 'matplotlib'}"
+    code = f"import sys, ecg_transfer.{module}; print({heavy} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert found.stdout == "set()\n"
 
