@@ -14,7 +14,8 @@ import torch.nn.functional as F  # noqa: N812, the name everybody uses
 from torch import Tensor, nn
 
 from ecg_transfer.models.benchmark import BenchmarkBackbone, kaiming_fan_in
-from ecg_transfer.models.resnet1d import BatchNorm1d, Conv1d, StemPool
+from ecg_transfer.models.convolution import Conv1d
+from ecg_transfer.models.resnet1d import BatchNorm1d, StemPool
 
 KERNEL_SIZE = 5
 STEM_WIDTHS = (32, 32, 64)
