@@ -12,6 +12,7 @@ Shape legend, used in all of `ecg_transfer.models`:
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -70,3 +71,9 @@ class Backbone(nn.Module):
                 f"{self.num_samples}, because its embedding keeps every time step; crop or pad the signals, build it "
                 f"with num_samples={signal.shape[2]}, or take a pooled variant (`*_mean`, `*_last`)."
             )
+
+
+def is_traced() -> bool:
+    """Whether the network is being traced, compiled or exported: then PyTorch's own layers are what can be read."""
+    is_traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return bool(is_traced) or torch.compiler.is_compiling() or torch.compiler.is_exporting()

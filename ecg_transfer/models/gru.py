@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ecg_transfer.models.backbone import is_traced
+
 ROWS_OF_A_BLOCK = 512
 """`S * B`: 0.8 MB of float32 gates at 100 hidden units; backward has two such arrays in a second-level cache."""
 
@@ -49,8 +51,7 @@ class GRU(nn.GRU):
         return states, states[:, -1].unsqueeze(0)
 
     def _is_served(self, signal: Tensor) -> bool:
-        is_traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-        if is_traced or torch.compiler.is_compiling() or torch.compiler.is_exporting():
+        if is_traced():
             return False
         weight = self.weight_hh_l0
         is_exact = weight.dtype in (torch.float32, torch.float64)
