@@ -19,7 +19,6 @@ _NEXT_SIGNAL = r"\n(?P=file) (?P=storage) (?P=scale)"
 _COMMENTS = r"\n?(?:(?<=\n)#[ -~]*(?:\n|$))*"
 _SIGNALS = _NEXT_SIGNAL.join(_DESCRIPTION % name for name in LEAD_NAMES)
 _USUAL = re.compile(_FIRST_LINE + _FIRST_SIGNAL + _SIGNALS + _COMMENTS, re.ASCII)
-_NAMED = 5
 
 
 class UsualHeader(NamedTuple):
@@ -51,7 +50,8 @@ def usual_header(raw: bytes) -> UsualHeader | None:
         return None
     if baseline:
         return None
-    numbers = tuple(map(int, match.groups()[_NAMED:]))
+    # after the named ones: each lead's initial value and checksum
+    numbers = tuple(map(int, match.groups()[len(match.groupdict()) :]))
     return UsualHeader(
         file_name=match["file"],
         byte_offset=storage.byte_offset,
