@@ -43,8 +43,13 @@ def forked_map(
         initializer=_inherit,
         initargs=(function, os.getpid()),
     )
-    with threadpool_limits(1, user_api="blas"), pool:  # inherited: or each worker's products take a thread a core
-        yield from pool.map(_apply, items, chunksize=chunk)
+    is_done = False
+    try:
+        with threadpool_limits(1, user_api="blas"):  # inherited: or each worker's products take a thread a core
+            yield from pool.map(_apply, items, chunksize=chunk)
+        is_done = True
+    finally:  # idle workers end by themselves while this process goes on; waiting for it takes as long as a fork
+        pool.shutdown(wait=not is_done, cancel_futures=True)
 
 
 def _num_cores() -> int:

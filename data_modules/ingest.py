@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from data_modules.coded_record import notes_on
+from data_modules.coded_screening import Measured, measure, notes_on
 from data_modules.config import Preprocessing
 from data_modules.corpus import Corpus, Record, RecordError
 from data_modules.forked import forked_map
@@ -133,31 +134,54 @@ class _ChunkDecoder:
 
     def __init__(self, corpus: Corpus, preprocessing: Preprocessing, rows: SharedRows) -> None:
         self._corpus, self._preprocessing, self._rows = corpus, preprocessing, rows
+        self._min_seconds = preprocessing.num_samples / preprocessing.sampling_rate
 
     def __call__(self, start: int) -> Ingested:
         chunk = Ingested()
         record_ids = self._corpus.table.record_ids[start : start + CHUNK]
         signals = np.zeros((len(record_ids), *self._rows.shape[1:]), np.float32)
-        for signal, record_id in zip(signals, record_ids, strict=True):
-            try:
-                prepared, notes = self._decode(record_id)
-            except RecordError as error:
-                chunk.set_aside[record_id] = (error.reason, error.detail)
-                chunk.digests.append(0)
-                continue
-            signal[:] = prepared.T
-            chunk.digests.append(content_digest(prepared))
+        decoded = self._decode_coded(record_ids, signals)
+        for place, record_id in enumerate(record_ids):
+            if place not in decoded:
+                try:
+                    decoded[place] = self._decode(record_id, signals[place])
+                except RecordError as error:
+                    chunk.set_aside[record_id] = (error.reason, error.detail)
+                    decoded[place], signals[place] = (0, ()), 0
+            digest, notes = decoded[place]
+            chunk.digests.append(digest)
             if notes:
                 chunk.notes[record_id] = notes
         self._rows.write(start, signals)
         chunk.sums = row_sums(signals).tolist()
         return chunk
 
-    def _decode(self, record_id: str) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-        """(leads, samples) as prepared, and notes: on the file's codes where they are as usual, else in millivolts."""
-        wanted = self._preprocessing
-        coded = self._corpus.read_coded(record_id)
-        if coded is not None and (notes := notes_on(coded, wanted.num_samples / wanted.sampling_rate)) is not None:
-            return prepare(coded.codes, coded.sampling_rate, wanted, coded.gain), notes
-        record = screen_for(self._corpus.read(record_id), wanted)
-        return prepare(record.signal, record.sampling_rate, wanted), record.notes
+    def _decode_coded(self, record_ids: Sequence[str], signals: NDArray[np.float32]) -> dict[int, _Decoded]:
+        """Decode those records whose files are as usual, on their codes, and that are kept as they are; by place.
+
+        Which ones these are is known when all have been measured: the rows of the others are to be written again.
+        """
+        measured: dict[int, Measured] = {}
+        digests: list[int] = []
+        for place, record_id in enumerate(record_ids):
+            if (record := self._corpus.read_coded(record_id)) is not None:
+                measured[place] = measure(record)
+                prepared = prepare(record.codes, record.sampling_rate, self._preprocessing, record.gain)
+                digests.append(_store(prepared, signals[place]))
+        verdicts = notes_on(tuple(measured.values()), self._min_seconds)
+        found = zip(measured, digests, verdicts, strict=True)
+        return {place: (digest, notes) for place, digest, notes in found if notes is not None}
+
+    def _decode(self, record_id: str, row: NDArray[np.float32]) -> _Decoded:
+        """Decode one record in millivolts, as any file can be."""
+        record = screen_for(self._corpus.read(record_id), self._preprocessing)
+        return _store(prepare(record.signal, record.sampling_rate, self._preprocessing), row), record.notes
+
+
+_Decoded = tuple[int, tuple[str, ...]]
+"""The digest of a record and its notes."""
+
+
+def _store(prepared: NDArray[np.float32], row: NDArray[np.float32]) -> int:
+    row[:] = prepared.T
+    return content_digest(prepared)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from data_modules.coded_record import notes_on, read_coded
+from data_modules.coded_record import read_coded
+from data_modules.coded_screening import measure, notes_on
 from data_modules.config import Preprocessing
 from data_modules.corpus import RecordError
 from data_modules.ingest import screen_for
@@ -30,7 +31,7 @@ def wanted(rate: int, method: Literal["stride", "polyphase"], crop: Literal["fir
 
 def on_codes(header: Path, how: Preprocessing, rate: int = 500) -> tuple[NDArray[np.float32], tuple[str, ...]] | None:
     coded = read_coded(str(header), gain=1000.0, sampling_rate=rate)
-    if coded is None or (notes := notes_on(coded, how.num_samples / how.sampling_rate)) is None:
+    if coded is None or (notes := notes_on([measure(coded)], how.num_samples / how.sampling_rate)[0]) is None:
         return None
     return prepare(coded.codes, rate, how, coded.gain), notes
 
@@ -89,10 +90,10 @@ def staying(length: int) -> Callable[[Codes], Codes]:
 
 
 def still_for_a_second(codes: Codes) -> Codes:
-    """Lead V2 hardly moves for one second of two; a flat one does not in half of them or more."""
+    """Lead V2 hardly moves for the second of three seconds; a flat one does not in half of them or more."""
     changed = codes.copy()
-    changed[7, :500] = 12
-    changed[7, 333] = 14
+    changed[7, 500:1000] = 12
+    changed[7, 833] = 14
     return changed
 
 
@@ -108,7 +109,7 @@ def still_for_a_second(codes: Codes) -> Codes:
 def test_the_same_verdict_on_what_is_kept_as_it_is(
     tmp_path: Path, change: Callable[[Codes], Codes], notes: tuple[str, ...]
 ) -> None:
-    codes = change(as_codes(synthetic_millivolts(1300, 500)))
+    codes = change(as_codes(synthetic_millivolts(1700, 500)))
     header = write_challenge_record(tmp_path, "r", codes)
     assert assert_same(header, wanted(100, "stride", "first")) == notes
 
@@ -152,6 +153,34 @@ def test_no_saturated_lead_is_missed_wherever_it_begins(tmp_path: Path, start: i
     header = write_challenge_record(tmp_path, "r", codes)
     assert on_codes(header, wanted(100, "stride", "first")) is None
     assert in_millivolts(header, wanted(100, "stride", "first"))[1] == ("saturated",)
+
+
+def test_records_that_are_judged_together_do_not_touch_each_other(tmp_path: Path) -> None:
+    """Every verdict among many is the one alone: also where one ends at an extreme with which the next one begins."""
+    clean = as_codes(synthetic_millivolts(1777, 500))
+    ends_high, begins_high = clean.copy(), clean.copy()
+    ends_high[6, -60:], begins_high[6, :40] = 4000, 4000
+    changes = [
+        clean,
+        ends_high,
+        begins_high,
+        flat(clean.copy()),
+        turned(clean),
+        missing(clean.copy()),
+        tiny(clean.copy()),
+    ]
+    changes += [staying(100)(clean), clean[:, :600], still_for_a_second(clean), with_offset(clean), clean[:, :1000]]
+    measured = []
+    for number, codes in enumerate(changes):
+        header = write_challenge_record(tmp_path, f"r{number}", codes)
+        coded = read_coded(str(header), gain=1000.0, sampling_rate=500)
+        assert coded is not None
+        measured.append(measure(coded))
+    alone = [notes_on([each], SECONDS)[0] for each in measured]
+    assert alone == [(), (), (), None, ("lead_identity",), None, None, None, None, (), (), ()]
+    assert notes_on(measured, SECONDS) == alone
+    assert notes_on(measured[::-1], SECONDS) == alone[::-1]
+    assert notes_on([], SECONDS) == []
 
 
 def test_identities_that_are_nearly_broken_are_judged_as_in_millivolts(tmp_path: Path) -> None:
@@ -229,7 +258,7 @@ def test_real_records(folder: str, pattern: str, gain: float, rate: int) -> None
     paths, num_coded = sorted(real_folder(folder).glob(pattern))[::3], 0
     for path in paths:
         coded = read_coded(str(path), gain=gain, sampling_rate=rate)
-        if coded is None or (notes := notes_on(coded, 10.0)) is None:
+        if coded is None or (notes := notes_on([measure(coded)], 10.0)[0]) is None:
             continue
         record = screen_for(read_published(path, path.stem, gain=gain, sampling_rate=rate), Preprocessing())
         assert notes == record.notes, path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -43,6 +44,15 @@ def test_a_worker_multiplies_matrices_in_one_thread() -> None:
         assert blas_threads(0) == {2}
         assert list(forked_map(blas_threads, range(4))) == [{1}] * 4
         assert blas_threads(0) == {2}
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core")
+def test_workers_end_when_there_is_nothing_more_to_do() -> None:
+    workers = set(forked_map(lambda _: os.getpid(), range(20)))
+    deadline = time.monotonic() + 10
+    while workers & {child.pid for child in multiprocessing.active_children()}:
+        assert time.monotonic() < deadline, "they live on"
+        time.sleep(0.02)
 
 
 ORPHANS = """
