@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -40,6 +41,7 @@ def test_a_worker_multiplies_matrices_in_one_thread() -> None:
     def blas_threads(_: int) -> set[int]:
         return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 
+    assert (np.eye(2) @ np.eye(2) == np.eye(2)).all()  # its library is loaded
     with threadpool_limits(2, user_api="blas"):
         assert blas_threads(0) == {2}
         assert list(forked_map(blas_threads, range(4))) == [{1}] * 4
