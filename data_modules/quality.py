@@ -185,7 +185,7 @@ def _fill_gaps(record: Record) -> tuple[NDArray[np.float32], list[str]]:
     signal = record.signal.copy()
     for lead in np.flatnonzero(~finite.all(axis=1)):
         seconds = longest_run(~finite[lead]) / record.sampling_rate
-        if seconds > MAX_GAP_SECONDS:
+        if seconds > MAX_GAP_SECONDS or not finite[lead].any():
             found = f"{record.record_id} lacks {seconds:g} s in a row of lead {LEAD_NAMES[lead]}"
             raise RecordError("missing_samples", f"{found}, at most {MAX_GAP_SECONDS} s are filled")
         (present,) = np.nonzero(finite[lead])

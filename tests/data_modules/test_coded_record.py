@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from data_modules.coded_record import read_coded
-from data_modules.coded_screening import measure, notes_on
+from data_modules.coded_record import CodedRecord, read_coded
+from data_modules.coded_screening import MISSING, measure, notes_on
 from data_modules.config import Preprocessing
-from data_modules.corpus import RecordError
+from data_modules.corpus import Record, RecordError
 from data_modules.ingest import screen_for
 from data_modules.published_record import read_published
-from data_modules.quality import identity_residual
+from data_modules.quality import identity_residual, screen
 from data_modules.signal import prepare
 from tests.data_modules.ecg_files import as_codes, real_folder, synthetic_millivolts, write_challenge_record
 
@@ -181,6 +181,51 @@ def test_records_that_are_judged_together_do_not_touch_each_other(tmp_path: Path
     assert notes_on(measured, SECONDS) == alone
     assert notes_on(measured[::-1], SECONDS) == alone[::-1]
     assert notes_on([], SECONDS) == []
+
+
+def changed_at_random(clean: Codes, rng: np.random.Generator) -> Codes:
+    """Up to three of what happens to ECGs: cut, shifted, scaled, noisy, clipped, flat or lost for a while."""
+    codes = clean.astype(np.int64)
+    for kind in rng.choice(10, rng.integers(0, 4), replace=False):
+        lead, length = rng.integers(0, 12), codes.shape[1]
+        first = int(rng.integers(0, length))
+        last = first + int(rng.integers(1, 1500))
+        if kind == 0:
+            codes = codes[:, first:]
+        elif kind == 1:
+            codes[:6] += rng.integers(-8000, 8000, (6, 1))
+        elif kind == 2:
+            codes = codes * rng.integers(1, 60) // rng.integers(1, 60)
+        elif kind == 3:
+            codes[lead] += np.round(rng.normal(0, rng.uniform(0, 400), length)).astype(np.int64)
+        elif kind == 4:
+            codes = np.clip(codes, -rng.integers(1, 800), rng.integers(1, 800))
+        elif kind == 5:
+            codes[lead, first:last] = rng.integers(-3, 3)
+        elif kind == 6:
+            codes[lead, first : first + 150] = rng.choice([codes[lead].max(), codes[lead].min(), 32767])
+        elif kind == 7:
+            codes[lead, first] = -32768
+        elif kind == 8:
+            codes[[0, 1]] = codes[[1, 0]]
+        else:
+            codes[lead] = codes[lead] * rng.uniform(0.5, 1.5)
+    return np.ascontiguousarray(np.clip(codes, -32768, 32767).astype(np.int16))
+
+
+@pytest.mark.parametrize("rate", [100, 257, 500])
+def test_no_verdict_on_codes_differs_from_that_in_millivolts(rate: int) -> None:
+    rng, clean, num_judged = np.random.default_rng(rate), as_codes(synthetic_millivolts(10 * rate, rate)), 0
+    for _ in range(60):
+        many = [changed_at_random(clean, rng) for _ in range(5)]
+        verdicts = notes_on([measure(CodedRecord(codes, 1000.0, rate, ())) for codes in many], SECONDS)
+        for codes, notes in zip(many, verdicts, strict=True):
+            if notes is not None:
+                signal = codes.astype(np.float32) / np.float32(1000)
+                assert screen(Record(record_id="r", signal=signal, sampling_rate=rate), SECONDS).notes == notes
+                assert MISSING not in codes
+                num_judged += 1
+    assert num_judged > 100
 
 
 def test_identities_that_are_nearly_broken_are_judged_as_in_millivolts(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def test_reasons_for_setting_aside(ecg: NDArray[np.float64]) -> None:
     gone = ecg.copy()
     gone[11] = np.nan
     assert set_aside_by(gone) == "missing_samples"
+    assert set_aside_by(gone[:, :20]) == "missing_samples"  # no longer than a gap that is filled, but from nothing
     infinite = ecg.copy()
     infinite[0, 0] = np.inf
     assert set_aside_by(infinite) == "non_finite"
