@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from data_modules.sources import is_own
 from ecg_transfer.config import RunConfig
 from ecg_transfer.runs import Run
+
+if TYPE_CHECKING:
+    from data_modules.datamodule import ECGDataModule
 
 
 class DataChangedError(ValueError):
@@ -67,4 +72,37 @@ def refuse_other_data(run: Run, digest: str) -> None:
             f"{run.path} was made with other data (digest {found[:12]}, now {digest[:12]}): records, signals, labels "
             "or the YAML have changed since. Remove or rename that folder to run it anew, or keep both by adding the "
             "changed corpus under another name"
+        )
+
+
+def refuse_seen_records(run: Run, data: ECGDataModule, part: str) -> None:
+    """Refuse to evaluate a run on a part that may hold records of its training.
+
+    Where the data are those of the run, nothing can have moved between their parts. Where the user asked for others
+    (another root, another seed of the split), every record has to be one of those that the run left out for this part.
+    Another corpus, or real recordings in place of simulated ones, share no records with it.
+
+    Args:
+        run: With labels.
+        data: What it is to be evaluated on, set up.
+        part: `train`, whose records it has seen anyway, `val` or `test`.
+
+    Raises:
+        DataChangedError: The data are not those of the run although nothing else was asked for; or a record of the part
+            was not in that part of the run.
+    """
+    about, config = run.manifest["data"], run.config.data
+    if part == "train" or about["digest"] == data.digest():
+        return
+    if data.config == config:
+        refuse_other_data(run, data.digest())
+    if data.config.corpus != config.corpus or data.corpus.is_simulated != about["simulated"]:
+        return
+    stored = next(found for name, found in run.predictions.items() if name.endswith(f"/{part}"))
+    left_out = set(stored.record_ids.tolist())
+    found = [data.record_ids[row] for row in data.rows[part]]
+    if others := [record_id for record_id in found if record_id not in left_out]:
+        raise DataChangedError(
+            f"{len(others)} of the {len(found)} records of the {part} part were not in that part of {run.path} "
+            f"({', '.join(others[:3])}, ...): it may have been trained on them. `ecg-transfer predict` takes any record"
         )

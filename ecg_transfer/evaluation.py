@@ -16,6 +16,7 @@ from ecg_transfer.challenge_metrics import CPSC2018_LABELS, challenge2020, cpsc2
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.config import Overrides, config_from
 from ecg_transfer.curve import read_curve, summarise_pretext, time_to_targets
+from ecg_transfer.data_identity import refuse_seen_records
 from ecg_transfer.files import write_json
 from ecg_transfer.learner import EVALUATED
 from ecg_transfer.metrics import Scores, score, tune_thresholds
@@ -95,12 +96,14 @@ def predict_again(
 
     Raises:
         LabelsMismatchError: An override chose a corpus or a label set with other labels.
+        DataChangedError: The part may hold records of the run's training; see `refuse_seen_records`.
         NoLabelsError: It was trained without labels.
     """
     run.require_labels()
     config = config_from(run.config.as_dict(), overrides)
     datamodule = ECGDataModule(config.data, batch_size=config.optim.batch_size)
     datamodule.setup()
+    refuse_seen_records(run, datamodule, part)
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return predict(run.model(trust=trust), datamodule, part, chosen), datamodule.label_names
 

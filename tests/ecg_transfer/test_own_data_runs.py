@@ -22,9 +22,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FIELDS = ("optim.max_epochs=2", "optim.min_updates=0", "optim.batch_size=16", "data.num_simulated=90")
 
 
-def make(root: Path, *, flip: int | None = None, replace: bool = False) -> None:
-    signals = np.stack([synthetic_millivolts(1000, 100, seed=number) for number in range(40)])
-    labels = np.arange(40) % 2
+def make(root: Path, *, count: int = 40, flip: int | None = None, replace: bool = False) -> None:
+    signals = np.stack([synthetic_millivolts(1000, 100, seed=number) for number in range(count)])
+    labels = np.arange(count) % 2
     if flip is not None:
         labels[flip] = 1 - labels[flip]
     et.corpus_from_arrays(signals, {"AF": labels}, sampling_rate=100, name="mine", root=root, replace=replace)
@@ -55,6 +55,21 @@ def test_a_run_on_own_data_is_evaluated_again_from_its_files(tmp_path: Path) -> 
     make(tmp_path)
     run = scratch(tmp_path, tmp_path / "runs")
     assert evaluate(run).f1_weighted == pytest.approx(run.scores["val_selected"].f1_weighted, abs=1e-9)
+
+
+def test_a_run_is_not_evaluated_on_what_it_may_have_been_trained_on(tmp_path: Path) -> None:
+    make(tmp_path)
+    run = scratch(tmp_path, tmp_path / "runs")
+    before = evaluate(run).as_dict()
+    with pytest.raises(DataChangedError, match=r"records of the test part were not in that part"):
+        evaluate(run, overrides={"data.split_seed": 2})
+    make(tmp_path / "moved")
+    assert evaluate(run, overrides={"data.root": str(tmp_path / "moved")}).as_dict() == before
+    make(tmp_path, count=60, replace=True)  # twenty more, and another split
+    with pytest.raises(DataChangedError, match="made with other data"):
+        evaluate(run)
+    with pytest.raises(DataChangedError, match=r"records of the val part were not in that part"):
+        evaluate(run, "val", overrides={"optim.batch_size": 4, "data.scale": "minmax"})
 
 
 def command(folder: Path, *arguments: str, code: int = 0) -> str:
