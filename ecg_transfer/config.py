@@ -82,15 +82,14 @@ class OptimConfig:
     """Stop after so many evaluations without a better validation score; None never stops early."""
 
     evaluate_every: int = 1
-    """Epochs between two evaluations. A small subset of a large corpus is evaluated longer than it is trained on."""
+    """Epochs between two evaluations; the last one is evaluated in any case. A small subset of a large corpus is
+    evaluated longer than it is trained on."""
 
     def num_epochs(self, updates_per_epoch: int) -> int:
-        """Epochs that a corpus with so many updates an epoch is trained for; the last one is always evaluated."""
+        """Epochs that a corpus with so many updates an epoch is trained for."""
         if self.max_updates is not None:
-            epochs = max(1, -(-self.max_updates // updates_per_epoch))
-        else:
-            epochs = max(self.max_epochs, -(-self.min_updates // updates_per_epoch))
-        return -(-epochs // self.evaluate_every) * self.evaluate_every
+            return max(1, -(-self.max_updates // updates_per_epoch))
+        return max(self.max_epochs, -(-self.min_updates // updates_per_epoch))
 
 
 @dataclass(kw_only=True)

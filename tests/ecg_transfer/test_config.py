@@ -204,6 +204,8 @@ def test_saved_configurations_are_plain_yaml(tmp_path: Path) -> None:
         ({"max_updates": 1, "max_epochs": 50}, 7, 1),
         ({"max_epochs": 3, "min_updates": 22}, 7, 4),
         ({"max_epochs": 30, "min_updates": 22}, 7, 30),
+        ({"max_updates": 400, "evaluate_every": 20}, 133, 4),
+        ({"max_epochs": 3, "min_updates": 22, "evaluate_every": 3}, 7, 4),
     ],
 )
 def test_budgets_in_epochs_and_updates(fields: dict[str, int], updates_per_epoch: int, epochs: int) -> None:

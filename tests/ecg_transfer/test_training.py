@@ -160,15 +160,18 @@ def test_a_run_killed_after_it_stopped_early_trains_no_further(
     assert same_predictions(resumed, whole)
 
 
-def test_evaluated_every_other_epoch_it_ends_with_the_same_weights(data: Path, tmp_path: Path) -> None:
-    often = scratch(data, tmp_path, **{"optim.max_epochs": 4})
-    seldom = scratch(data, tmp_path, **{"optim.max_epochs": 3, "optim.evaluate_every": 2})
-    assert [record["epoch"] for record in read_curve(seldom.path / "metrics.jsonl")] == [1, 3]
-    assert timeless(seldom) == timeless(often)[1::2]
+@pytest.mark.parametrize(("num_epochs", "evaluated"), [(4, (1, 3)), (3, (1, 2)), (1, (0,))])
+def test_evaluated_every_other_epoch_and_after_the_last_it_ends_with_the_same_weights(
+    data: Path, tmp_path: Path, num_epochs: int, evaluated: tuple[int, ...]
+) -> None:
+    often = scratch(data, tmp_path, **{"optim.max_epochs": num_epochs})
+    seldom = scratch(data, tmp_path, **{"optim.max_epochs": num_epochs, "optim.evaluate_every": 2})
+    assert [record["epoch"] for record in read_curve(seldom.path / "metrics.jsonl")] == list(evaluated)
+    assert timeless(seldom) == [timeless(often)[epoch] for epoch in evaluated]
     last = "last_epoch/test"
     assert np.array_equal(seldom.predictions[last].logits, often.predictions[last].logits)
     val = [record["val"]["f1_weighted"] for record in read_curve(seldom.path / "metrics.jsonl")]
-    assert seldom.results["val_selected"]["epoch"] == (1, 3)[int(np.argmax(val))]
+    assert seldom.results["val_selected"]["epoch"] == evaluated[int(np.argmax(val))]
 
 
 def test_scores_come_back_from_the_record_files(finished: Run) -> None:
