@@ -41,3 +41,8 @@ class WeightAverage:
                 mean.lerp_(value, weight)
             else:
                 mean.copy_(value)
+
+    def take_from_first_process(self) -> None:
+        """Give every process the averages of the first: each has seen the running statistics of its own records."""
+        for value in (self.state or {}).values():
+            torch.distributed.broadcast(value, src=0)

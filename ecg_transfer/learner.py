@@ -61,6 +61,11 @@ class Learner(pl.LightningModule):
         if self._average is not None:
             self._average.update(self.state_dict(), self.trainer.global_step)
 
+    def on_validation_start(self) -> None:
+        """Evaluate what is saved: the first process's mean of the weights."""
+        if self._average is not None and self.trainer.world_size > 1:
+            self._average.take_from_first_process()
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A checkpoint's weights are the averaged ones; one to resume from holds the trained ones beside them."""
         if self._average is None or self._average.state is None:

@@ -45,10 +45,11 @@ def test_a_full_disk_is_named_and_what_was_finished_stays(data: Path, tmp_path: 
 
 
 @pytest.mark.slow
-def test_two_processes_train_on_the_same_global_batches(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ema", ["null", "0.9"])
+def test_two_processes_train_on_the_same_global_batches(data: Path, tmp_path: Path, ema: str) -> None:
     small = [f"{name}={value}" for name, value in settings(data).items() if name != "data.root"]
     arguments = ("scratch", "cpsc2018", "--backbone", TINY, "--recipe", "modern", *small)
-    result = console(*arguments, "trainer.devices=2", data=data, output=tmp_path)
+    result = console(*arguments, "trainer.devices=2", f"optim.ema={ema}", data=data, output=tmp_path)
     assert result.returncode == 0, result.stderr
     (run,) = et.find_runs(tmp_path)
     assert run.is_done
@@ -61,6 +62,9 @@ def test_two_processes_train_on_the_same_global_batches(data: Path, tmp_path: Pa
         stored["last_epoch/test"].targets, scratch(data, tmp_path).predictions["last_epoch/test"].targets
     )
     assert evaluate(run, device="cpu", trust=True).as_dict() == run.scores["val_selected"].as_dict()
+    by_epoch = {record["epoch"]: record["val"] for record in read_curve(run.path / "metrics.jsonl")}
+    chosen = by_epoch[run.results["val_selected"]["epoch"]]
+    assert evaluate(run, "val", device="cpu", trust=True).f1_macro == pytest.approx(chosen["f1_macro"], abs=1e-12)
 
 
 SIGNALLED = """
