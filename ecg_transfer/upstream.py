@@ -171,7 +171,8 @@ class Upstream:
 
         Returns:
             Set up; None where that would take more than a look: an exported model, a corpus that is not there any more
-            or has no cache, other preparation than the downstream's, or simulated ECGs.
+            or has no cache, other preparation than the downstream's, or simulated ECGs; and where its records are not
+            any more those that it was trained on.
         """
         if not isinstance(self.origin, Run) or self.simulated:
             return None
@@ -186,7 +187,7 @@ class Upstream:
         if not data.is_cached:
             return None
         data.setup()
-        return data
+        return data if data.digest() == self.origin.manifest["data"]["digest"] else None
 
 
 def input_fields(data: DataConfig) -> dict[str, object]:

@@ -106,7 +106,11 @@ def describe(corpus: OwnCorpus, cache: Cache) -> list[str]:
     lines = [f"labels (records): {', '.join(f'{n} {c}' for n, c in zip(table.label_names, counts, strict=True))}"]
     if none := int((table.labels[kept].sum(axis=1) == 0).sum()):
         lines.append(f"{none} records have none of the labels (data.unlabelled=drop leaves them out)")
-    if table.patient_ids is not None:
+    if table.patient_ids is not None and table.folds is not None:
+        lines.append(
+            f"patients: {len(set(table.patient_ids))}; the folds decide on which side of a split each record is"
+        )
+    elif table.patient_ids is not None:
         lines.append(f"patients: {len(set(table.patient_ids))}; all records of one are on one side of a split")
     else:
         lines.append("patients: not known; a patient with several records may be on both sides of a split")

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import yaml
 
-from data_modules.cache import fingerprint
+from data_modules.cache import fingerprint, open_cache
 from data_modules.config import DataConfig
 from data_modules.corpus import LEAD_NAMES, SIMULATION_MARKER, CorpusFormatError, CorpusNotFoundError, RecordError
 from data_modules.datamodule import ECGDataModule
-from data_modules.own.adding import UnclearCorpusError, add_corpus
+from data_modules.own.adding import UnclearCorpusError, add_corpus, describe
 from data_modules.own.arrays import corpus_from_arrays
 from data_modules.own.definition import definition_path, load_definition
 from data_modules.own.own_corpus import OwnCorpus
@@ -203,6 +203,8 @@ def test_arrays_become_a_corpus(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.table.labels, labels)
     assert again.table.folds is not None
     assert again.table.folds.tolist() == folds
+    cache = open_cache(again, DataConfig().preprocessing(again.spec), tmp_path / "cache")
+    assert "patients: 12; the folds say which records are on which side of a split" in describe(again, cache)
     np.testing.assert_allclose(again.read("05").signal, signals[5], atol=1e-6)
     assert corpus.root == again.root
     assert not again.is_simulated
