@@ -107,7 +107,7 @@ def describe(corpus: OwnCorpus, cache: Cache) -> list[str]:
     if none := int((table.labels[kept].sum(axis=1) == 0).sum()):
         lines.append(f"{none} records have none of the labels (data.unlabelled=drop leaves them out)")
     if table.patient_ids is not None and table.folds is not None:
-        lines.append(f"patients: {len(set(table.patient_ids))}; the folds say which records are on which side of a split")
+        lines.append(f"patients: {len(set(table.patient_ids))}; the folds say which are on which side of a split")
     elif table.patient_ids is not None:
         lines.append(f"patients: {len(set(table.patient_ids))}; all records of one are on one side of a split")
     else:

@@ -204,7 +204,7 @@ def test_arrays_become_a_corpus(tmp_path: Path) -> None:
     assert again.table.folds is not None
     assert again.table.folds.tolist() == folds
     cache = open_cache(again, DataConfig().preprocessing(again.spec), tmp_path / "cache")
-    assert "patients: 12; the folds say which records are on which side of a split" in describe(again, cache)
+    assert "patients: 12; the folds say which are on which side of a split" in describe(again, cache)
     np.testing.assert_allclose(again.read("05").signal, signals[5], atol=1e-6)
     assert corpus.root == again.root
     assert not again.is_simulated
