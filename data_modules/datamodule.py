@@ -194,6 +194,8 @@ class ECGDataModule(pl.LightningDataModule):
         wanted = self.config.subset
         if wanted is None:
             return train
+        if wanted > 1 and wanted != int(wanted):
+            raise ValueError(f"data.subset={wanted:g}, expected a share of at most 1 or a whole number of records")
         size = round(wanted * len(train)) if wanted <= 1 else int(wanted)
         if not 1 <= size <= len(train):
             raise ValueError(

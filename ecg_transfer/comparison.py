@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -45,7 +46,8 @@ class Pair:
 def find_pairs(output: Path, downstream: Sequence[str] | None = None) -> list[Pair]:
     """The pairs among the finished runs below a folder.
 
-    Two runs pair when their configurations differ in nothing but the start, and their data are the same records.
+    Two runs pair when their configurations differ in nothing but the start, and their data are the same records. Pairs
+    are sorted by corpora, backbone, subset and seed.
 
     Args:
         output: Where runs live.
@@ -57,12 +59,19 @@ def find_pairs(output: Path, downstream: Sequence[str] | None = None) -> list[Pa
             continue
         if downstream is None or run.config.data.corpus in downstream:
             arms[pair_key(run.config, run.manifest["data"]["digest"])][run.config.phase].append(run)
-    return [
+    found = [
         Pair(finetune=finetune, scratch=scratch)
-        for _, group in sorted(arms.items())
+        for group in arms.values()
         for scratch in group["scratch"]
         for finetune in group["finetune"]
     ]
+    return sorted(found, key=_place)
+
+
+def _place(pair: Pair) -> tuple[str, str, str, float, int, str]:
+    config = pair.scratch.config
+    subset = math.inf if config.data.subset is None else config.data.subset
+    return pair.downstream, pair.upstream, config.model.backbone, subset, config.seed, pair.scratch.name
 
 
 def pair_key(config: RunConfig, data_digest: str) -> str:

@@ -29,8 +29,10 @@ def write_atomically(path: Path, *, previous: Path | None = None, is_durable: bo
         is_durable: Whether to wait for the disk. Without, no kill leaves half of it, but a loss of power may.
 
     Raises:
-        OSError: It cannot be written; a full disk is named with the path.
+        OSError: It cannot be written; a folder that is not there is named, a full disk with the path.
     """
+    if not path.parent.is_dir():  # or the error would name the temporary file
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(path.parent))
     unfinished = beside(path)
     try:
         with unfinished.open("w+b") as stream:

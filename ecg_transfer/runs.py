@@ -316,8 +316,12 @@ def open_run(name: str | Path, output: Path = DEFAULT_OUTPUT) -> Run:
     found = [run for run in find_runs(output) if run.name == str(name)]
     if found:
         return found[0]
-    known = ", ".join(run.name for run in find_runs(output)) or "none"
-    raise RunNotFoundError(f"there is no run {name} in {output}; there are: {known}")
+    from difflib import get_close_matches
+
+    known = [run.name for run in find_runs(output)]
+    close = get_close_matches(str(name), known, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise RunNotFoundError(f"there is no run {name} in {output}; there are: {', '.join(known) or 'none'}{hint}")
 
 
 def save_config(path: Path, config: RunConfig) -> None:

@@ -152,7 +152,7 @@ def print_pairs(pairs: Sequence[Pair], output: Path) -> None:
         return
     table = Table(
         "downstream", "upstream", "backbone", "train", "seed", "scratch", "fine-tuned", "difference",
-        "epochs to 95 %", "ECGs", box=None, padding=(0, 2, 0, 0),
+        "epochs to 95 %", "ECGs", "recipe", box=None, padding=(0, 2, 0, 0),
     )  # fmt: skip
     for pair in pairs:
         config = pair.scratch.config
@@ -168,6 +168,7 @@ def print_pairs(pairs: Sequence[Pair], output: Path) -> None:
             f"{scores[1] - scores[0]:+.3f}",
             f"{epochs[0]:.0f} / {epochs[1]:.0f}",
             "SIMULATED" if pair.simulated else "real",
+            _recipe_of(pair.scratch),
         )
     console.print(table)
     console.print(f"test {config.monitor} of the epoch chosen on validation; one seed is no result", markup=False)

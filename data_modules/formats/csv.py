@@ -14,7 +14,8 @@ from data_modules.formats.raw_record import Format, RawRecord, leads_first, refu
 from data_modules.leads import canonical_lead
 from data_modules.wfdb_header import MAX_SIGNALS, MAX_VALUES
 
-DELIMITERS = ",;\t "
+DELIMITERS = ",;\t"
+"""A blank is one where there is none of these: names such as `Lead I` and `II (mV)` have blanks too."""
 MAX_LINE = 2**20
 """Characters of a first line: records that lie a lead a row have long ones."""
 
@@ -33,7 +34,7 @@ def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError("unreadable", f"{path.name}: {error}") from error
     first = text[:MAX_LINE].split("\n", 1)[0].strip()
-    delimiter = max(DELIMITERS, key=first.count)
+    delimiter = max(DELIMITERS, key=first.count) if set(DELIMITERS) & set(first) else " "
     cells = tuple(cell.strip().strip('"') for cell in first.split(delimiter))
     if all(_is_number(cell) for cell in cells):
         return RawRecord(signal=leads_first(_numbers(text, delimiter, path)).astype(np.float32))

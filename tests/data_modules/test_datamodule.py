@@ -100,6 +100,8 @@ def test_larger_subsets_hold_the_smaller(corpus: FakeCorpus, sizes: list[int], s
 
 def test_a_fraction_is_of_the_training_records(corpus: FakeCorpus) -> None:
     num_train = len(module_of(corpus).rows["train"])
+    with pytest.raises(ValueError, match="expected a share of at most 1 or a whole number of records"):
+        module_of(corpus, subset=1.5)
     half = module_of(corpus, subset=0.5)
     assert len(half.rows["train"]) == round(num_train / 2)
     assert np.array_equal(half.rows["train"], module_of(corpus, subset=float(len(half.rows["train"]))).rows["train"])

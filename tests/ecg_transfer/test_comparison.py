@@ -32,7 +32,7 @@ def output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def described(output: Path, downstream: list[str] | None = None) -> list[tuple[str, str, int, int]]:
     pairs = find_pairs(output, downstream)
     assert all(pair.finetune.config.phase == "finetune" and pair.scratch.config.phase == "scratch" for pair in pairs)
-    return sorted((p.downstream, p.upstream, p.finetune.config.seed, p.scratch.config.seed) for p in pairs)
+    return [(p.downstream, p.upstream, p.finetune.config.seed, p.scratch.config.seed) for p in pairs]
 
 
 PAIRS = [("ptb", "cpsc2018", 0, 0), ("ptb", "cpsc2018", 1, 1), ("ptb", "georgia", 0, 0)]

@@ -205,6 +205,8 @@ def test_runs_are_found_by_path_name_and_listing(tmp_path: Path) -> None:
     assert open_run(real.name, tmp_path) == real  # of two of one name the real one
     with pytest.raises(RunNotFoundError, match=rf"no run nothing in .*{other.name}"):
         open_run("nothing", tmp_path)
+    with pytest.raises(RunNotFoundError, match=rf"did you mean {other.name}\?"):
+        open_run(f"{other.name[:-1]}x", tmp_path)
     with pytest.raises(RunNotFoundError, match="there are: none"):
         open_run("nothing", tmp_path / "empty")
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from data_modules.corpus import LEAD_NAMES, Record, RecordError
 from data_modules.formats import FORMATS
+from data_modules.leads import canonical_lead
 from data_modules.quality import identity_residual, typical_amplitude
 from data_modules.reading import ReadingOptions, to_record
 from tests.data_modules.ecg_files import (
@@ -216,3 +217,15 @@ def test_an_empty_cell_is_no_sample(tmp_path: Path) -> None:
     signal = FORMATS["csv"].read(tmp_path / "a.csv", 0, None).signal
     assert signal.shape == (2, 41)
     assert np.flatnonzero(np.isnan(signal[1])).tolist() == [20]
+
+
+@pytest.mark.parametrize("name", ["Lead {}", "{} (mV)", "Lead {} (mV)", "{}"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_names_of_csv_columns_may_hold_blanks(tmp_path: Path, name: str, delimiter: str) -> None:
+    numbers = np.round(np.random.default_rng(0).standard_normal((30, 12)), 3)
+    lines = [delimiter.join(map(name.format, LEADS)), *(delimiter.join(map(str, row)) for row in numbers)]
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
+    found = FORMATS["csv"].read(tmp_path / "a.csv", 0, None)
+    np.testing.assert_array_equal(found.signal, numbers.T.astype(np.float32))
+    assert [canonical_lead(lead) for lead in found.lead_names or ()] == list(LEADS)
+    assert found.unit == ("mV" if "mV" in name else None)
