@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from data_modules.config import DataConfig, Preprocessing
 from data_modules.corpora import CORPORA
 from data_modules.corpus import LEAD_NAMES
+from data_modules.quality import MAX_MILLIVOLTS
 from data_modules.signal import prepare, scale
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.model_folder import (
@@ -55,8 +56,8 @@ class LoadedModel:
             (B, L), in the order of `label_names`.
 
         Raises:
-            ValueError: Another shape, missing samples, or recordings that are shorter than the model's input where it
-                was not trained on padded ones.
+            ValueError: Another shape, missing samples, amplitudes that no ECG has, or recordings that are shorter than
+                the model's input where it was not trained on padded ones.
         """
         self._check(signals, sampling_rate)
         found = [
@@ -80,6 +81,10 @@ class LoadedModel:
             raise ValueError(f"sampling_rate is {sampling_rate}, expected Hz")
         if not np.isfinite(signals).all():
             raise ValueError("signals hold NaN or infinite values; interpolate the gaps, or leave those records out")
+        if (highest := float(np.abs(signals).max(initial=0.0))) > MAX_MILLIVOLTS:
+            raise ValueError(
+                f"signals hold {highest:.3g} mV, no ECG more than {MAX_MILLIVOLTS:g}: are they in millivolts?"
+            )
         seconds = signals.shape[2] / sampling_rate
         needed = self.preprocessing.num_samples / self.preprocessing.sampling_rate
         if seconds < needed and (self.preprocessing.short == "set_aside" or signals.shape[2] == 0):

@@ -6,7 +6,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-HUB_LICENCES = {"CC-BY-4.0": "cc-by-4.0", "ODC-By-1.0": "odc-by", "CC0-1.0": "cc0-1.0", "Apache-2.0": "apache-2.0"}
+HUB_LICENCES = {
+    **{"CC-BY-4.0": "cc-by-4.0", "ODC-By-1.0": "odc-by", "CC0-1.0": "cc0-1.0", "Apache-2.0": "apache-2.0"},
+    "unknown": "unknown",
+}
 """SPDX identifiers of corpora -> the Hugging Face Hub's."""
 
 METRIC_TITLES = {
@@ -172,8 +175,11 @@ def _data(config: Mapping[str, Any]) -> Iterator[str]:
     for corpus in (data, *config["pretrained_on"]):
         role = "Trained on" if corpus is data else "Pre-trained on"
         kind = "SIMULATED recordings in place of " if corpus["simulated"] else ""
-        licence = "no licence applies to simulated ones" if corpus["simulated"] else f"licence {corpus['licence']}"
-        yield f"- {role} {kind}{corpus['title']}, version {corpus['version']}: {corpus['url']}; {licence}."
+        licence = f"licence {corpus['licence'] or 'unknown'}"
+        if corpus["simulated"]:
+            licence = "no licence applies to simulated ones"
+        source = ", ".join(filter(None, (f"version {corpus['version']}", corpus["url"])))
+        yield f"- {role} {kind}{corpus['title']}, {source}; {licence}."
         if not corpus["simulated"] and corpus.get("citation"):
             yield f"  Cite: {corpus['citation']}"
     yield f"- {data['completeness']}"
@@ -196,7 +202,9 @@ def _data(config: Mapping[str, Any]) -> Iterator[str]:
 def _licences(config: Mapping[str, Any]) -> dict[str, str]:
     """Licence by corpus; that of this code where everything was simulated."""
     corpora = (config["data"], *config["pretrained_on"])
-    return {corpus["corpus"]: "Apache-2.0" if corpus["simulated"] else corpus["licence"] for corpus in corpora}
+    return {
+        corpus["corpus"]: "Apache-2.0" if corpus["simulated"] else corpus["licence"] or "unknown" for corpus in corpora
+    }
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -104,6 +104,8 @@ def describe(corpus: OwnCorpus, cache: Cache) -> list[str]:
     table, kept = corpus.table, cache.kept
     counts = table.labels[kept].sum(axis=0, dtype=int)
     lines = [f"labels (records): {', '.join(f'{n} {c}' for n, c in zip(table.label_names, counts, strict=True))}"]
+    if same := [name for name, count in zip(table.label_names, counts, strict=True) if count in (0, kept.sum())]:
+        lines.append(f"nothing can be learnt of {', '.join(same)}: all records have it, or none")
     if none := int((table.labels[kept].sum(axis=1) == 0).sum()):
         lines.append(f"{none} records have none of the labels (data.unlabelled=drop leaves them out)")
     if table.patient_ids is not None and table.folds is not None:

@@ -204,6 +204,7 @@ def test_arrays_become_a_corpus(tmp_path: Path) -> None:
     assert again.table.folds is not None
     assert again.table.folds.tolist() == folds
     cache = open_cache(again, DataConfig().preprocessing(again.spec), tmp_path / "cache")
+    assert not any("nothing can be learnt" in line for line in describe(again, cache))
     assert "patients: 12; the folds say which are on which side of a split" in describe(again, cache)
     np.testing.assert_allclose(again.read("05").signal, signals[5], atol=1e-6)
     assert corpus.root == again.root
@@ -246,3 +247,11 @@ def test_real_recordings_as_an_own_corpus_are_those_of_the_published_one(tmp_pat
     assert own.places.keys() >= {file.removesuffix(".hea") for file in published.table.files}
     for record_id, file in list(zip(published.table.record_ids, published.table.files, strict=True))[::10]:
         np.testing.assert_array_equal(own.read(file.removesuffix(".hea")).signal, published.read(record_id).signal)
+
+
+def test_labels_of_which_nothing_can_be_learnt_are_named(tmp_path: Path) -> None:
+    signals = np.stack([synthetic_millivolts(1000, 100, seed=n) for n in range(4)])
+    labels = {"AF": [1, 1, 1, 1], "MI": [0, 1, 0, 0], "pacemaker": [0, 0, 0, 0]}
+    corpus = corpus_from_arrays(signals, labels, sampling_rate=100, name="same", root=tmp_path)
+    said = describe(corpus, open_cache(corpus, DataConfig().preprocessing(corpus.spec), tmp_path / "cache"))
+    assert "nothing can be learnt of AF, pacemaker: all records have it, or none" in said

@@ -89,6 +89,10 @@ def test_licences_of_real_corpora_reach_the_card(exported: Folders) -> None:
     front = yaml.safe_load(model_card(config).split("---\n", 2)[1])
     assert (front["license"], front["license_name"]) == ("other", "CC-BY-4.0 and ODC-By-1.0")
     assert "Liu F" in model_card(config)
+    config["pretrained_on"], config["data"] = [], config["data"] | {"licence": "", "url": "", "version": "1"}
+    card = model_card(config)
+    assert yaml.safe_load(card.split("---\n", 2)[1])["license"] == "unknown"
+    assert ", version 1; licence unknown." in card
 
 
 def test_the_folder_names_no_place_of_this_machine(exported: Folders, data: Path) -> None:

@@ -159,6 +159,7 @@ def test_ones_own_network_is_loaded_only_when_trusted(data: Path, tmp_path: Path
         (np.full((1, 12, 5000), np.nan), 500, "NaN"),
         (np.zeros((1, 12, 4999)), 500, "shorter than the 10 s"),
         (np.zeros((1, 12, 5000)), 0, "sampling_rate is 0"),
+        (np.full((1, 12, 5000), -1234.0), 500, r"1\.23e\+03 mV.*are they in millivolts"),
     ],
 )
 def test_recordings_it_cannot_take_are_named(exported: Folders, signal: np.ndarray, rate: int, message: str) -> None:
