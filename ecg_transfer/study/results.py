@@ -16,7 +16,7 @@ import pandas as pd
 from data_modules.forked import forked_map
 from data_modules.plain_yaml import read_plain_yaml
 from ecg_transfer.comparison import pair_key
-from ecg_transfer.config import RunConfig
+from ecg_transfer.config import PLACES, RunConfig
 from ecg_transfer.curve import read_curve, time_to_targets
 from ecg_transfer.files import write_atomically
 from ecg_transfer.pretext.config import pretext_name, upstream_name
@@ -41,11 +41,8 @@ LEFT_OUT = {
     "cell": (
         "phase",
         "transfer.upstream",
-        "transfer.allow_simulated",
         "seed",
         "data.subset_seed",
-        "data.root",
-        "trainer.accelerator",
     ),
     "series": ("data.subset",),
     "setting": (
@@ -57,7 +54,7 @@ LEFT_OUT = {
         "data.num_simulated",
     ),
 }
-"""Columns by the fields that may differ between their members, each with those of the columns before."""
+"""Columns by the fields that may differ between their members, each with those of the columns before, and `PLACES`."""
 
 CONTEST = (
     *(path for path in LEFT_OUT["cell"] if not path.startswith("transfer.")),
@@ -238,9 +235,12 @@ def _keys(config: RunConfig, *, simulated: bool) -> dict[str, str]:
 
 
 def _left(config: RunConfig, left_out: tuple[str, ...], *, simulated: bool) -> str:
-    """A digest of what is left of a configuration without some fields."""
+    """A digest of what is left of a configuration without some fields and without `PLACES`, as of `RunConfig.digest`.
+
+    Real and simulated ECGs stay apart by what they were, not by the `data.source` that was asked for.
+    """
     tree = config.as_dict()
-    for path in left_out:
+    for path in (*map(".".join, PLACES), *left_out):
         section, _, key = path.rpartition(".")
         (tree[section] if section else tree).pop(key)
     return hashlib.sha256(f"{json.dumps(tree, sort_keys=True)} {simulated}".encode()).hexdigest()[:16]

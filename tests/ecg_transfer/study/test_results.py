@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
-from ecg_transfer.config import ConfigError
+from ecg_transfer.config import PLACES, ConfigError, make_config
 from ecg_transfer.runs import Run, RunChangedError, find_runs
+from ecg_transfer.study.contests import find_contests
+from ecg_transfer.study.pairs import find_cells
 from ecg_transfer.study.results import read_study, results_table, saved_config, write_results
 
 if TYPE_CHECKING:
@@ -80,6 +82,41 @@ def test_pre_trainings_that_differ_in_the_seed_alone_are_one_upstream(fake_runs:
     table = results_table(find_runs(fake_runs.output)).set_index("run")
     first, second, third = (table.loc[run.name, "upstream_cell"] for run in tuned)
     assert first == second != third
+
+
+ELSEWHERE = {
+    ("data", "root"): "/elsewhere",
+    ("data", "source"): "simulated",
+    ("trainer", "accelerator"): "cpu",
+    ("trainer", "checkpoint_seconds"): 0.0,
+    ("trainer", "cuda_graphs"): False,
+    ("transfer", "allow_simulated"): True,
+}
+
+
+@pytest.mark.parametrize("place", [f"{'.'.join(name)}={ELSEWHERE[name]}" for name in PLACES])
+def test_where_and_on_what_a_run_works_parts_no_cells(fake_runs: FakeRuns, place: str) -> None:
+    """Seeds that were trained elsewhere are repetitions: what names a run alike also puts it in one cell."""
+    upstreams = [
+        fake_runs.run("pretrain", "ptbxl", simulated=True, seed=seed, overrides=[place] * seed) for seed in (0, 1)
+    ]
+    for seed, upstream in enumerate(upstreams):
+        fake_runs.pair(upstream=upstream, seed=seed, simulated=True, overrides=[place] * seed)
+    assert make_config("scratch", "ptb", overrides=[place]).digest() == make_config("scratch", "ptb").digest()
+    results = results_table(fake_runs.written)
+    (cell,) = find_cells(results)
+    (contest,) = find_contests(results)
+    assert cell.units == contest.cell.units == [(0, 0), (1, 0)]
+    keys = [name for name in results if name.startswith("upstream_") and name not in ("upstream_run", "upstream_kind")]
+    for _, group in results.groupby("phase"):
+        assert (group[["cell", "contest", "series", "setting", *keys]].nunique(dropna=False) == 1).all()
+
+
+def test_real_and_simulated_ecgs_share_no_cell_whatever_source_was_asked_for(fake_runs: FakeRuns) -> None:
+    for simulated in (False, True):
+        fake_runs.run("scratch", simulated=simulated)
+    results = results_table(fake_runs.written)
+    assert (results[["cell", "contest", "series", "setting"]].nunique() == 2).all()
 
 
 def test_the_fast_reading_of_a_configuration_is_the_checked_one(fake_runs: FakeRuns) -> None:
