@@ -9,14 +9,14 @@ from dataclasses import dataclass, is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pandas as pd
 
 from data_modules.forked import forked_map
 from data_modules.plain_yaml import read_plain_yaml
 from ecg_transfer.comparison import pair_key
-from ecg_transfer.config import PLACES, RunConfig
+from ecg_transfer.config import PLACES, Monitor, RunConfig
 from ecg_transfer.curve import read_curve, time_to_targets
 from ecg_transfer.files import write_atomically
 from ecg_transfer.pretext.config import pretext_name, upstream_name
@@ -30,6 +30,9 @@ they are defined (see `ecg_transfer.metrics.AGGREGATES`)."""
 
 TUNED = ("f1_weighted", "f1_macro")
 """Scores that depend on a threshold, also given as `<score name>/tuned/<metric>` at thresholds tuned on validation."""
+
+MONITORS: tuple[str, ...] = get_args(Monitor)
+"""Scores by which runs may be chosen, also given as `<score name>/val/<metric>`."""
 
 PARALLEL_FROM = 1000
 """Runs from which workers are worth their start."""
@@ -139,7 +142,7 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
         num_val, num_test, simulated (also where only the upstream is), precision, seconds,
         records_per_second;
         for each of `SCORE_NAMES`: `<name>/epoch` from 1, `<name>/<metric>` of `METRICS`, `<name>/tuned/<metric>` of
-        `TUNED`, `<name>/val/<metric>` of `TUNED`; `monitor`, `optimism`; `epochs_to_90`, `updates_to_90`,
+        `TUNED`, `<name>/val/<metric>` of `MONITORS`; `monitor`, `optimism`; `epochs_to_90`, `updates_to_90`,
         `seconds_to_90` and those to 95 and 99 % of the run's own best validation score;
         way and schedule in words, data (the digest of its records), contest (equal for runs that differ in start, way,
         learning rate, schedule and seeds alone: each way at its best rate is compared with scratch at its own);
@@ -255,7 +258,7 @@ def _score_columns(scores: dict[str, Any], *, supervised: bool) -> dict[str, Any
         columns[f"{name}/epoch"] = content["epoch"] + 1
         columns |= {f"{name}/{metric}": _number(content["test"].get(metric)) for metric in METRICS}
         columns |= {f"{name}/tuned/{metric}": _number(content["test_tuned"].get(metric)) for metric in TUNED}
-        columns |= {f"{name}/val/{metric}": _number(content["val"].get(metric)) for metric in TUNED}
+        columns |= {f"{name}/val/{metric}": _number(content["val"].get(metric)) for metric in MONITORS}
     columns["optimism"] = scores["optimism"] if supervised else float("nan")
     return columns
 

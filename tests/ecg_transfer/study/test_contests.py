@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import f1_score, roc_auc_score
 
-from ecg_transfer.config import OptimConfig, TransferConfig
+from ecg_transfer.config import Monitor, OptimConfig, TransferConfig
 from ecg_transfer.runs import Run
 from ecg_transfer.study.contests import choose_rate, contests_table, find_contests, is_worth_telling
 from ecg_transfer.study.effects import cell_effects, effects_table
@@ -107,6 +108,26 @@ def test_test_scores_take_no_part_in_the_choice(results: pd.DataFrame) -> None:
     assert [(one.finetune.rate, one.scratch.rate) for one in find_contests(turned)] == [
         ({0.001: 0.01, 0.01: 0.001}[ours], {0.001: 0.01, 0.01: 0.001}[theirs]) for ours, theirs in rates
     ]
+
+
+@pytest.mark.parametrize("monitor", get_args(Monitor))
+def test_rates_are_chosen_by_the_score_that_the_runs_monitored(fake_runs: Any, monitor: str) -> None:  # noqa: ANN401
+    """Whichever it is; here by scikit-learn from the stored predictions."""
+    upstream = fake_runs.run("pretrain", "cpsc2018")
+    by_rate = {}
+    for lr, skill in ((0.001, 0.2), (0.01, 0.6)):
+        fields = [f"optim.lr={lr}", f"monitor={monitor}"]
+        fake_runs.run("scratch", overrides=fields)
+        run = fake_runs.run("finetune", upstream=upstream, skill=skill, overrides=fields)
+        val = run.predictions["val_selected/val"]
+        by_rate[lr] = (
+            roc_auc_score(val.targets, val.logits, average="macro")
+            if monitor == "auroc_macro"
+            else f1_score(val.targets, val.logits > 0, average=monitor.removeprefix("f1_"))
+        )
+    (contest,) = find_contests(results_table(fake_runs.written))
+    assert contest.finetune.tried == pytest.approx(by_rate)
+    assert contest.finetune.rate == max(by_rate, key=by_rate.__getitem__)
 
 
 def test_ways_are_never_taken_for_seeds_of_one_another(results: pd.DataFrame) -> None:
