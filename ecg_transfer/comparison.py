@@ -98,6 +98,8 @@ def plot_curves(pairs: Iterable[Pair], path: Path, *, metric: str = "f1_weighted
     Raises:
         ValueError: There are no pairs.
     """
+    import numpy as np
+
     from ecg_transfer.drawing import draw_arm, new_figure, seeds_text, style, write_picture
 
     panels: dict[tuple[str, str, str, str, bool], list[Pair]] = defaultdict(list)
@@ -118,7 +120,8 @@ def plot_curves(pairs: Iterable[Pair], path: Path, *, metric: str = "f1_weighted
             axes.flat, panels.items(), strict=False
         ):
             for arm, label in (("finetune", _start(upstream, way)), ("scratch", "from scratch")):
-                curves = [getattr(pair, arm).curve[f"test/{metric}"].to_numpy() for pair in members]
+                tables = [getattr(pair, arm).curve for pair in members]
+                curves = [np.stack([table["epoch"] + 1, table[f"test/{metric}"]]) for table in tables]
                 draw_arm(axis, curves, arm, label=label)
             axis.set_title(f"{downstream}, {backbone}, {seeds_text([len(members)])}{', SIMULATED' * simulated}")
             axis.set(xlabel="epoch", ylabel=f"test {metric.replace('_', ' ')}", ylim=(0, 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 
 import matplotlib as mpl
@@ -120,19 +121,18 @@ def mean_band(values: ArrayLike) -> tuple[Floats, Floats, Floats]:
 
 
 def draw_arm(axis: Axes, curves: Sequence[Floats], arm: str, *, label: str | None = None, linestyle: str = "-") -> None:
-    """Draw an arm's score over epochs: the mean of its seeds in its 95 % band, up to the shortest of them.
+    """Draw an arm's score over epochs: the mean of its seeds in its 95 % band, at the epochs that all of them have.
 
     Args:
         axis: Where.
-        curves: One array of scores a seed.
+        curves: One array a seed, (2, E): epochs, from 1 and rising, and their scores.
         arm: `finetune` or `scratch`.
         label: In the legend.
         linestyle: Tells models apart that share a panel.
     """
-    shortest = min(map(len, curves))
-    mean, low, high = mean_band([curve[:shortest] for curve in curves])
-    epochs = np.arange(1, shortest + 1)
-    marker = "o" if shortest == 1 else None
+    epochs = reduce(np.intersect1d, [curve[0] for curve in curves])
+    mean, low, high = mean_band([curve[1, np.isin(curve[0], epochs)] for curve in curves])
+    marker = "o" if len(epochs) == 1 else None
     axis.plot(epochs, mean, color=ARM_COLOURS[arm], label=label, linestyle=linestyle, marker=marker)
     if len(curves) > 1:
         axis.fill_between(epochs, low, high, color=ARM_COLOURS[arm], alpha=0.18, linewidth=0)

@@ -149,7 +149,7 @@ def speed_table(setting: Setting, speeds: Iterable[Speed], anchors: Anchors) -> 
         title="Convergence",
         caption="Updates to 95 % of scratch's final validation score: fine-tuning over scratch (below 1 is faster; "
         "geometric mean with its 95 % interval over seeds), Kaplan–Meier medians, runs that never get there, and the "
-        "difference in test score after the first epoch (jump-start).",
+        "difference in test score after the first evaluated epoch (jump-start).",
         headers=["corpora", "model", "n", "ratio of updates", "median fine-tuned", "median scratch",
                  "never, fine-tuned", "never, scratch", "jump-start"],
         rows=rows,

@@ -52,7 +52,7 @@ class Speed:
     areas: dict[str, float]
     """Mean area under the test curve over the first to the last update they share, between 0 and 1."""
     jump_start: float
-    """Fine-tune minus scratch of the first epoch's test score, mean of the pairs."""
+    """Fine-tune minus scratch of the first evaluated epoch's test score, mean of the pairs."""
 
     @property
     def ratio(self) -> float:
@@ -166,7 +166,7 @@ def restricted_mean(times: ArrayLike, reached: ArrayLike, horizon: float) -> flo
 
 
 def area_under_curve(curve: Curve, score: str, horizon: float) -> float:
-    """Mean of a score over the updates from the first epoch's end to a horizon, by trapezoids."""
+    """Mean of a score over the updates from the first evaluated epoch's end to a horizon, by trapezoids."""
     updates, values = curve["updates"], curve[score]
     shared = updates <= horizon
     if shared.sum() < 2:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from ecg_transfer.comparison import find_pairs, plot_curves
 from ecg_transfer.config import make_config
 from ecg_transfer.drawing import ARM_COLOURS
+from ecg_transfer.runs import find_runs
 from tests.ecg_transfer.made_runs import make_finetuning, make_run
 
 
@@ -81,3 +84,19 @@ def test_curves_are_drawn(output: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no pair of runs"):
         plot_curves([], tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+def test_scores_of_every_tenth_epoch_are_drawn_there(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for run in find_runs(output):
+        lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+        told = [json.dumps(line | {"epoch": 10 * place + 9}) + "\n" for place, line in enumerate(lines)]
+        (run.path / "metrics.jsonl").write_text("".join(told))
+        run.seal()
+    drawn: list[Figure] = []
+    monkeypatch.setattr("ecg_transfer.drawing.write_picture", lambda figure, _: drawn.append(figure))
+    plot_curves(find_pairs(output), Path("nowhere.png"))
+    (figure,) = drawn
+    for axis in figure.axes:
+        finetune, scratch = axis.lines
+        assert (finetune.get_xdata().tolist(), finetune.get_ydata().tolist()) == ([10, 20, 30], [0.5, 0.75, 0.75])
+        assert (scratch.get_xdata().tolist(), scratch.get_ydata().tolist()) == ([10, 20], [0.25, 0.5])

@@ -62,7 +62,7 @@ def _curve_figure(
                 found = arm_curves(effect, arm, curves, f"test/{metric}")
                 if found:
                     draw_arm(axis, found, arm, linestyle=lines[effect.cell.backbone])
-                    lows += [float(np.nanmin(curve)) for curve in found]
+                    lows += [float(np.nanmin(scores)) for _, scores in found]
         axis.text(0.97, 0.06, seeds_of(placed[panel]), transform=axis.transAxes, ha="right", fontsize=7.5, alpha=0.75)
     floor = max(0.0, np.floor(10 * min(lows, default=0.0)) / 10)
     for axis in axes.values():
@@ -85,6 +85,7 @@ def _curve_figure(
 
 
 def arm_curves(effect: CellEffect, arm: str, curves: Mapping[str, Curve], score: str) -> list[np.ndarray]:
-    """An arm's scores over epochs, one array a run; a run that several pairs share counts once."""
+    """An arm's epochs and scores, (2, E) a run; a run that several pairs share counts once."""
     runs = dict.fromkeys(str(name) for name in effect.cell.pairs[f"run_{arm}"])
-    return [curves[name][score] for name in runs if name in curves and len(curves[name][score])]
+    known = [curves[name] for name in runs if name in curves]
+    return [np.stack([curve["epoch"], curve[score]]) for curve in known if len(curve[score])]

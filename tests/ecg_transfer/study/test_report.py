@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import numpy as np
@@ -12,7 +13,14 @@ import pandas as pd
 import pytest
 
 from ecg_transfer.runs import Run, find_runs
+from ecg_transfer.study.arrangement import settings_of
+from ecg_transfer.study.effects import cell_effects
+from ecg_transfer.study.exhibit_tables import speed_table
+from ecg_transfer.study.figures.epochs import curve_figures
+from ecg_transfer.study.page import Anchors
+from ecg_transfer.study.pairs import find_cells
 from ecg_transfer.study.report import inline_svg, write_report
+from ecg_transfer.study.speed import cell_speeds, split_curves
 
 if TYPE_CHECKING:
     from conftest import FakeRuns
@@ -190,6 +198,22 @@ def test_simulated_is_said_of_all_that_is_and_of_nothing_else(
         assert kinds == {"SIMULATED" if simulated else "real"}
     drawn = [given["aria-label"] for _, given in page.tags if given.get("role") == "img"]
     assert drawn[0].startswith("Simulated") == simulated
+
+
+def test_curves_stand_at_the_epochs_that_were_evaluated(
+    make_study: Callable[..., Any], fake_cell: Callable[..., object]
+) -> None:
+    """Every tenth, say; scratch rises at update 50, its fifth evaluation."""
+    study = make_study([fake_cell(finetune=[0.5] * 3, scratch=[0.5] * 3, finetune_updates=20)])
+    curves = study.curves.assign(epoch=10 * study.curves["epoch"])
+    (setting,) = settings_of(cell_effects(find_cells(study.results), num_draws=20))
+    (exhibit,) = curve_figures(setting, split_curves(curves), "f1_weighted")
+    (finetune, scratch) = (line for axis in exhibit.figure.axes for line in axis.lines)
+    for line, risen in ((finetune, 20), (scratch, 50)):
+        assert line.get_xdata().tolist() == list(range(10, 101, 10))
+        assert line.get_ydata().tolist() == pytest.approx([0.8 if epoch >= risen else 0.1 for epoch in line.get_xdata()])
+    (speed,) = cell_speeds(find_cells(study.results), curves, num_draws=20)
+    assert "after the first evaluated epoch (jump-start)" in speed_table(setting, [speed], Anchors([speed.cell])).caption
 
 
 def test_real_and_simulated_runs_stand_apart(fake_runs: FakeRuns, tmp_path: Path) -> None:
