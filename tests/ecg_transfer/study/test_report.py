@@ -211,9 +211,11 @@ def test_curves_stand_at_the_epochs_that_were_evaluated(
     (finetune, scratch) = (line for axis in exhibit.figure.axes for line in axis.lines)
     for line, risen in ((finetune, 20), (scratch, 50)):
         assert line.get_xdata().tolist() == list(range(10, 101, 10))
-        assert line.get_ydata().tolist() == pytest.approx([0.8 if epoch >= risen else 0.1 for epoch in line.get_xdata()])
+        expected = [0.8 if epoch >= risen else 0.1 for epoch in line.get_xdata()]
+        assert line.get_ydata().tolist() == pytest.approx(expected)
     (speed,) = cell_speeds(find_cells(study.results), curves, num_draws=20)
-    assert "after the first evaluated epoch (jump-start)" in speed_table(setting, [speed], Anchors([speed.cell])).caption
+    caption = speed_table(setting, [speed], Anchors([speed.cell])).caption
+    assert "after the first evaluated epoch (jump-start)" in caption
 
 
 def test_real_and_simulated_runs_stand_apart(fake_runs: FakeRuns, tmp_path: Path) -> None:
