@@ -118,7 +118,9 @@ def score_draws(
         runs = zip(logits, thresholds, strict=True)
         return np.stack([AGGREGATES[metric](Evaluation(run, targets, limit), weights) for run, limit in runs], axis=-1)
     num_draws, num_runs, num_labels = len(weights), len(logits), targets.shape[1]
-    predicted = np.stack([expit(run) > limit for run, limit in zip(logits, thresholds, strict=True)], axis=1)
+    # in float64, as thresholds are chosen and scored: float32 probabilities of sure decisions are equal
+    runs = zip((run.astype(np.float64) for run in logits), thresholds, strict=True)
+    predicted = np.stack([expit(run) > limit for run, limit in runs], axis=1)
     positive = targets.astype(np.float32)
     true = (predicted * positive[:, None]).reshape(len(positive), -1)
     counts = weights @ np.concatenate([true, predicted.reshape(len(positive), -1), positive], axis=1)

@@ -150,10 +150,14 @@ def kaplan_meier(times: ArrayLike, reached: ArrayLike) -> tuple[Floats, Floats]:
     return when, np.cumprod(1 - arrivals / at_risk)
 
 
+HALF_ROUNDING = 1e-9
+"""By which a product of up to a million shares may miss one half."""
+
+
 def median_time(times: ArrayLike, reached: ArrayLike) -> float:
     """The first time at which at most half are left; infinite when more than half never get there."""
     when, left = kaplan_meier(times, reached)
-    below = np.flatnonzero(left <= 0.5)
+    below = np.flatnonzero(left <= 0.5 + HALF_ROUNDING)
     return float(when[below[0]]) if len(below) else float("inf")
 
 

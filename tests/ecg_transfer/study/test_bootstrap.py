@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ecg_transfer.metrics import AGGREGATES, Evaluation
+from ecg_transfer.metrics import AGGREGATES, Evaluation, tune_thresholds
 from ecg_transfer.study.bootstrap import draw_patients, interval, mean_over_seeds, score_draws, widening
 
 
@@ -97,3 +97,11 @@ def test_the_two_level_interval_covers_the_truth_as_often_as_it_says(patient_sd:
         low, high = interval(mean_over_seeds(weights @ values, num_draws=num_draws, seed=study))
         hits += low <= 0 <= high
     assert 0.92 <= hits / num_studies <= 0.98  # 0.95 with a standard error of 0.009; crossed draws err to the safe side
+
+
+@pytest.mark.parametrize("metric", ["f1_macro", "f1_weighted", "f1_micro"])
+def test_sure_decisions_are_thresholded_as_they_are_scored(metric: str) -> None:
+    """In float32 the probabilities of the first two logits are 1, and the threshold between them as well."""
+    logits, targets = np.float32([[20], [18], [17.5], [3]]), np.uint8([[1], [0], [0], [0]])
+    limit = tune_thresholds(logits, targets)
+    assert score_draws(metric, [logits], targets, [limit], np.ones((1, 4), np.float32)) == [[1.0]]

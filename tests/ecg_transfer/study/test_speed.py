@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +39,7 @@ def test_kaplan_meier_of_the_textbook() -> None:
 
 def test_medians_and_restricted_means_by_hand() -> None:
     assert median_time([10, 20, 30, 40], [True, True, False, False]) == 20
+    assert median_time([6, 10, 9, 2, 6, 1, 2, 6, 5, 5], [True] * 10) == 5, "five of ten are left, exactly"
     assert median_time([10, 40, 40, 40], [True, False, False, False]) == np.inf
     assert restricted_mean([10, 20, 30], [True, True, True], 100) == pytest.approx(20)
     assert restricted_mean([10, 40, 40, 40], [True, False, False, False], 40) == pytest.approx((10 + 3 * 40) / 4)
@@ -113,3 +115,17 @@ def test_optimism_by_group() -> None:
     assert summary.loc["ptb", "largest"] == 0.03
     assert summary.loc["georgia", "num_runs"] == 1
     assert np.isnan(summary.loc["georgia", "low"])
+
+
+def test_the_median_is_that_of_exact_fractions() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        times = rng.integers(1, 12, rng.integers(1, 40))
+        reached = rng.random(len(times)) < 0.9
+        left, expected = Fraction(1), np.inf
+        for time in np.unique(times):
+            left *= 1 - Fraction(int((reached & (times == time)).sum()), int((times >= time).sum()))
+            if left <= Fraction(1, 2):
+                expected = float(time)
+                break
+        assert median_time(times, reached) == expected
