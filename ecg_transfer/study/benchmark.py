@@ -18,6 +18,7 @@ from data_modules.forked import forked_map
 from ecg_transfer.predictions import load_part
 from ecg_transfer.study.arrangement import backbone_name, in_order
 from ecg_transfer.study.bootstrap import draw_patients, interval, mean_over_seeds, score_draws
+from ecg_transfer.study.effects import require_one_test_set
 from ecg_transfer.study.page import MISSING, Entry, Table, number, plain, run_link, with_interval
 
 CORPUS = "ptbxl"
@@ -90,7 +91,9 @@ def measure(results: pd.DataFrame, *, num_draws: int = MAX_DRAWS) -> list[Measur
 
 
 def _measured(group: pd.DataFrame, num_draws: int) -> Measured:
-    tests = [load_part(Path(path) / "predictions.npz", "val_selected/test") for path in group["path"]]
+    paths = list(map(Path, group["path"]))
+    tests = [load_part(path / "predictions.npz", "val_selected/test") for path in paths]
+    require_one_test_set(paths, tests)
     first = tests[0]
     draws = draw_patients(first.groups, first.targets, num_draws=num_draws)
     values = score_draws(METRIC, [test.logits for test in tests], first.targets, [0.5] * len(tests), draws.weights)

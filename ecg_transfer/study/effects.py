@@ -79,6 +79,25 @@ class UnpairedTestSetsError(ValueError):
     """The runs of a cell were tested on different records, so that they cannot be paired."""
 
 
+def require_one_test_set(paths: Sequence[Path], tests: Sequence[Predictions]) -> None:
+    """Compare the test sets of runs that are to be joined.
+
+    Args:
+        paths: Of the runs.
+        tests: What each predicted.
+
+    Raises:
+        UnpairedTestSetsError: Two differ in records or labels.
+    """
+    first = tests[0]
+    for path, test in zip(paths, tests, strict=True):
+        if not (np.array_equal(test.record_ids, first.record_ids) and np.array_equal(test.targets, first.targets)):
+            raise UnpairedTestSetsError(
+                f"{path.name} was not tested on the records and labels of {paths[0].name}, expected one test set in a "
+                "cell: give their runs the same data.split_seed and label set"
+            )
+
+
 def cell_effects(
     cells: Iterable[Cell],
     metric: str = "f1_weighted",
@@ -239,12 +258,7 @@ def _patient_draws(
         return None
     parts = [_test_part(path, score_name) for arm in ARMS for path in paths[arm]]
     first = parts[0]
-    for path, part in zip((*paths["finetune"], *paths["scratch"]), parts, strict=True):
-        if not (np.array_equal(part.record_ids, first.record_ids) and np.array_equal(part.targets, first.targets)):
-            raise UnpairedTestSetsError(
-                f"{path.name} was not tested on the records and labels of {paths['finetune'][0].name}, expected one "
-                "test set in a cell: give their runs the same data.split_seed and label set"
-            )
+    require_one_test_set((*paths["finetune"], *paths["scratch"]), parts)
     patients = draw_patients(first.groups, first.targets, num_draws=num_draws, seed=seed)
     _, is_tuned, aggregate = metric.rpartition("tuned/")
     limits = [_thresholds(path, score_name) if is_tuned else 0.5 for arm in ARMS for path in paths[arm]]

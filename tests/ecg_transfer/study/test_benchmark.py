@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from ecg_transfer.predictions import Predictions, load_predictions, save_predictions
 from ecg_transfer.study.benchmark import BEST_PUBLISHED, LABEL_SETS, PUBLISHED, measure
+from ecg_transfer.study.effects import UnpairedTestSetsError
 from ecg_transfer.study.report import write_report
 from ecg_transfer.study.report_command import report
 from ecg_transfer.study.results import results_table
@@ -43,6 +46,22 @@ def test_seeds_are_averaged_and_stand_beside_their_network(fake_runs: FakeRuns) 
     assert theirs.low < theirs.auroc < theirs.high
     assert [(seed, name) for seed, name, _ in theirs.runs] == [(seed, run.name) for seed, run in enumerate(runs)]
     assert (ours.label_set, ours.backbone, ours.published) == ("superclass", "resnet1d18", None)
+
+
+def test_seeds_that_were_tested_on_other_records_are_not_joined(fake_runs: FakeRuns) -> None:
+    """Two copies of a corpus, one without its first record and one without its last."""
+    runs = [fake_runs.run("scratch", seed=seed, **BENCHMARK) for seed in (0, 1)]
+    table = results_table(fake_runs.written)
+    for run, kept in zip(runs, (slice(1, None), slice(-1)), strict=True):
+        path = run.path / "predictions.npz"
+        found, epochs = load_predictions(path)
+        cut = {
+            name: Predictions(**{field.name: getattr(part, field.name)[kept] for field in fields(part)})
+            for name, part in found.items()
+        }
+        save_predictions(path, cut, epochs)
+    with pytest.raises(UnpairedTestSetsError, match="expected one test set in a cell"):
+        measure(table, num_draws=50)
 
 
 def test_only_whole_real_trainings_count_and_none_twice(fake_runs: FakeRuns) -> None:
