@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ecg_transfer.study.arrangement import DOWNSTREAMS, UPSTREAMS, backbone_name, corpus_name, in_order
+from ecg_transfer.study.arrangement import DOWNSTREAMS, UPSTREAMS, backbone_name, corpus_name, in_order, metric_name
 from ecg_transfer.study.evidence import ClaimResult
 from ecg_transfer.study.page import MISSING, Entry, Table, limits, number, p_text, plain, signed, with_interval
 
@@ -110,6 +110,7 @@ def optimism_table(summary: pd.DataFrame) -> Table:
             Entry(backbone_name(str(row["backbone"]))),
             Entry(PHASE_NAMES.get(str(row["phase"]), str(row["phase"]))),
             Entry(str(row["recipe"])),
+            Entry(metric_name(str(row["monitor"]))),
             Entry("SIMULATED", kind="simulated") if row["simulated"] else Entry("real"),
             number(float(row["num_runs"]), 0),
             Entry(signed(float(row["mean"])), kind="number"),
@@ -123,7 +124,7 @@ def optimism_table(summary: pd.DataFrame) -> Table:
         title="Optimism",
         caption="Test score of the best epoch on the test set, as the paper reports it, minus that of the epoch chosen "
         "on validation: mean over runs with its 95 % interval over runs, and the largest.",
-        headers=["corpus", "model", "start", "recipe", "ECGs", "runs", "optimism", "95 % interval", "largest"],
+        headers=["corpus", "model", "start", "recipe", "score", "ECGs", "runs", "optimism", "95 % interval", "largest"],
         rows=rows,
         num_heading_columns=3,
         is_folded=True,

@@ -21,6 +21,7 @@ from ecg_transfer.study.speed import (
     speeds_table,
     time_to_target,
 )
+from ecg_transfer.study.study_tables import optimism_table
 
 if TYPE_CHECKING:
     from conftest import FakeRuns
@@ -105,6 +106,21 @@ def test_ratio_scatters_with_the_seeds(make_study: Callable[..., Any], fake_cell
     low, high = np.log(speed.ratio_interval)
     assert np.log(speed.ratio) == pytest.approx(logs.mean())
     assert (high - low) / 2 == pytest.approx(half, rel=0.1)
+
+
+def test_optimism_of_different_scores_is_not_averaged_and_its_interval_ends_at_zero() -> None:
+    results = pd.DataFrame(
+        {
+            "simulated": False, "phase": "scratch", "downstream": "ptb", "backbone": "lstm", "recipe": "paper",
+            "monitor": ["f1_weighted", "auroc_macro", "f1_weighted", "auroc_macro"], "optimism": [0.1, 0.0, 0.3, 0.02],
+        }
+    )  # fmt: skip
+    summary = optimism_summary(results).set_index("monitor")
+    assert summary["mean"].to_dict() == pytest.approx({"auroc_macro": 0.01, "f1_weighted": 0.2})
+    assert (summary["low"] == 0).all(), "the t interval of two such values reaches below"
+    # the run with 0.02 drawn twice, its deviation widened by sqrt(2) * t / z
+    assert summary.loc["auroc_macro", "high"] == pytest.approx(0.01 + 0.01 * np.sqrt(2) * 12.706 / 1.960, rel=1e-3)
+    assert {row[4].text for row in optimism_table(summary.reset_index()).rows} == {"macro AUROC", "weighted F1"}
 
 
 def test_optimism_by_group() -> None:
