@@ -23,7 +23,7 @@ class Choice:
     """How a side's learning rate was chosen."""
 
     tried: dict[float, float]
-    """Mean validation score over the seeds of each rate that was tried with all of them, by rate, rising."""
+    """Mean validation score over the same seeds of each rate that was tried with all of them, by rate, rising."""
     incomplete: tuple[float, ...]
     """Rates that were left aside because seeds are missing."""
     runs: pd.DataFrame
@@ -86,17 +86,21 @@ def is_worth_telling(contests: Sequence[Contest]) -> bool:
 def choose_rate(runs: pd.DataFrame) -> Choice:
     """Choose among the rates that all seeds were tried at; where none was, among those with the most seeds.
 
+    These are compared over the seeds that they share, or over all of each where they share none.
+
     Args:
         runs: Rows of the results table that differ in learning rate and seeds alone.
     """
     column = f"val_selected/val/{runs['monitor'].iloc[0]}"
     units = ["seed", "subset_seed"]
     rates = sorted(float(rate) for rate in runs["lr"].unique())
-    counts = {rate: runs[runs["lr"] == rate].groupby(units).ngroups for rate in rates}
-    complete = [rate for rate, count in counts.items() if count == max(counts.values())]
-    of_units = {rate: runs[runs["lr"] == rate].groupby(units)[column].mean() for rate in complete}
-    tried = {rate: float(scores.mean()) for rate, scores in of_units.items()}
-    choice = Choice(tried=tried, incomplete=tuple(rate for rate in counts if rate not in tried), runs=runs)
+    of_units = {rate: runs[runs["lr"] == rate].groupby(units)[column].mean() for rate in rates}
+    most = max(map(len, of_units.values()))
+    complete = {rate: scores for rate, scores in of_units.items() if len(scores) == most}
+    shared = pd.concat(complete, axis=1, join="inner")
+    scores = pd.concat(complete, axis=1) if shared.empty else shared
+    tried = {rate: float(scores[rate].mean()) for rate in complete}
+    choice = Choice(tried=tried, incomplete=tuple(rate for rate in rates if rate not in tried), runs=runs)
     return replace(choice, runs=runs[runs["lr"] == choice.rate])
 
 

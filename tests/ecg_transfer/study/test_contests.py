@@ -53,6 +53,18 @@ def test_a_rate_whose_seeds_are_not_all_done_is_left_aside() -> None:
     assert (choice.rate, list(choice.tried), choice.incomplete) == (0.01, [0.01], (0.001,))
 
 
+def test_rates_with_as_many_seeds_but_others_are_compared_over_those_they_share() -> None:
+    """Seed 0 is easy and seed 2 hard: neither may speak for the one rate alone."""
+    whole = runs_of({0.001: [0.9, 0.5, 0.1], 0.01: [0.9, 0.6, 0.2]})
+    choice = choose_rate(
+        whole[((whole["lr"] == 0.001) & (whole["seed"] < 2)) | ((whole["lr"] > 0.001) & (whole["seed"] > 0))]
+    )
+    assert (choice.rate, choice.tried, choice.incomplete) == (0.01, {0.001: 0.5, 0.01: 0.6}, ())
+    assert list(choice.runs["run"]) == ["0.01 1", "0.01 2"], "the chosen rate keeps all of its seeds"
+    apart = choose_rate(whole[(whole["lr"] > 0.001) == (whole["seed"] > 1)][lambda rows: rows["seed"] != 1])
+    assert (apart.rate, apart.tried) == (0.001, {0.001: 0.9, 0.01: 0.2}), "no seed is shared"
+
+
 def study_runs(fake_runs: Any, rates: Sequence[float] = (0.001, 0.01)) -> list[Run]:  # noqa: ANN401
     """Two ways and scratch at both rates, on two sizes, six seeds; the probe likes the higher rate."""
     upstream = fake_runs.run("pretrain", "cpsc2018")
