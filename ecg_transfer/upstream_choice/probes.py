@@ -42,7 +42,8 @@ def linear_probe(features: ArrayLike, targets: ArrayLike, judged: ArrayLike, *, 
     """
     x, y = np.asarray(features, dtype=np.float64), np.asarray(targets, dtype=np.float64)
     mean, deviation = x.mean(axis=0), x.std(axis=0)
-    deviation = np.where(deviation > 0, deviation, 1.0)
+    rounding = len(x) * np.finfo(np.float64).eps * np.abs(mean)  # all that a constant feature deviates by
+    deviation = np.where(deviation > rounding, deviation, 1.0)
     x, new = (x - mean) / deviation, (np.asarray(judged, dtype=np.float64) - mean) / deviation
     positives = y.sum(axis=0)
     decided = (positives > 0) & (positives < len(y))

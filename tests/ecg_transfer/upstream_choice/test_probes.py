@@ -23,6 +23,16 @@ def test_the_linear_probe_is_scikit_learns_logistic_regression(strength: float) 
         np.testing.assert_allclose(logits[:, label], expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("constant", [0.1, -1e6 / 3, 0.0])
+def test_a_feature_that_is_constant_but_for_rounding_is_not_blown_up(constant: float) -> None:
+    """The deviation of 80 times 0.1 is 1e-17, not 0: over it, a record that differs in the eighth digit is far off."""
+    x, new = X.copy(), NEW.copy()
+    x[:, 5], new[:, 5] = constant, constant + 1e-7
+    model = make_pipeline(StandardScaler(), LogisticRegression(tol=1e-10, max_iter=10_000))
+    expected = model.fit(x, Y[:, 0]).decision_function(new)
+    np.testing.assert_allclose(linear_probe(x, Y[:, :1], new)[:, 0], expected, rtol=1e-3, atol=1e-3)
+
+
 def test_a_label_that_all_training_records_agree_on_is_predicted_so() -> None:
     logits = linear_probe(X, np.column_stack([np.ones(80), Y[:, 0], np.zeros(80)]), NEW)
     assert (logits[:, 0] == 30).all()
