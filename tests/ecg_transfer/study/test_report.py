@@ -205,17 +205,15 @@ def test_curves_stand_at_the_epochs_that_were_evaluated(
 ) -> None:
     """Every tenth, say; scratch rises at update 50, its fifth evaluation."""
     study = make_study([fake_cell(finetune=[0.5] * 3, scratch=[0.5] * 3, finetune_updates=20)])
-    curves = study.curves.assign(epoch=10 * study.curves["epoch"])
-    (setting,) = settings_of(cell_effects(find_cells(study.results), num_draws=20))
+    curves, cells = study.curves.assign(epoch=10 * study.curves["epoch"]), find_cells(study.results)
+    (setting,) = settings_of(cell_effects(cells, num_draws=20))
     (exhibit,) = curve_figures(setting, split_curves(curves), "f1_weighted")
     (finetune, scratch) = (line for axis in exhibit.figure.axes for line in axis.lines)
     for line, risen in ((finetune, 20), (scratch, 50)):
         assert line.get_xdata().tolist() == list(range(10, 101, 10))
-        expected = [0.8 if epoch >= risen else 0.1 for epoch in line.get_xdata()]
-        assert line.get_ydata().tolist() == pytest.approx(expected)
-    (speed,) = cell_speeds(find_cells(study.results), curves, num_draws=20)
-    caption = speed_table(setting, [speed], Anchors([speed.cell])).caption
-    assert "after the first evaluated epoch (jump-start)" in caption
+        assert line.get_ydata().tolist() == pytest.approx([0.1 + 0.7 * (x >= risen) for x in line.get_xdata()])
+    table = speed_table(setting, cell_speeds(cells, curves, num_draws=20), Anchors(cells))
+    assert "after the first evaluated epoch (jump-start)" in table.caption
 
 
 def test_real_and_simulated_runs_stand_apart(fake_runs: FakeRuns, tmp_path: Path) -> None:

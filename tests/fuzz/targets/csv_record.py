@@ -29,7 +29,8 @@ def check(data: bytes, folder: Path) -> None:
     (folder / "a.csv").write_bytes(data)
     raw = csv.read(folder / "a.csv")
     lines = data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    delimiter = max(csv.DELIMITERS, key=lines[0].strip().count)
+    first = lines[0].strip()
+    delimiter = max(csv.DELIMITERS, key=first.count) if any(mark in first for mark in csv.DELIMITERS) else " "
     cells = [
         line.split(None if delimiter == " " else delimiter)
         for line in lines
