@@ -129,6 +129,10 @@ def row_sums(signals: NDArray[np.float32]) -> NDArray[np.uint64]:
     return sums
 
 
+_Decoded = tuple[int, tuple[str, ...]]
+"""The digest of a record and its notes."""
+
+
 class _ChunkDecoder:
     """Decodes the records from a given row on into the shared rows."""
 
@@ -176,10 +180,6 @@ class _ChunkDecoder:
         """Decode one record in millivolts, as any file can be."""
         record = screen_for(self._corpus.read(record_id), self._preprocessing)
         return _store(prepare(record.signal, record.sampling_rate, self._preprocessing), row), record.notes
-
-
-_Decoded = tuple[int, tuple[str, ...]]
-"""The digest of a record and its notes."""
 
 
 def _store(prepared: NDArray[np.float32], row: NDArray[np.float32]) -> int:

@@ -91,11 +91,11 @@ def refuse_seen_records(run: Run, data: ECGDataModule, part: str) -> None:
         DataChangedError: The data are not those of the run although nothing else was asked for; or a record of the part
             was not in that part of the run.
     """
-    about, config = run.manifest["data"], run.config.data
-    if part == "train" or about["digest"] == data.digest():
+    about, config, digest = run.manifest["data"], run.config.data, data.digest()
+    if part == "train" or about["digest"] == digest:
         return
     if data.config == config:
-        refuse_other_data(run, data.digest())
+        refuse_other_data(run, digest)
     if data.config.corpus != config.corpus or data.corpus.is_simulated != about["simulated"]:
         return
     stored = next(found for name, found in run.predictions.items() if name.endswith(f"/{part}"))

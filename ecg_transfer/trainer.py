@@ -21,10 +21,10 @@ from ecg_transfer.callbacks.convergence import Convergence, points_of
 from ecg_transfer.callbacks.cuda_graphs import CudaGraphs
 from ecg_transfer.callbacks.early_stop import EarlyStop
 from ecg_transfer.callbacks.epoch_seed import EpochSeed
+from ecg_transfer.callbacks.evaluate_last import EvaluateLast
 from ecg_transfer.callbacks.finite_loss import FiniteLoss
 from ecg_transfer.callbacks.freezing import Freezing
 from ecg_transfer.callbacks.l2_sp import L2SP
-from ecg_transfer.callbacks.last_epoch import LastEpochEvaluated
 from ecg_transfer.callbacks.movement import Movement
 from ecg_transfer.callbacks.progress import Progress
 from ecg_transfer.callbacks.reestimate import ReestimateBatchNorm
@@ -92,7 +92,7 @@ def callbacks_of(config: RunConfig, run: Run, datamodule: ECGDataModule, show_ba
     return [
         *([CudaGraphs()] if is_wanted and config.is_supervised and num_devices(config) == 1 else []),
         EpochSeed(config.seed),
-        LastEpochEvaluated(),
+        EvaluateLast(),
         FiniteLoss(lambda row: datamodule.record_ids[row]),
         Stoppable(),
         Convergence(run.path / "metrics.jsonl"),

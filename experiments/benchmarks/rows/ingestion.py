@@ -201,8 +201,8 @@ def report_peak() -> None:
 
     root, folder = map(Path, sys.argv[1:])
     _build(root, Preprocessing(), folder / "cache-peak")
-    for worker in multiprocessing.active_children():  # counted when they have ended
-        worker.join()
+    for process in multiprocessing.active_children():  # counted when they have ended
+        process.join()
     unit = 1e6 if sys.platform == "darwin" else 1e3
     own, worker = (resource.getrusage(who).ru_maxrss / unit for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     print(own + worker * (os.cpu_count() or 1))  # noqa: T201

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytorch_lightning as pl
 
 
-class LastEpochEvaluated(pl.Callback):
+class EvaluateLast(pl.Callback):
     """Have Lightning evaluate after the last epoch; its own option knows multiples alone."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
