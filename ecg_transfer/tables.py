@@ -145,16 +145,23 @@ def _state_of(run: Run) -> list[str]:
 
 
 def print_pairs(pairs: Sequence[Pair], output: Path) -> None:
-    """Fine-tuning against scratch: the headline score, and the epochs to 95 % of each arm's own best."""
+    """Fine-tuning against scratch: the headline score, and the epochs to 95 % of each arm's own best.
+
+    Recipes are told where they differ.
+    """
     console = terminal()
     if not pairs:
         console.print(f"no pair of a finished fine-tuning and scratch run in {output}", markup=False)
         return
     table = Table(
         "downstream", "upstream", "backbone", "train", "seed", "scratch", "fine-tuned", "difference",
-        "epochs to 95 %", "ECGs", "recipe", box=None, padding=(0, 2, 0, 0),
+        "epochs to 95 %", "ECGs", box=None, padding=(0, 2, 0, 0),
     )  # fmt: skip
-    for pair in pairs:
+    recipes = [_recipe_of(pair.scratch) for pair in pairs]
+    is_told = len(set(recipes)) > 1
+    if is_told:
+        table.add_column("recipe")
+    for pair, recipe in zip(pairs, recipes, strict=True):
         config = pair.scratch.config
         scores = [getattr(run.scores["val_selected"], config.monitor) for run in (pair.scratch, pair.finetune)]
         epochs = [run.convergence["95%"]["epochs"] for run in (pair.scratch, pair.finetune)]
@@ -168,7 +175,7 @@ def print_pairs(pairs: Sequence[Pair], output: Path) -> None:
             f"{scores[1] - scores[0]:+.3f}",
             f"{epochs[0]:.0f} / {epochs[1]:.0f}",
             "SIMULATED" if pair.simulated else "real",
-            _recipe_of(pair.scratch),
+            *([recipe] if is_told else []),
         )
     console.print(table)
     console.print(f"test {config.monitor} of the epoch chosen on validation; one seed is no result", markup=False)

@@ -15,6 +15,7 @@ from ecg_transfer.comparison import find_pairs, plot_curves
 from ecg_transfer.config import make_config
 from ecg_transfer.drawing import ARM_COLOURS
 from ecg_transfer.runs import find_runs
+from ecg_transfer.tables import print_pairs
 from tests.ecg_transfer.made_runs import make_finetuning, make_run
 
 
@@ -84,6 +85,18 @@ def test_curves_are_drawn(output: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no pair of runs"):
         plot_curves([], tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+def test_recipes_are_told_where_they_differ(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_pairs(find_pairs(output), output)
+    assert "recipe" not in capsys.readouterr().out
+    faster = {"optim.lr": 0.5}
+    make_run(output, make_config("scratch", "ptb", overrides=faster), simulated=True)
+    make_finetuning(output, make_config("finetune", "ptb", upstream="cpsc2018", overrides=faster))
+    print_pairs(find_pairs(output), output)
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split()[-1] == "recipe"
+    assert sorted(row.partition("SIMULATED")[2].strip() for row in rows[:4]) == ["paper"] * 3 + ["paper, lr=0.5"]
 
 
 def test_scores_of_every_tenth_epoch_are_drawn_there(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
