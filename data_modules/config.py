@@ -76,6 +76,21 @@ class DataConfig:
     subset_seed: int = 0
     """Seed of the nested subsets: a larger subset of the same seed holds the smaller."""
 
+    def num_wanted(self, num_train: int) -> int:
+        """Number of training records that `subset` asks for, which may be none or more than there are.
+
+        Args:
+            num_train: How many there are.
+
+        Raises:
+            ValueError: Neither a share nor a whole number.
+        """
+        if self.subset is None:
+            return num_train
+        if self.subset > 1 and self.subset != int(self.subset):
+            raise ValueError(f"data.subset={self.subset:g}, expected a share of at most 1 or a whole number of records")
+        return round(self.subset * num_train) if self.subset <= 1 else int(self.subset)
+
     def preprocessing(self, spec: CorpusSpec) -> Preprocessing:
         """How a record of this corpus becomes a model's input: the fields above, or the corpus's own defaults."""
         return Preprocessing(

@@ -23,7 +23,7 @@ from data_modules.crops import RandomCrops
 from data_modules.positive_pairs import PositivePairs
 from data_modules.resident import ResidentDataset, has_room
 from data_modules.sources import data_root, open_corpus
-from data_modules.splits import Split, join_groups, nested_order, official_split, paper_split, patient_split
+from data_modules.splits import Split, join_groups, nested_order, split_records
 
 PARTS = ("train", "val", "test")
 """The parts of a split."""
@@ -168,21 +168,14 @@ class ECGDataModule(pl.LightningDataModule):
 
     def _split(self, usable: NDArray[np.int64]) -> Split:
         """Split the usable rows; the result speaks of the table's rows."""
-        config, folds = self.config, self.corpus.table.folds
-        labels = self.labels[usable]
-        if config.split == "paper" and folds is None:
-            split = paper_split(len(usable), seed=config.split_seed)
-        elif folds is not None:
-            split = official_split(folds[usable], _distinct(self.cache.digests)[usable])
-        else:
-            _, groups = np.unique(self.groups[usable], return_inverse=True)
-            split = patient_split(
-                labels,
-                groups,
-                val_fraction=config.val_fraction,
-                test_fraction=config.test_fraction,
-                seed=config.split_seed,
-            )
+        folds = self.corpus.table.folds
+        split = split_records(
+            self.config,
+            self.labels[usable],
+            None if folds is None else folds[usable],
+            self.groups[usable],
+            _distinct(self.cache.digests)[usable],
+        )
         return Split(
             train=usable[split.train],
             val=usable[split.val],
@@ -191,15 +184,13 @@ class ECGDataModule(pl.LightningDataModule):
         )
 
     def _subset(self, train: NDArray[np.int64]) -> NDArray[np.int64]:
-        wanted = self.config.subset
-        if wanted is None:
+        if self.config.subset is None:
             return train
-        if wanted > 1 and wanted != int(wanted):
-            raise ValueError(f"data.subset={wanted:g}, expected a share of at most 1 or a whole number of records")
-        size = round(wanted * len(train)) if wanted <= 1 else int(wanted)
+        size = self.config.num_wanted(len(train))
         if not 1 <= size <= len(train):
             raise ValueError(
-                f"data.subset={wanted:g} asks for {size} training records; {self.corpus.spec.name} has {len(train)}"
+                f"data.subset={self.config.subset:g} asks for {size} training records; "
+                f"{self.corpus.spec.name} has {len(train)}"
             )
         _, groups = np.unique(self.groups[train], return_inverse=True)
         order = nested_order(self.labels[train], groups, seed=self.config.subset_seed)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data_modules.config import DataConfig
+
 PAPER_TEST_FRACTION = 0.33
 """The authors' `test_size`."""
 PAPER_VAL_FRACTION = 0.1
@@ -28,6 +30,31 @@ class Split:
     left_out: Indices
     """Rows in no part: copies of a record in a later part, which may not be moved out of their official fold, and
     records that have no fold."""
+
+
+def split_records(
+    config: DataConfig, labels: NDArray[np.uint8], folds: Indices | None, groups: Indices, copies: Indices
+) -> Split:
+    """Split the records of a corpus that can be used as the configuration says.
+
+    Args:
+        config: The `data` section of a run.
+        labels: Multi-hot, (records, labels).
+        folds: As `official_split`; None where there are no official folds.
+        groups: Number of the group of each record, (records,): no two of one group in two parts of a `patient` split.
+        copies: As `official_split`.
+
+    Raises:
+        ValueError: The fractions leave nothing to train on.
+    """
+    if folds is not None:
+        return official_split(folds, copies)
+    if config.split == "paper":
+        return paper_split(len(labels), seed=config.split_seed)
+    _, groups = np.unique(groups, return_inverse=True)
+    return patient_split(
+        labels, groups, val_fraction=config.val_fraction, test_fraction=config.test_fraction, seed=config.split_seed
+    )
 
 
 def paper_split(num_records: int, *, seed: int = 1) -> Split:

@@ -95,7 +95,7 @@ def advise(
         data.subset = subset
     output = Path(output)
     simulated = will_simulate(data.corpus, data.root, data.source)
-    num_train = part_sizes(data).within(data.subset).train
+    num_train = part_sizes(data).within(data).train
     effects = measured(find_runs(output), simulated=simulated, metric=metric)
     found = nearest(effects, data.corpus, num_train)
 

@@ -235,6 +235,8 @@ class _Draft:
             available = part_sizes(data).train
         except CorpusFormatError as error:
             return f"{data.corpus} is left out: {error}"
+        if data.num_wanted(available) < 1:
+            return f"{data.corpus} is left out where data.subset={data.subset:g}: not one of its {available} records"
         if data.subset is not None and data.subset >= max(available, 2):
             self.clipped.setdefault((data.corpus, available), set()).add(data.subset)
             data.subset = None
@@ -252,7 +254,7 @@ class _Draft:
                 run=Run(home(self.output, simulated=simulated) / name),
                 upstream=None if upstream is None else upstream.run,
                 simulated=simulated,
-                sizes=part_sizes(data).within(data.subset),
+                sizes=part_sizes(data).within(data),
             )
         return self.runs[name]
 

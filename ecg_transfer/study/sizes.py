@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from data_modules.config import DataConfig
 from data_modules.corpus import Corpus
 from data_modules.simulation import SIMULATED_SIZES
 from data_modules.sources import corpus_named, data_root, is_own, open_corpus, will_simulate
-from data_modules.splits import OFFICIAL_TEST_FOLD, OFFICIAL_VAL_FOLD, PAPER_TEST_FRACTION, PAPER_VAL_FRACTION
+from data_modules.splits import PAPER_TEST_FRACTION, PAPER_VAL_FRACTION, join_groups, split_records
 
 FOLD_FRACTIONS = {"ptbxl": (0.1, 0.1)}
 """Validation and test share of the corpora that have ten official folds, for a copy that is not simulated yet."""
@@ -25,12 +26,9 @@ class PartSizes:
     val: int
     test: int
 
-    def within(self, subset: float | None) -> PartSizes:
-        """With a subset of the training records, as `DataConfig.subset` states it."""
-        if subset is None:
-            return self
-        size = round(subset * self.train) if subset <= 1 else int(subset)
-        return replace(self, train=max(1, min(size, self.train)))
+    def within(self, config: DataConfig) -> PartSizes:
+        """With the subset of the training records that a configuration asks for."""
+        return replace(self, train=max(1, min(config.num_wanted(self.train), self.train)))
 
 
 def part_sizes(config: DataConfig) -> PartSizes:
@@ -42,58 +40,44 @@ def part_sizes(config: DataConfig) -> PartSizes:
     Raises:
         CorpusFormatError: The corpus's tables cannot be used.
     """
-    return _part_sizes(
-        config.corpus,
-        config.root,
-        will_simulate(config.corpus, config.root, config.source),
-        config.num_simulated,
-        config.label_set,
-        config.unlabelled,
-        config.split,
-        (config.val_fraction, config.test_fraction),
-    )
+    whole = asdict(replace(config, subset=None, subset_seed=0))
+    return _part_sizes(will_simulate(config.corpus, config.root, config.source), tuple(whole.items()))
 
 
 @cache
-def _part_sizes(
-    corpus: str,
-    root: str | None,
-    simulated: bool,
-    num_simulated: int | None,
-    label_set: str | None,
-    unlabelled: str | None,
-    split: str,
-    fractions: tuple[float, float],
-) -> PartSizes:
-    if is_own(corpus, root):
-        return _sizes_of(open_corpus(corpus, root=root), unlabelled, split, fractions)
-    corpus_class = corpus_named(corpus)
-    folder = data_root(root) / corpus
+def _part_sizes(simulated: bool, fields: tuple[tuple[str, Any], ...]) -> PartSizes:
+    config = DataConfig(**dict(fields))
+    if is_own(config.corpus, config.root):
+        return _sizes_of(open_corpus(config.corpus, root=config.root), config)
+    corpus_class = corpus_named(config.corpus)
+    folder = data_root(config.root) / config.corpus
     if simulated:
-        size = num_simulated or SIMULATED_SIZES.get(corpus, 1000)
-        folder = data_root(root) / "simulated" / f"{corpus}-{size}"
+        size = config.num_simulated or SIMULATED_SIZES.get(config.corpus, 1000)
+        folder = data_root(config.root) / "simulated" / f"{config.corpus}-{size}"
         if not corpus_class.is_present(folder):
-            return _shared_out(size, FOLD_FRACTIONS.get(corpus) or _fractions(split, fractions))
-    return _sizes_of(corpus_class(folder, label_set=label_set), unlabelled, split, fractions)
+            return _shared_out(size, config)
+    return _sizes_of(corpus_class(folder, label_set=config.label_set), config)
 
 
-def _sizes_of(corpus: Corpus, unlabelled: str | None, split: str, fractions: tuple[float, float]) -> PartSizes:
+def _sizes_of(corpus: Corpus, config: DataConfig) -> PartSizes:
+    """Sizes of the split that `ECGDataModule` makes of these tables where no record is set aside or a copy."""
     table = corpus.table
-    drops = (unlabelled or corpus.spec.unlabelled) == "drop"
-    usable = table.labels.sum(axis=1) > 0 if drops else np.ones(len(table), bool)
-    if table.folds is None:
-        return _shared_out(int(usable.sum()), _fractions(split, fractions))
-    folds = table.folds[usable]
-    val, test = int((folds == OFFICIAL_VAL_FOLD).sum()), int((folds == OFFICIAL_TEST_FOLD).sum())
-    return PartSizes(train=int((folds > 0).sum()) - val - test, val=val, test=test)
+    drops = (config.unlabelled or corpus.spec.unlabelled) == "drop"
+    usable = np.flatnonzero(table.labels.any(axis=1)) if drops else np.arange(len(table))
+    folds = None if table.folds is None else table.folds[usable]
+    each_its_own = np.arange(len(table))
+    groups = join_groups(table.patient_ids, each_its_own)[usable]
+    split = split_records(config, table.labels[usable], folds, groups, each_its_own[usable])
+    return PartSizes(train=len(split.train), val=len(split.val), test=len(split.test))
 
 
-def _fractions(split: str, fractions: tuple[float, float]) -> tuple[float, float]:
-    if split == "paper":
-        return (1 - PAPER_TEST_FRACTION) * PAPER_VAL_FRACTION, PAPER_TEST_FRACTION
-    return fractions
-
-
-def _shared_out(num_records: int, fractions: tuple[float, float]) -> PartSizes:
+def _shared_out(num_records: int, config: DataConfig) -> PartSizes:
+    """Sizes of the split of a corpus that is still to be simulated."""
+    if config.corpus in FOLD_FRACTIONS:
+        fractions = FOLD_FRACTIONS[config.corpus]
+    elif config.split == "paper":
+        fractions = (1 - PAPER_TEST_FRACTION) * PAPER_VAL_FRACTION, PAPER_TEST_FRACTION
+    else:
+        fractions = config.val_fraction, config.test_fraction
     val, test = (round(share * num_records) for share in fractions)
     return PartSizes(train=num_records - val - test, val=val, test=test)
