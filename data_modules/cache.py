@@ -27,9 +27,7 @@ from data_modules.corpus import LEAD_NAMES, Corpus, CorpusFormatError
 from data_modules.hdf5_writing import hdf5_writer
 from data_modules.ingest import CHUNK, SharedRows, ingest, row_sums
 from data_modules.unfinished import beside, sweep
-
-SIGNAL_SUFFIXES = (".dat", ".mat")
-"""Where a table names a WFDB header, the file that holds the samples lies beside it with one of these."""
+from data_modules.wfdb_header import SIGNAL_SUFFIXES
 
 DAMAGE = (OSError, KeyError, ValueError, RuntimeError)
 """What opening a damaged cache ends with: HDF5 names every damage in its own way. An `OSError` with a number is the
@@ -61,6 +59,14 @@ class Cache:
     def kept(self) -> NDArray[np.bool_]:
         """Which rows may be used, (records,)."""
         return np.array([record_id not in self.set_aside for record_id in self.record_ids], dtype=bool)
+
+    @property
+    def copies(self) -> NDArray[np.int64]:
+        """Number of the content of each row, (records,): equal ones are copies; of rows set aside none is one."""
+        numbers: NDArray[np.int64] = np.unique(self.digests, return_inverse=True)[1].astype(np.int64)
+        without = self.digests == 0
+        numbers[without] = numbers.max(initial=0) + 1 + np.arange(without.sum())
+        return numbers
 
     def is_damaged(self, rows: NDArray[np.int64]) -> bool:
         """Whether one of these rows is not what was written: files rot, and a bad signal trains as well as a good one.

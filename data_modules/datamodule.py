@@ -128,7 +128,7 @@ class ECGDataModule(pl.LightningDataModule):
         table = self.corpus.table
         self.record_ids = table.record_ids
         self.labels = table.labels
-        self.groups = join_groups(table.patient_ids, _distinct(self._cache.digests))
+        self.groups = join_groups(table.patient_ids, self._cache.copies)
         unlabelled = (self.config.unlabelled or self.corpus.spec.unlabelled) == "drop"
         self._unlabelled = self._cache.kept & (self.labels.sum(axis=1) == 0) & unlabelled
         usable = np.flatnonzero(self._cache.kept & ~self._unlabelled)
@@ -174,7 +174,7 @@ class ECGDataModule(pl.LightningDataModule):
             self.labels[usable],
             None if folds is None else folds[usable],
             self.groups[usable],
-            _distinct(self.cache.digests)[usable],
+            self.cache.copies[usable],
         )
         return Split(
             train=usable[split.train],
@@ -338,11 +338,3 @@ class ECGDataModule(pl.LightningDataModule):
 
 def _as_it_is(batch: Any) -> Any:  # noqa: ANN401 - a whole batch already, where a DataLoader expects a list to join
     return batch
-
-
-def _distinct(digests: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rows that were set aside (digest 0) are no copies of each other: number them apart."""
-    distinct: NDArray[np.int64] = np.unique(digests, return_inverse=True)[1].astype(np.int64)
-    without = digests == 0
-    distinct[without] = distinct.max(initial=0) + 1 + np.arange(without.sum())
-    return distinct

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data_modules.corpus import LEAD_NAMES
+from data_modules.quality import MAX_MILLIVOLTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,11 +85,13 @@ def plot_ecg(
         The figure: `.savefig(path)` writes it, a notebook shows it.
 
     Raises:
-        ValueError: Not twelve leads, an empty signal, or an unknown layout.
+        ValueError: Not twelve leads, an empty signal, no millivolts, or an unknown layout.
     """
     array = np.asarray(signal, dtype=float)
     if array.ndim != 2 or len(array) != len(LEAD_NAMES) or not array.shape[1]:
         raise ValueError(f"signal has shape {array.shape}, expected (12, samples)")
+    if (highest := float(np.nanmax(np.abs(array), initial=0.0))) > MAX_MILLIVOLTS:
+        raise ValueError(f"signal holds {highest:.3g} mV, no ECG more than {MAX_MILLIVOLTS:g}: is it in millivolts?")
     if layout not in ROW_MM:
         raise ValueError(f"unknown layout {layout!r}; choose one of: {', '.join(ROW_MM)}")
     heading = [line for line in (title, findings_line(findings)) if line]

@@ -53,7 +53,7 @@ def spec_named(name: str, root: str | Path | None = None) -> CorpusSpec:
         ValueError: No corpus has this name.
         CorpusNotFoundError: An own corpus's records are gone.
     """
-    return open_corpus(name, root=root).spec if is_own(name, root) else corpus_named(name).spec
+    return open_corpus(name, root=root).spec if is_own(name, root) else corpus_named(name, root).spec
 
 
 def _own_is_simulated(name: str, root: str | Path | None, source: str) -> bool:
@@ -68,7 +68,7 @@ def _own_is_simulated(name: str, root: str | Path | None, source: str) -> bool:
 def has_real_copy(name: str, root: str | Path | None) -> bool:
     """Whether `root/name` holds the published files, and not simulated ones that were put in their place."""
     folder = data_root(root) / name
-    return corpus_named(name).is_present(folder) and not (folder / SIMULATION_MARKER).exists()
+    return corpus_named(name, root).is_present(folder) and not (folder / SIMULATION_MARKER).exists()
 
 
 def open_corpus(
@@ -98,7 +98,7 @@ def open_corpus(
     """
     if is_own(name, root):
         return _open_own(name, root, source, label_set, sampling_rate)
-    corpus_class = corpus_named(name)
+    corpus_class = corpus_named(name, root)
     folder = data_root(root) / name
     if source != "simulated" and has_real_copy(name, root):
         return corpus_class(folder, label_set=label_set, sampling_rate=sampling_rate)
@@ -128,8 +128,12 @@ def _open_own(
     return open_own(path, label_set=label_set, sampling_rate=sampling_rate)
 
 
-def corpus_named(name: str) -> type[Corpus]:
+def corpus_named(name: str, root: str | Path | None = None) -> type[Corpus]:
     """The class of a published corpus.
+
+    Args:
+        name: Its name.
+        root: Folder of all corpora, whose own ones may be meant by another name; see `data_root`.
 
     Raises:
         ValueError: No corpus has this name; the message says what was probably meant.
@@ -138,9 +142,10 @@ def corpus_named(name: str) -> type[Corpus]:
         return CORPORA[name]
     from difflib import get_close_matches
 
-    close = get_close_matches(name.lower(), CORPORA, n=1)
+    known = [*CORPORA, *own_corpora(root)]
+    close = get_close_matches(name.lower(), known, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise ValueError(
-        f"there is no corpus {name!r}: there are {', '.join(CORPORA)}{hint}. "
+        f"there is no corpus {name!r}: there are {', '.join(known)}{hint}. "
         "`ecg-transfer corpora add` makes one of your own files"
     )

@@ -16,6 +16,8 @@ from typing import NamedTuple
 from data_modules.corpus import RecordError
 from data_modules.plain_file import read_plain_file
 
+SIGNAL_SUFFIXES = (".dat", ".mat")
+"""The files of the public corpora that hold the samples lie beside their headers with one of these."""
 MAX_HEADER_BYTES = 64 * 1024
 MAX_SIGNALS = 64
 MAX_VALUES = 2**26

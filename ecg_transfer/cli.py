@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -227,6 +228,18 @@ def _terminated(number: int, frame: object) -> NoReturn:
     raise SystemExit(TERMINATED)
 
 
+def _formatted(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning of ours as its sentence alone: the line of our code says nothing to who types a command."""
+    if category.__module__.partition(".")[0] in ("ecg_transfer", "data_modules"):
+        return f"ecg-transfer: warning: {message}\n"
+    return _format(message, category, filename, lineno, line)
+
+
+_format = warnings.formatwarning
+
+
 def main() -> None:
     """Run the command line.
 
@@ -237,6 +250,7 @@ def main() -> None:
     from ecg_transfer.files import FULL
 
     signal.signal(signal.SIGTERM, _terminated)
+    warnings.formatwarning = _formatted
     try:
         app()
     except KeyboardInterrupt:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import cache
@@ -309,12 +310,22 @@ def config_from(tree: Mapping[str, object], *layers: Overrides) -> RunConfig:
                     OmegaConf.update(config, name, value)
             else:
                 config = OmegaConf.merge(config, OmegaConf.from_dotlist(_checked(layer)))
-        return cast(RunConfig, OmegaConf.to_object(config))
+        read = cast(RunConfig, OmegaConf.to_object(config))
     except YAMLError as error:
         found = ", ".join(str(item) for layer in layers if not isinstance(layer, Mapping) for item in layer)
         raise ConfigError(f"the overrides {found} are no YAML: {' '.join(str(error).split())}") from error
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0] + _where(error)) from error
+    _require_finite(asdict(read))
+    return read
+
+
+def _require_finite(fields: Mapping[str, object], section: str = "") -> None:
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            _require_finite(value, f"{name}.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{section}{name}={value}: expected a finite number")
 
 
 @cache

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from data_modules.corpus import Record, RecordError
 from data_modules.formats import FORMATS
 from data_modules.formats.raw_record import Format
+from data_modules.formats.wfdb import header_of
 from data_modules.ingest import screen_for
 from data_modules.own.listing import Place, detect_format, format_of, read_place, record_files
 from data_modules.reading import ReadingOptions, to_record
@@ -68,7 +69,7 @@ def predict_files(
 
     Args:
         model: From `load_model`.
-        files: Files, or folders of them.
+        files: Files, or folders of them; a WFDB record also by its name alone or its signal file.
         reading: What the files do not say of themselves.
         format_name: A key of `FORMATS`; None goes by the files' endings.
         windows: Cut longer recordings into windows of the model's length, side by side (the last one ends with the
@@ -103,7 +104,7 @@ def _places(
     files: Iterable[str | Path], format_name: str | None, dataset: str | None
 ) -> Iterator[tuple[str, Place | RecordError, Format | None]]:
     """Each record's name and place; a file that cannot be listed comes with its error."""
-    for given in map(Path, files):
+    for given in map(header_of, map(Path, files)):
         kind = FORMATS[format_name] if format_name else detect_format(given) if given.is_dir() else None
         for file in record_files(given, [kind] if kind else FORMATS.values()) if given.is_dir() else [given]:
             try:

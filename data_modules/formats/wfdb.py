@@ -6,7 +6,7 @@ from pathlib import Path
 
 from data_modules.formats.raw_record import Format, RawRecord
 from data_modules.leads import canonical_lead
-from data_modules.wfdb_header import Header, read_header
+from data_modules.wfdb_header import SIGNAL_SUFFIXES, Header, read_header
 from data_modules.wfdb_record import read_signal
 
 DIAGNOSES = "Dx"
@@ -29,6 +29,18 @@ def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
         unit="mV",
         label_codes=diagnoses(header),
     )
+
+
+def header_of(path: Path) -> Path:
+    """The header of a record that is named without an ending, as WFDB's own tools do, or by its signal file.
+
+    Any other path is given back.
+    """
+    if path.suffix.casefold() in SIGNAL_SUFFIXES:
+        header = path.with_suffix(".hea")
+    else:
+        header = path if path.exists() else Path(f"{path}.hea")
+    return header if header.is_file() else path
 
 
 def diagnoses(header: Header) -> tuple[str, ...] | None:

@@ -24,6 +24,7 @@ from data_modules.own.listing import Place, detect_format, list_records
 from data_modules.own.own_corpus import OwnCorpus
 from data_modules.own.signal_survey import survey_signals
 from data_modules.reading import ReadingOptions
+from data_modules.splits import join_groups, split_records
 from data_modules.unfinished import beside
 from data_modules.wfdb_record import read_header
 
@@ -120,12 +121,32 @@ def describe(corpus: OwnCorpus, cache: Cache) -> list[str]:
         lines.append(f"folds: {', '.join(f'{part} {count}' for part, count in parts.items() if count)}")
     copies = int(kept.sum()) - len(np.unique(cache.digests[kept]))
     lines.append(f"exact copies of another record: {copies}")
+    lines += _describe_split(corpus, cache)
     reasons = Counter(table.set_aside.values()) + Counter(reason for reason, _ in cache.set_aside.values())
     lines.append(f"set aside: {', '.join(f'{key} {n}' for key, n in sorted(reasons.items())) or 'none'}")
     for record_id, (reason, detail) in list(cache.set_aside.items())[:3]:
         lines.append(f"  {record_id}: {reason}: {detail}")
     if notes := cache.counts()["notes"]:
         lines.append(f"mended or noted: {', '.join(f'{key} {count}' for key, count in notes.items())}")
+    return lines
+
+
+def _describe_split(corpus: OwnCorpus, cache: Cache) -> list[str]:
+    """How many records each part of the default split has, and what cannot be learnt or tested with so few."""
+    table, config = corpus.table, DataConfig()
+    kept = np.flatnonzero(cache.kept)
+    labels, folds = table.labels[kept], None if table.folds is None else table.folds[kept]
+    groups = join_groups(table.patient_ids, cache.copies)[kept]
+    split = split_records(config, labels, folds, groups, cache.copies[kept])
+    parts = {"train": split.train, "validate": split.val, "test": split.test}
+    lines = [f"split: {', '.join(f'{len(rows)} records {part}' for part, rows in parts.items())}"]
+    for part, rows in parts.items():
+        positives = labels[rows].sum(axis=0, dtype=int)
+        without = [name for name, count in zip(table.label_names, positives, strict=True) if count == 0]
+        if without and len(rows):
+            lines.append(f"  no record to {part} has {', '.join(without)}")
+        if not len(rows):
+            lines.append(f"  NO RECORD IS LEFT TO {part.upper()}: too few patients, or folds that leave it out")
     return lines
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from data_modules.corpus import LEAD_NAMES, CorpusFormatError, Record, RecordError
 from data_modules.formats.raw_record import MILLIVOLTS, Format, RawRecord
+from data_modules.heart_rate import heart_rate
 from data_modules.own.listing import Place, read_place
 from data_modules.quality import MAX_IDENTITY_RESIDUAL, identity_residual, typical_amplitude
 from data_modules.reading import ReadingOptions, lead_names, to_record
@@ -20,6 +21,10 @@ NUM_PROBED = 100
 
 LEAD_II_MILLIVOLTS = (0.3, 5.0)
 """Where the median peak-to-peak voltage of lead II of a group of people lies for sure."""
+
+HEART_RATES = (45, 120)
+"""Beats a minute, between which the median of a group of adults lies for sure. Twice or half the true sampling rate
+brings those of the public corpora (67 to 83) out of it."""
 
 
 @dataclass(kw_only=True)
@@ -60,6 +65,7 @@ def survey_signals(places: Mapping[str, Place], chosen: Format, options: Reading
     _say_what_files_say(raws, options, findings)
     records = _records(raws, options, findings)
     _say_unit(raws, records, options, findings)
+    _say_heart_rate(records, findings)
     _say_identities(raws, records, options, findings)
     return findings
 
@@ -128,6 +134,20 @@ def _say_unit(
         )
     else:
         findings.lines.append(f"unit: {unit}, {source}; but lead II is {height:,.3g} mV high, expected {low} to {high}")
+
+
+def _say_heart_rate(records: Mapping[str, Record], findings: SignalFindings) -> None:
+    """Say whether hearts beat as often as people's do: not a question, since children's and animals' do not."""
+    rates = np.array([heart_rate(record.signal, record.sampling_rate) for record in records.values()])
+    if not np.isfinite(rates).any():
+        return
+    typical, (low, high) = float(np.nanmedian(rates)), HEART_RATES
+    if low <= typical <= high:
+        findings.lines.append(f"heart rate: {typical:.0f} a minute (median), as adults' is")
+    else:
+        findings.lines.append(
+            f"heart rate: {typical:.0f} a minute (median), adults' is {low} to {high}: IS THE SAMPLING RATE RIGHT?"
+        )
 
 
 def _height(raws: Mapping[str, RawRecord], options: ReadingOptions) -> tuple[float, str]:

@@ -113,3 +113,9 @@ def test_pyplot_is_left_alone() -> None:
 def test_page_of_conditions(tmp_path: Path) -> None:
     path = plot_conditions(tmp_path / "page.png", conditions=("NORM", "RAD"), num_columns=2)
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_microvolts_are_not_drawn() -> None:
+    with pytest.raises(ValueError, match=r"signal holds 1\.2e\+03 mV, no ECG more than 1000: is it in millivolts"):
+        plot_ecg(np.full((12, 100), 1200.0), RATE)
+    plot_ecg(np.full((12, 100), np.nan), RATE)

@@ -116,6 +116,8 @@ def test_digests_of_published_runs_stay() -> None:
         (["trainer.precision=16"], r"expected one of \[32, 'bf16', 64\]"),
         (["optim.max_epochs=2.5"], r"'2\.5' .*Integer \(in optim\.max_epochs\)"),
         (["optim.lr=fast"], r"'fast' .*Float \(in optim\.lr\)"),
+        (["optim.lr=1e3000"], r"optim\.lr=inf: expected a finite number"),
+        ({"optim.weight_decay": float("nan")}, r"optim\.weight_decay=nan: expected a finite number"),
         (["data.corpus=null"], r"\(in data\.corpus\)"),
         (["optim=null"], "optim"),
         (["optim.lr"], r"field=value.*found 'optim\.lr'"),

@@ -83,7 +83,7 @@ def test_one_recording_has_the_same_probabilities_in_every_format(model: LoadedM
     write_dicom(tmp_path / "a.dcm", codes, 500)
     said = ReadingOptions(unit="mV", sampling_rate=500, leads=LEAD_NAMES)
     full, silent = (
-        [tmp_path / f"a.{suffix}" for suffix in ("hea", "edf", "dcm")],
+        [tmp_path / "a.hea", tmp_path / "a", tmp_path / "a.mat", tmp_path / "a.edf", tmp_path / "a.dcm"],
         [tmp_path / "a.npy", tmp_path / "a.h5"],
     )
     found = [*predict_files(model, full), *predict_files(model, silent, reading=said)]

@@ -61,6 +61,34 @@ def test_a_folder_becomes_a_corpus(tmp_path: Path) -> None:
     signal = corpus.read("r07").signal
     np.testing.assert_allclose(signal, synthetic_millivolts(2500, 250, seed=7), atol=0.0006)
     assert spec_named("mine", root).title == "mine (own corpus)"
+    with pytest.raises(ValueError, match=r"there is no corpus 'mime': .*did you mean 'mine'"):
+        open_corpus("mime", root=root)
+
+
+@pytest.mark.parametrize(("rate", "said"), [(250, "as adults' is"), (100, "RATE RIGHT?"), (600, "RATE RIGHT?")])
+def test_a_rate_that_makes_hearts_race_or_stand_is_said(tmp_path: Path, rate: int, said: str) -> None:
+    _, lines = add(write_folder(tmp_path), ReadingOptions(unit="uV", sampling_rate=rate))
+    (line,) = (line for line in lines if line.startswith("heart rate"))
+    assert f"{60 * rate / 250:.0f} a minute" in line  # once a second at the true rate
+    assert said in line
+
+
+def test_parts_of_the_split_and_what_they_lack_are_said(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path)
+    _, said = add(folder)
+    module = ECGDataModule(DataConfig(corpus="mine", root=str(tmp_path / "data")), batch_size=4, progress=False)
+    module.setup()
+    train, val, test = (len(rows) for rows in module.rows.values())
+    assert f"split: {train} records train, {val} records validate, {test} records test" in said
+    rows = [f"r{n:02d},{'tv'[n % 2]},{int(n < 2)},{n // 4 % 2}" for n in range(NUM_RECORDS)]
+    folds = {"t": "train", "v": "val"}
+    table = "".join(f"{name},{folds[part]},{af},{mi}\n" for name, part, af, mi in (row.split(",") for row in rows))
+    (folder / "labels.csv").write_text("record,fold,AF,MI\n" + table)
+    _, said = add(folder, replace_old=True)
+    assert "  NO RECORD IS LEFT TO TEST: too few patients, or folds that leave it out" in said
+    (folder / "labels.csv").write_text("record,fold,AF,MI\n" + table.replace("r23,val", "r23,test"))
+    _, said = add(folder, replace_old=True)
+    assert "  no record to test has AF" in said
 
 
 def test_a_data_module_takes_it_and_keeps_patients_on_one_side(tmp_path: Path) -> None:
