@@ -20,7 +20,7 @@ from data_modules.corpus import SIMULATION_MARKER, CorpusSpec
 from data_modules.download_source import Source, Verification, compare, read_source
 from data_modules.http_fetch import DownloadError, Fetcher, StoppedError
 from data_modules.publishers import PHYSIONET, PHYSIONET_MIRROR, PUBLICATIONS, Publication
-from data_modules.sources import corpus_named, data_root
+from data_modules.sources import corpus_named, data_root, is_own
 from data_modules.unzip import unzip
 
 MAX_LIST_BYTES = 64_000_000
@@ -104,7 +104,7 @@ def download(
         ValueError: No such corpus, or no such rate.
         OSError: No room, or the disk refuses.
     """
-    spec = corpus_named(name).spec
+    spec = _published_spec(name, root)
     published = (publication or PUBLICATIONS[name]).select(rate)
     base = _base(published, mirror)
     folder = data_root(root) / name
@@ -138,6 +138,15 @@ def download(
         return source
 
 
+def _published_spec(name: str, root: str | Path | None) -> CorpusSpec:
+    if is_own(name, root):
+        raise ValueError(
+            f"{name} is your own corpus: nobody published a list of its files to compare with; "
+            f"`ecg-transfer data check {name}` looks for copies, leaks and damage"
+        )
+    return corpus_named(name, root).spec
+
+
 def verify(name: str, *, root: str | Path | None = None, rate: int | None = None) -> Verification:
     """Hash every file of a corpus again and compare it with the publisher's list.
 
@@ -151,7 +160,7 @@ def verify(name: str, *, root: str | Path | None = None, rate: int | None = None
     Raises:
         DownloadError: There is no `SOURCE.json`, and the publisher's list cannot be had.
     """
-    spec = corpus_named(name).spec
+    spec = _published_spec(name, root)
     folder = data_root(root) / name
     source = read_source(folder)
     if source is None:

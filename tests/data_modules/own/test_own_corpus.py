@@ -13,6 +13,7 @@ from data_modules.cache import fingerprint, open_cache
 from data_modules.config import DataConfig
 from data_modules.corpus import LEAD_NAMES, SIMULATION_MARKER, CorpusFormatError, CorpusNotFoundError, RecordError
 from data_modules.datamodule import ECGDataModule
+from data_modules.download import verify
 from data_modules.own.adding import UnclearCorpusError, add_corpus, describe
 from data_modules.own.arrays import corpus_from_arrays
 from data_modules.own.definition import definition_path, load_definition
@@ -63,6 +64,8 @@ def test_a_folder_becomes_a_corpus(tmp_path: Path) -> None:
     assert spec_named("mine", root).title == "mine (own corpus)"
     with pytest.raises(ValueError, match=r"there is no corpus 'mime': .*did you mean 'mine'"):
         open_corpus("mime", root=root)
+    with pytest.raises(ValueError, match="mine is your own corpus: nobody published a list of its files"):
+        verify("mine", root=root)
 
 
 @pytest.mark.parametrize(("rate", "said"), [(250, "as adults' is"), (100, "RATE RIGHT?"), (600, "RATE RIGHT?")])
