@@ -206,11 +206,14 @@ class ECGDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches of the training records."""
-        rank, world_size = self._place()
-        return self._loader(
-            ShuffledBatches(self.rows["train"], self.batch_size, seed=self.seed, rank=rank, world_size=world_size),
-            near_the_model=True,
-        )
+        return self._loader(self._shuffled_batches(*self._place()), near_the_model=True)
+
+    def updates_per_epoch(self, num_processes: int) -> int:
+        """Batches of an epoch of a training on so many processes."""
+        return len(self._shuffled_batches(0, num_processes))
+
+    def _shuffled_batches(self, rank: int, world_size: int) -> ShuffledBatches:
+        return ShuffledBatches(self.rows["train"], self.batch_size, seed=self.seed, rank=rank, world_size=world_size)
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         """Validation and test records, in this order: test scores are watched too, as the paper's curves show them."""

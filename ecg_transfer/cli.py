@@ -165,7 +165,7 @@ def _train(
     with_pretrain: bool = False,
 ) -> None:
     from ecg_transfer.config import make_config
-    from ecg_transfer.data_identity import require_same_data
+    from ecg_transfer.data_identity import require_same_data, require_same_upstream
     from ecg_transfer.resolve import resolve
     from ecg_transfer.runs import RunNotFoundError
     from ecg_transfer.tables import print_run
@@ -182,6 +182,7 @@ def _train(
     try:
         resolved = resolve(config, output)
         if resolved.run.is_done:
+            require_same_upstream(resolved.run, resolved.upstream)
             require_same_data(resolved.run, resolved.config)
             resolved.run.tidy()
             print_run(resolved.run, note="was finished before: nothing to do")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import cache
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from data_modules.config import AugmentConfig, CropConfig, DataConfig
 from data_modules.plain_yaml import PlainYamlError, parse_plain_yaml, plain_text
+from ecg_transfer.config_ranges import out_of_range
 from ecg_transfer.pretext.config import PretextConfig
 from ecg_transfer.recipes import RECIPES
 
@@ -80,7 +80,8 @@ class OptimConfig:
     """Decay of a running mean of the weights, 0.999 say, which is evaluated, kept and exported in place of the weights
     themselves; None keeps no mean."""
     early_stop_patience: int | None = None
-    """Stop after so many evaluations without a better validation score; None never stops early."""
+    """Stop after so many evaluations without a better validation score; None never stops early. Of a way of two phases
+    (`lp_ft`, `gradual`) the evaluations count in which all weights are trained."""
 
     evaluate_every: int = 1
     """Epochs between two evaluations; the last one is evaluated in any case. A small subset of a large corpus is
@@ -216,6 +217,12 @@ def departures(config: RunConfig) -> dict[str, object]:
     return {".".join(filter(None, place)): found[place] for place in found if place not in (*PLACES, *NAMED)}
 
 
+def changes(one: RunConfig, other: RunConfig) -> dict[str, object]:
+    """The dotted fields in which a configuration differs from another, with its values."""
+    before = _by_place(one)
+    return {".".join(filter(None, place)): now for place, now in _by_place(other).items() if now != before[place]}
+
+
 @cache
 def _recipe_by_place(name: str) -> dict[tuple[str, str], object]:
     return _by_place(config_from({}, RECIPES.get(name, {})))
@@ -295,7 +302,8 @@ def config_from(tree: Mapping[str, object], *layers: Overrides) -> RunConfig:
         *layers: Dotted overrides, each layer over the ones before.
 
     Raises:
-        ConfigError: An unknown field (with the one that was probably meant), or a value that does not fit.
+        ConfigError: An unknown field (with the one that was probably meant), a value that does not fit, or a number
+            out of its range.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -316,16 +324,9 @@ def config_from(tree: Mapping[str, object], *layers: Overrides) -> RunConfig:
         raise ConfigError(f"the overrides {found} are no YAML: {' '.join(str(error).split())}") from error
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0] + _where(error)) from error
-    _require_finite(asdict(read))
+    if (problem := out_of_range(asdict(read))) is not None:
+        raise ConfigError(problem)
     return read
-
-
-def _require_finite(fields: Mapping[str, object], section: str = "") -> None:
-    for name, value in fields.items():
-        if isinstance(value, Mapping):
-            _require_finite(value, f"{name}.")
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"{section}{name}={value}: expected a finite number")
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Whether a run's data are still what they were: its name says which corpus, not what lay in the folder."""
+"""Whether a run's data and its upstream are still what they were: its name says which, not what lay in the folder."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from ecg_transfer.runs import Run
 
 if TYPE_CHECKING:
     from data_modules.datamodule import ECGDataModule
+    from ecg_transfer.upstream import Upstream
 
 
 class DataChangedError(ValueError):
     """A run of this configuration was made with other records, signals or labels."""
+
+
+class UpstreamChangedError(DataChangedError):
+    """A fine-tuning of this configuration started from other weights."""
 
 
 Known = dict[str, str]
@@ -59,6 +64,29 @@ def require_same_data(run: Run, config: RunConfig, known: Known | None = None) -
         data.setup()
         known[whole] = data.digest()
     refuse_other_data(run, known[whole])
+
+
+def require_same_upstream(run: Run, upstream: Upstream | None) -> None:
+    """Refuse to take a fine-tuning, finished or interrupted, for one from the upstream of today.
+
+    Its name tells its upstream's, but not what lay there: a pre-training is made anew on other data, or a real one
+    takes the place of a simulated one.
+
+    Args:
+        run: Of any status; one without a manifest is not looked at.
+        upstream: What it would start from today; None for a run that starts from nothing.
+
+    Raises:
+        UpstreamChangedError: The weights differ.
+    """
+    if upstream is None or not (run.path / "manifest.json").exists():
+        return
+    found, now = (run.manifest["upstream"] or {}).get("weights_sha256"), upstream.weights_sha256
+    if found is not None and now is not None and found != now:
+        raise UpstreamChangedError(
+            f"{run.path} was fine-tuned from other weights of {upstream.name} (SHA-256 {found[:12]}, now {now[:12]}): "
+            "that was trained anew since. Remove or rename that folder to run it anew"
+        )
 
 
 def refuse_other_data(run: Run, digest: str) -> None:

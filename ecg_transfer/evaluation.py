@@ -14,7 +14,7 @@ from data_modules.corpora.challenge2020 import Challenge2020Corpus
 from data_modules.datamodule import ECGDataModule
 from ecg_transfer.challenge_metrics import CPSC2018_LABELS, challenge2020, cpsc2018
 from ecg_transfer.classifier import ECGClassifier
-from ecg_transfer.config import Overrides, config_from
+from ecg_transfer.config import ConfigError, Overrides, RunConfig, changes, config_from
 from ecg_transfer.curve import read_curve, summarise_pretext, time_to_targets
 from ecg_transfer.data_identity import refuse_seen_records
 from ecg_transfer.files import write_json
@@ -23,6 +23,11 @@ from ecg_transfer.metrics import Scores, score, tune_thresholds
 from ecg_transfer.precision import in_full_precision
 from ecg_transfer.predictions import Predictions, load_predictions, save_predictions
 from ecg_transfer.runs import SCORE_NAMES, Run
+from ecg_transfer.upstream import INPUT_FIELDS
+from ecg_transfer.windows import Windows
+
+EVALUATION_FIELDS = ("crops.windows", "crops.stride_seconds", "optim.batch_size")
+"""Fields beside those of the data that an evaluation heeds."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,7 +95,8 @@ def predict_again(
     Args:
         run: A run with a `best.ckpt`.
         part: `train`, `val` or `test`.
-        overrides: Fields to change, `data.root` say.
+        overrides: Fields of the data to change, `data.root` say, or how windows are joined (`crops.windows`,
+            `crops.stride_seconds`).
         device: Where; None is a GPU if there is one.
         trust: See `Run.model`.
 
@@ -98,14 +104,29 @@ def predict_again(
         LabelsMismatchError: An override chose a corpus or a label set with other labels.
         DataChangedError: The part may hold records of the run's training; see `refuse_seen_records`.
         NoLabelsError: It was trained without labels.
+        ConfigError: An override that an evaluation cannot heed.
     """
     run.require_labels()
     config = config_from(run.config.as_dict(), overrides)
+    _require_heeded(run.config, config)
     datamodule = ECGDataModule(config.data, batch_size=config.optim.batch_size)
     datamodule.setup()
     refuse_seen_records(run, datamodule, part)
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return predict(run.model(trust=trust), datamodule, part, chosen), datamodule.label_names
+    classifier = run.model(trust=trust)
+    classifier.windows = Windows.of(config.crops, config.data)
+    return predict(classifier, datamodule, part, chosen), datamodule.label_names
+
+
+def _require_heeded(trained: RunConfig, wanted: RunConfig) -> None:
+    """Refuse to evaluate as if a field mattered that does not, or that the model was trained with."""
+    for field, value in changes(trained, wanted).items():
+        section, _, name = field.partition(".")
+        if section == "data" and name in INPUT_FIELDS:
+            raise ConfigError(f"{field}={value}: the model was trained with {getattr(trained.data, name)}, keep that")
+        if section != "data" and field not in EVALUATION_FIELDS:
+            heeded = ", ".join(EVALUATION_FIELDS)
+            raise ConfigError(f"{field}={value} changes nothing in an evaluation, which heeds data.* and {heeded}")
 
 
 def challenge_scores(corpus: str, predictions: Predictions) -> dict[str, dict[str, float]]:

@@ -15,7 +15,7 @@ from data_modules.label_map import shared_labels
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.compilation import compile_backbone
 from ecg_transfer.config import ConfigError, RunConfig
-from ecg_transfer.data_identity import refuse_other_data
+from ecg_transfer.data_identity import refuse_other_data, require_same_upstream
 from ecg_transfer.evaluation import Untrained, write_scores
 from ecg_transfer.files import write_json
 from ecg_transfer.learner import Learner
@@ -45,14 +45,15 @@ def fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
     )
     data.setup()
     require_monitored(config, data)
-    num_epochs = config.optim.num_epochs(len(data.train_dataloader()))
+    updates_per_epoch = data.updates_per_epoch(num_devices(config))
+    num_epochs = config.optim.num_epochs(updates_per_epoch)
     learner = _learner(config, data)
     require_possible(config.transfer, learner.backbone, num_epochs)
     if config.trainer.precision == 64:
         learner.double()
     num_loaded, untrained = _load_upstream(learner, resolved, data)
     is_first = num_devices(config) == 1 or is_first_process()
-    state = _state_to_go_on_from(run, data, is_first=is_first)
+    state = _state_to_go_on_from(resolved, data, is_first=is_first)
     shared = _share_head(learner, resolved, data, untrained)
     trainer = build_trainer(config, run, data, num_epochs, progress, way_callbacks(config, learner))
     if config.trainer.compile:
@@ -62,7 +63,7 @@ def fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
         save_config(run.path / "config.yaml", config)
         if resolved.upstream is not None:
             resolved.upstream.leave_records(run.path)
-        manifest = describe(resolved, data, learner, num_loaded, shared, num_epochs)
+        manifest = describe(resolved, data, learner, num_loaded, shared, num_epochs, updates_per_epoch)
         write_json(run.path / "manifest.json", manifest)
     started = time.perf_counter()
     fit(trainer, learner, data, state)
@@ -100,8 +101,9 @@ def _learner(config: RunConfig, data: ECGDataModule) -> Learner:
     return classifier
 
 
-def _state_to_go_on_from(run: Run, data: ECGDataModule, *, is_first: bool) -> Path | None:
+def _state_to_go_on_from(resolved: Resolved, data: ECGDataModule, *, is_first: bool) -> Path | None:
     """The state of an interrupted attempt; what an attempt without one left is removed."""
+    run = resolved.run
     if is_first:  # a damaged one must not vouch for what this attempt writes
         (run.path / "DONE").unlink(missing_ok=True)
     state, said = recover(run.path) if is_first else newest_state(run.path)
@@ -111,6 +113,7 @@ def _state_to_go_on_from(run: Run, data: ECGDataModule, *, is_first: bool) -> Pa
             events.unlink()
     if state is not None:
         refuse_other_data(run, data.digest())
+        require_same_upstream(run, resolved.upstream)
     elif is_first:
         _clear(run)
     return state

@@ -21,6 +21,7 @@ def describe(
     num_loaded: int,
     shared: dict[str, str],
     num_epochs: int,
+    updates_per_epoch: int,
 ) -> dict[str, Any]:
     """What `manifest.json` holds when an attempt begins.
 
@@ -31,6 +32,7 @@ def describe(
         num_loaded: Numbers that came from them.
         shared: Head rows that came from them, own label -> upstream's.
         num_epochs: Of the whole training.
+        updates_per_epoch: With all its devices.
     """
     before = resolved.run.attempts
     upstream = resolved.upstream
@@ -49,7 +51,7 @@ def describe(
         else upstream.as_dict() | {"evaluated_records_in_its_training": _overlap(resolved, datamodule)},
         "checks": checks(resolved, datamodule),
         "num_epochs": num_epochs,
-        "updates_per_epoch": len(datamodule.train_dataloader()),
+        "updates_per_epoch": updates_per_epoch,
         "seeds": {
             "run": resolved.config.seed,
             "split": resolved.config.data.split_seed,

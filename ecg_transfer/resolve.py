@@ -100,11 +100,28 @@ def find_upstream(config: RunConfig, output: Path, *, simulated: bool) -> Upstre
     if (mismatch := _mismatch(upstream.backbone, upstream.inputs, config)) is not None:
         raise UpstreamError(f"{upstream.name} does not fit: {mismatch}")
     if upstream.simulated and not simulated and not config.transfer.allow_simulated:
-        raise UpstreamError(
-            f"{upstream.name} was pre-trained on simulated ECGs and {config.data.corpus} is real; "
-            "transfer.allow_simulated=true does it all the same"
-        )
+        raise UpstreamError(f"{upstream.name} was pre-trained on simulated ECGs {_real(config)}")
     return upstream
+
+
+def refuse_simulated_upstream(config: RunConfig) -> None:
+    """Refuse, before the time is spent, to pre-train on simulated ECGs what a real fine-tuning may not start from.
+
+    Args:
+        config: Of a fine-tuning whose upstream is a corpus.
+
+    Raises:
+        UpstreamError: It would be.
+    """
+    data, upstream = config.data, str(config.transfer.upstream)
+    if config.transfer.allow_simulated or will_simulate(data.corpus, data.root, data.source):
+        return
+    if will_simulate(upstream, data.root, data.source):
+        raise UpstreamError(f"{upstream} is not on disk and would be pre-trained on simulated ECGs {_real(config)}")
+
+
+def _real(config: RunConfig) -> str:
+    return f"and {config.data.corpus} is real; transfer.allow_simulated=true does it all the same"
 
 
 def _finished_run(wanted: str, config: RunConfig, output: Path, *, simulated: bool) -> Run:

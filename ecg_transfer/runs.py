@@ -156,11 +156,10 @@ class Run:
 
         return load_predictions(self.checked("predictions.npz"))[0]
 
-    def model(self, which: Literal["best", "last"] = "best", *, trust: bool = False) -> ECGClassifier:
+    def model(self, *, trust: bool = False) -> ECGClassifier:
         """The classifier with the weights of the epoch chosen on validation, in evaluation mode, on the CPU.
 
         Args:
-            which: `best` or `last`.
             trust: Import a backbone `package.module:factory` that its checkpoint names; one that this process was told
                 to train is imported anyway.
 
@@ -171,7 +170,7 @@ class Run:
         self.require_labels()
         from ecg_transfer.classifier import load_classifier
 
-        return load_classifier(self.checked(f"{which}.ckpt"), trust=trust or self.backbone or False)
+        return load_classifier(self.checked("best.ckpt"), trust=trust or self.backbone or False)
 
     def require_labels(self) -> None:
         """Refuse a run that was trained without labels.
@@ -236,6 +235,12 @@ class Run:
                 f"{str(digest)[:12]}. Bring back the file as it was, or remove the folder and run it anew"
             )
         return path
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """SHA-256 of `best.ckpt`: what `DONE` vouches for, or that of the file where there is no `DONE`."""
+        digest = (self._sealed("sha256", str) or {}).get("best.ckpt")
+        return str(digest) if digest is not None else sha256(self.path / "best.ckpt")
 
     def _sealed(self, what: str, kind: type[int] | type[str]) -> dict[str, object] | None:
         """Size or digest of the files that `DONE` vouches for; None if it is not what `seal` writes."""

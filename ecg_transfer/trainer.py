@@ -30,12 +30,12 @@ from ecg_transfer.callbacks.progress import Progress
 from ecg_transfer.callbacks.reestimate import ReestimateBatchNorm
 from ecg_transfer.callbacks.save_predictions import SavePredictions
 from ecg_transfer.callbacks.stoppable import Stoppable
-from ecg_transfer.config import RunConfig
+from ecg_transfer.config import ConfigError, RunConfig
 from ecg_transfer.cuda_graphs import may_be_recorded
 from ecg_transfer.curve import read_curve
 from ecg_transfer.learner import Learner
 from ecg_transfer.runs import Run
-from ecg_transfer.ways import FREEZING
+from ecg_transfer.ways import FREEZING, first_whole_epoch
 
 PRECISION = {32: "32-true", "bf16": "bf16-mixed", 64: "64-true"}
 """Lightning's names of our precisions."""
@@ -73,7 +73,7 @@ def build_trainer(
         gradient_clip_val=config.optim.gradient_clip,
         max_epochs=num_epochs,
         check_val_every_n_epoch=config.optim.evaluate_every,
-        callbacks=[*extra, *callbacks_of(config, run, datamodule, show_bar)],
+        callbacks=[*extra, *callbacks_of(config, run, datamodule, num_epochs, show_bar)],
         logger=_tensorboard(run),
         plugins=[AtomicCheckpointIO(), *([LightningEnvironment()] if not is_distributed else [])],
         default_root_dir=run.path,
@@ -85,9 +85,12 @@ def build_trainer(
     )
 
 
-def callbacks_of(config: RunConfig, run: Run, datamodule: ECGDataModule, show_bar: bool) -> list[Callback]:
+def callbacks_of(
+    config: RunConfig, run: Run, datamodule: ECGDataModule, num_epochs: int, show_bar: bool
+) -> list[Callback]:
     """What every run has around it, in the order in which it is called."""
     patience, (monitor, mode) = config.optim.early_stop_patience, config.selection
+    counts_from = first_whole_epoch(config.transfer, num_epochs)
     is_wanted = config.trainer.cuda_graphs and not config.trainer.compile and may_be_recorded(config.model.backbone)
     return [
         *([CudaGraphs()] if is_wanted and config.is_supervised and num_devices(config) == 1 else []),
@@ -97,7 +100,7 @@ def callbacks_of(config: RunConfig, run: Run, datamodule: ECGDataModule, show_ba
         Stoppable(),
         Convergence(run.path / "metrics.jsonl"),
         *([SavePredictions(run.path / "predictions.npz", config.monitor)] if config.is_supervised else []),
-        *([EarlyStop(monitor, patience, mode)] if patience else []),
+        *([EarlyStop(monitor, patience, mode, from_epoch=counts_from)] if patience else []),
         *([Progress()] if show_bar else []),
         BestF1(run.path, monitor, mode),
         LastEpoch(run.path, config.trainer.checkpoint_seconds),
@@ -134,6 +137,21 @@ def _tensorboard(run: Run) -> TensorBoardLogger:
 def num_devices(config: RunConfig) -> int:
     """Devices of all machines."""
     return config.trainer.devices * config.trainer.num_nodes
+
+
+def require_devices(config: RunConfig) -> None:
+    """Refuse a training on devices that are not there.
+
+    Raises:
+        ConfigError: No GPU, or fewer than asked for.
+    """
+    chosen = config.trainer
+    num_gpus = max(torch.cuda.device_count(), int(torch.backends.mps.is_available()))
+    on_gpus = chosen.accelerator == "gpu" or (chosen.accelerator == "auto" and num_gpus > 0)
+    if chosen.accelerator == "gpu" and not num_gpus:
+        raise ConfigError("trainer.accelerator=gpu: PyTorch sees no GPU here; leave it out to train on the CPU")
+    if on_gpus and chosen.devices > num_gpus:
+        raise ConfigError(f"trainer.devices={chosen.devices}: PyTorch sees {num_gpus} GPUs here")
 
 
 def fit(trainer: pl.Trainer, learner: Learner, datamodule: ECGDataModule, state: Path | None) -> None:

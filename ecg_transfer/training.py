@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+
 from data_modules.claim import claimed
 from data_modules.datamodule import ECGDataModule
 from ecg_transfer.compilation import explained_compilation
-from ecg_transfer.config import Overrides, RunConfig, make_config
-from ecg_transfer.data_identity import require_same_data
+from ecg_transfer.config import ConfigError, Overrides, RunConfig, make_config
+from ecg_transfer.data_identity import require_same_data, require_same_upstream
 from ecg_transfer.fitting import fit_and_score
 from ecg_transfer.memory import explained
 from ecg_transfer.precision import require_precision
 from ecg_transfer.pretext.requirements import require_pretext
-from ecg_transfer.resolve import pretrain_config, resolve
+from ecg_transfer.resolve import pretrain_config, refuse_simulated_upstream, resolve
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, RunNotFoundError
-from ecg_transfer.trainer import num_devices, quiet_lightning
+from ecg_transfer.trainer import num_devices, quiet_lightning, require_devices
 from ecg_transfer.training_settings import training_settings
 from ecg_transfer.ways import require_sensible
 
@@ -141,7 +143,8 @@ def train(
         CompilationError: torch.compile fails here.
         OutOfMemoryError: It needs more memory than there is; the message says what needs less.
         ConfigError: A way to transfer, or to pre-train without labels, that makes no sense here; or a precision that
-            this machine does not compute in.
+            this machine does not compute in, or devices that it does not have.
+        DataChangedError: The run is there, of other data or from another upstream than would be taken today.
     """
     require_sensible(config)
     require_pretext(config)
@@ -150,13 +153,16 @@ def train(
     except RunNotFoundError:
         if not (with_pretrain and config.phase == "finetune"):
             raise
+        refuse_simulated_upstream(config)
         train(pretrain_config(config), output=output, progress=progress)
         resolved = resolve(config, Path(output))
     run = resolved.run
     if run.is_done:
+        require_same_upstream(run, resolved.upstream)
         require_same_data(run, resolved.config)
         run.tidy()
         return run
+    require_devices(resolved.config)
     require_precision(resolved.config)
     quiet_lightning()
     with claimed(run.path, distributed=num_devices(config) > 1):
@@ -167,6 +173,8 @@ def train(
                 fit_and_score(resolved, progress=progress)
         except Exception as found:
             error = explained(explained_compilation(found), config)
+            if isinstance(found, MisconfigurationException):  # Lightning's word on a setting
+                error = ConfigError(" ".join(str(found).split()))
             if run.path.exists():
                 run.fail(error)
             if error is found:

@@ -16,7 +16,7 @@ from data_modules.sources import will_simulate
 from ecg_transfer.files import write_atomically
 from ecg_transfer.model_folder import RECORDS, ModelFolder
 from ecg_transfer.pretext.config import pretext_name
-from ecg_transfer.runs import Run, sha256
+from ecg_transfer.runs import Run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,7 +95,7 @@ class Upstream:
     @property
     def weights_sha256(self) -> str | None:
         """SHA-256 of the file that holds the weights."""
-        return sha256(self.origin.checked("best.ckpt")) if isinstance(self.origin, Run) else self.origin.weights_sha256
+        return self.origin.weights_sha256
 
     def state_dict(self) -> Mapping[str, Tensor]:
         """Its weights, on the CPU.

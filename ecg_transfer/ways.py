@@ -15,8 +15,9 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ecg_transfer.config import ConfigError, OptimConfig, RunConfig, TransferConfig
+from ecg_transfer.config import ConfigError, OptimConfig, RunConfig, TransferConfig, departures
 from ecg_transfer.models import Backbone
+from ecg_transfer.way_names import NUMBERS
 
 FREEZING = ("linear_probe", "lp_ft", "gradual")
 """Ways in which some weights get no gradient in some epochs."""
@@ -54,6 +55,13 @@ def num_frozen_stages(transfer: TransferConfig, epoch: int, num_epochs: int, num
 def num_probe_epochs(transfer: TransferConfig, num_epochs: int) -> int:
     """Epochs of the probe of `lp_ft`: its share, and at least one of either kind."""
     return min(max(1, round(transfer.probe_share * num_epochs)), num_epochs - 1)
+
+
+def first_whole_epoch(transfer: TransferConfig, num_epochs: int) -> int:
+    """The first epoch from which on as many weights are trained as ever."""
+    if transfer.way not in PHASED:
+        return 0
+    return next(epoch for epoch in range(num_epochs + 1) if num_frozen_stages(transfer, epoch, num_epochs, 1) == 0)
 
 
 def stage_names(backbone: Backbone) -> list[str]:
@@ -138,24 +146,34 @@ def require_sensible(config: RunConfig) -> None:
     """Refuse what no run can do.
 
     Raises:
-        ConfigError: A way for a run that starts from nothing, or a number out of its range.
+        ConfigError: A way for a run that starts from nothing, or a setting that changes nothing.
     """
     transfer, plain = config.transfer, TransferConfig()
     if config.phase != "finetune":
-        for name in vars(plain).keys() - {"upstream", "allow_simulated"}:
+        for name in vars(plain).keys() - {"allow_simulated"}:
             if getattr(transfer, name) != getattr(plain, name):
                 raise ConfigError(
                     f"transfer.{name}={getattr(transfer, name)} is for fine-tunings; this run is of phase "
                     f"{config.phase}, which starts from no upstream: leave it out"
                 )
-    for name in ("probe_share", "unfreeze_share", "layer_decay"):
-        if not 0 < getattr(transfer, name) <= 1:
-            raise ConfigError(f"transfer.{name} is {getattr(transfer, name)}, expected a number above 0, at most 1")
-    for name in ("l2_sp", "l2_sp_head"):
-        if not getattr(transfer, name) >= 0:
-            raise ConfigError(f"transfer.{name} is {getattr(transfer, name)}, expected 0 or more")
-    if not transfer.head_lr > 0:
-        raise ConfigError(f"transfer.head_lr is {transfer.head_lr}, expected a factor above 0")
+    require_effect(config)
+
+
+def require_effect(config: RunConfig) -> None:
+    """Refuse settings that change nothing beside others: who gave them believes them in force.
+
+    Raises:
+        ConfigError: There is one that the recipe does not have by itself.
+    """
+    way_of = {f"transfer.{name}": way for way, names in NUMBERS.items() for name in names}
+    needed = {name: (f"transfer.way={way}", config.transfer.way == way) for name, way in way_of.items()}
+    needed["optim.warmup"] = "optim.schedule=cosine", config.optim.schedule == "cosine"
+    for name in ("crops.windows", "crops.stride_seconds"):
+        needed[name] = "crops.seconds", config.crops.seconds is not None
+    for name, value in departures(config).items():
+        other, is_given = needed.get(name, ("", True))
+        if not is_given:
+            raise ConfigError(f"{name}={value} has no effect without {other}: leave it out, or give that too")
 
 
 def require_possible(transfer: TransferConfig, backbone: Backbone, num_epochs: int) -> None:

@@ -38,7 +38,8 @@ class SavePredictions(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, dict[str, float]]) -> None:
         """Go on after an interruption."""
         self._best = dict(state_dict["best"])
-        self._predictions, self._epochs = load_predictions(self._path)
+        if self._best:  # nothing was evaluated, and no file written, before a state that has none
+            self._predictions, self._epochs = load_predictions(self._path)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep this epoch's logits where it is a chosen one."""

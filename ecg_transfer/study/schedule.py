@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from data_modules.claim import holder_of
-from ecg_transfer.data_identity import DataChangedError, Known, require_same_data
+from ecg_transfer.data_identity import DataChangedError, Known, require_same_data, require_same_upstream
 from ecg_transfer.study.failures import CRASH, DiskFullError, is_disk_full, note_failure, remedy
 from ecg_transfer.study.plan import Plan, PlannedRun
 from ecg_transfer.study.worker import Outcome, Task
+from ecg_transfer.upstream import Upstream
 
 
 class Pool(Protocol):
@@ -97,6 +98,8 @@ class _Execution:
         for name, planned in list(self.waiting.items()):
             if planned.run.is_done:
                 try:
+                    if planned.upstream is not None and planned.upstream.is_done:
+                        require_same_upstream(planned.run, Upstream.from_run(planned.upstream))
                     require_same_data(planned.run, planned.config, known)
                     planned.run.tidy()
                     self._finish(name, self.summary.kept)

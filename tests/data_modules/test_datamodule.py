@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from data_modules.batches import ShuffledBatches
 from data_modules.config import DataConfig
 from data_modules.datamodule import PARTS, ECGDataModule
 from data_modules.signal import scale
@@ -200,3 +201,15 @@ def test_another_seed_shuffles_otherwise_but_splits_alike(corpus: FakeCorpus) ->
     orders = [torch.cat([batch["index"] for batch in module.train_dataloader()]).tolist() for module in modules]
     assert orders[0] != orders[1]
     assert all(np.array_equal(modules[0].rows[part], modules[1].rows[part]) for part in PARTS)
+
+
+def test_updates_of_an_epoch_are_those_of_all_processes(tmp_path: Path) -> None:
+    data = module_of(write_fake_corpus(tmp_path / "fake", random_labels(60)), subset=33.0)
+    data.batch_size = 32
+    for world_size in (1, 2, 4):
+        batches = [
+            ShuffledBatches(data.rows["train"], 32, seed=0, rank=rank, world_size=world_size)
+            for rank in range(world_size)
+        ]
+        assert {len(list(part)) for part in batches} == {data.updates_per_epoch(world_size)}
+    assert [data.updates_per_epoch(number) for number in (1, 2)] == [2, 1]  # the 33rd record sits the epoch out

@@ -48,7 +48,7 @@ def another_value(declared: Any, default: Any) -> Any:  # noqa: ANN401 - of any 
         return not default
     if declared is str:
         return f"{default}x"
-    return declared((default or 0) + 1)
+    return 0.5 * (default or 1) if declared is float else declared((default or 0) + 1)
 
 
 def test_no_field_escapes_these_tests() -> None:
@@ -117,6 +117,21 @@ def test_digests_of_published_runs_stay() -> None:
         (["optim.max_epochs=2.5"], r"'2\.5' .*Integer \(in optim\.max_epochs\)"),
         (["optim.lr=fast"], r"'fast' .*Float \(in optim\.lr\)"),
         (["optim.lr=1e3000"], r"optim\.lr=inf: expected a finite number"),
+        (["optim.lr=0"], r"optim\.lr=0: expected a number above 0"),
+        (["optim.max_epochs=0"], r"optim\.max_epochs=0: expected a number above 0"),
+        (["optim.max_updates=-5"], r"optim\.max_updates=-5: expected a number above 0"),
+        (["optim.evaluate_every=0"], r"optim\.evaluate_every=0: expected a number above 0"),
+        (["optim.early_stop_patience=0"], r"optim\.early_stop_patience=0: expected a number above 0"),
+        (["optim.gradient_clip=-1"], r"optim\.gradient_clip=-1: expected a number above 0"),
+        (["optim.warmup=2"], r"optim\.warmup=2: expected a share from 0 to below 1"),
+        (["data.num_samples=0"], r"data\.num_samples=0: expected a number above 0"),
+        (["data.subset=.nan"], r"data\.subset=nan: expected a finite number"),
+        (["crops.seconds=.nan"], r"crops\.seconds=nan: expected a finite number"),
+        (["trainer.devices=0"], r"trainer\.devices=0: expected a number above 0"),
+        (["transfer.layer_decay=0"], r"transfer\.layer_decay=0: expected a number above 0, at most 1"),
+        (["transfer.probe_share=1.5"], r"transfer\.probe_share=1\.5: expected a number above 0, at most 1"),
+        (["transfer.l2_sp=-1"], r"transfer\.l2_sp=-1: expected 0 or more"),
+        ({"seed": -1}, "seed=-1: expected 0 or more"),
         ({"optim.weight_decay": float("nan")}, r"optim\.weight_decay=nan: expected a finite number"),
         (["data.corpus=null"], r"\(in data\.corpus\)"),
         (["optim=null"], "optim"),

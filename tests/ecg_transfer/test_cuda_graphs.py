@@ -148,11 +148,11 @@ def test_a_copy_of_the_backbone_runs_its_own_weights(recorder: Recorder) -> None
 )
 def test_whose_steps_are_recorded(tmp_path: Path, overrides: dict[str, object], is_recorded: bool) -> None:
     config = make_config("scratch", "ptb", overrides=overrides)
-    found = callbacks_of(config, Run(tmp_path), SimpleNamespace(), False)  # type: ignore[arg-type]
+    found = callbacks_of(config, Run(tmp_path), SimpleNamespace(), 1, False)  # type: ignore[arg-type]
     assert any(isinstance(callback, CudaGraphs) for callback in found) == is_recorded
 
 
 def test_a_pretraining_without_labels_is_not_recorded(tmp_path: Path) -> None:
     config = make_config("pretrain", "ptb", recipe="modern", overrides={"pretext.task": "contrastive"})
-    found = callbacks_of(config, Run(tmp_path), SimpleNamespace(), False)  # type: ignore[arg-type]
+    found = callbacks_of(config, Run(tmp_path), SimpleNamespace(), 1, False)  # type: ignore[arg-type]
     assert not any(isinstance(callback, CudaGraphs) for callback in found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,14 @@ import torch
 import torch.utils.deterministic
 
 import ecg_transfer as et
+from data_modules.corpora import CORPORA
 from ecg_transfer import fitting
+from ecg_transfer.curve import read_curve
+from ecg_transfer.data_identity import UpstreamChangedError
+from ecg_transfer.files import write_json
 from ecg_transfer.resolve import UpstreamError
 from ecg_transfer.runs import Run, RunNotFoundError
+from tests.data_modules.fake_corpus import FakeCorpus, random_labels, write_fake_corpus
 from tests.ecg_transfer.tiny_runs import (
     TINY,
     settings,
@@ -97,3 +103,62 @@ def test_an_upstream_with_other_inputs_is_refused(pair: tuple[Run, Run, Run], da
                 overrides=settings(data, **{field: value}),
                 output=upstream.path.parents[1],
             )
+
+
+def test_a_fine_tuning_from_other_weights_of_the_same_name_is_another(
+    pair: tuple[Run, Run, Run], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "runs"
+    shutil.copytree(pair[0].path.parents[1], output)
+    common: dict[str, Any] = {"backbone": TINY, "recipe": "modern", "output": output}
+    finished = et.finetune("ptb", upstream="cpsc2018", overrides=settings(data), **common)
+    assert finished.path == output / pair[1].path.relative_to(pair[1].path.parents[1])
+    longer = settings(data, **{"optim.max_epochs": 6})
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting, "write_scores", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            et.finetune("ptb", upstream="cpsc2018", overrides=longer, **common)
+    (path,) = (output / "simulated").glob("pretrain-*")
+    shutil.rmtree(path)
+    other = et.pretrain("cpsc2018", overrides=settings(data, **{"data.split_seed": 5}), **common)
+    other.path.rename(path)  # the same name, trained on other records
+    sealed_as(Run(path), path.name)
+    for overrides in (settings(data), longer):
+        with pytest.raises(UpstreamChangedError, match=f"was fine-tuned from other weights of {path.name}"):
+            et.finetune("ptb", upstream=str(path), overrides=overrides, **common)
+
+
+def _interrupt(*arguments: object, **options: object) -> None:
+    raise KeyboardInterrupt
+
+
+def sealed_as(run: Run, name: str) -> None:
+    """Make a finished run one of another name."""
+    write_json(run.path / "manifest.json", run.manifest | {"run": name})
+    run.seal()
+
+
+@pytest.mark.parametrize("way", ["lp_ft", "gradual"])
+def test_early_stopping_waits_until_all_is_trained(pair: tuple[Run, Run, Run], data: Path, way: str) -> None:
+    fields = settings(data, **{"transfer.way": way, "optim.early_stop_patience": 1, "optim.max_epochs": 12})
+    run = et.finetune(
+        "ptb", upstream="cpsc2018", backbone=TINY, recipe="modern", overrides=fields | {"optim.lr": 1e-6},
+        output=pair[0].path.parents[1],
+    )  # fmt: skip
+    moved = [record["movement"]["distance_all"] for record in read_curve(run.path / "metrics.jsonl")]
+    assert 6 < len(moved) < 12
+    assert moved[:6] == [0.0] * 6
+    assert moved[-1] > 0
+
+
+def test_no_time_is_spent_on_a_simulated_upstream_that_would_be_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CORPORA, "fake", FakeCorpus)
+    write_fake_corpus(tmp_path / "data" / "fake", random_labels(30))
+    with pytest.raises(UpstreamError, match="cpsc2018 is not on disk and would be pre-trained on simulated ECGs and"):
+        et.finetune(
+            "fake", upstream="cpsc2018", backbone=TINY, overrides=settings(tmp_path / "data"), output=tmp_path / "runs",
+            with_pretrain=True,
+        )  # fmt: skip
+    assert not (tmp_path / "runs").exists()

@@ -19,8 +19,9 @@ import ecg_transfer as et
 from data_modules.machine import this_machine
 from ecg_transfer import fitting
 from ecg_transfer import trainer as run_trainer
+from ecg_transfer.config import ConfigError
 from ecg_transfer.curve import read_curve
-from ecg_transfer.evaluation import evaluate, predict
+from ecg_transfer.evaluation import evaluate, predict, predict_again
 from ecg_transfer.runs import Run
 from tests.ecg_transfer.tiny_runs import (
     TINY,
@@ -118,15 +119,33 @@ class StopAfter(pl.Callback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("epoch", [0, 1])
-def test_interrupted_after_any_epoch_it_resumes_as_if_nothing_had_been(
-    data: Path, finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int
-) -> None:
+def interrupted_after(epoch: int, data: Path, output: Path, monkeypatch: pytest.MonkeyPatch, **more: object) -> None:
     callbacks = run_trainer.callbacks_of
     with monkeypatch.context() as patch:
         patch.setattr(run_trainer, "callbacks_of", lambda *arguments: [*callbacks(*arguments), StopAfter(epoch)])
         with pytest.raises(KeyboardInterrupt):
-            scratch(data, tmp_path)
+            scratch(data, output, **more)
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 2, 3])
+def test_interrupted_before_its_first_evaluation_too(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int
+) -> None:
+    rarely = {"optim.evaluate_every": 3, "optim.max_epochs": 5}
+    whole = scratch(data, tmp_path / "whole", **rarely)
+    interrupted_after(epoch, data, tmp_path / "again", monkeypatch, **rarely)
+    resumed = scratch(data, tmp_path / "again", **rarely)
+    assert len(resumed.manifest["attempts"]) == 2
+    assert timeless(resumed) == timeless(whole)
+    assert same_weights(resumed, whole)
+    assert same_predictions(resumed, whole)
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_interrupted_after_any_epoch_it_resumes_as_if_nothing_had_been(
+    data: Path, finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int
+) -> None:
+    interrupted_after(epoch, data, tmp_path, monkeypatch)
     (interrupted,) = (Run(path.parent) for path in tmp_path.glob("*/*/config.yaml"))
     assert interrupted.status == "unfinished"
     assert len(read_curve(interrupted.path / "metrics.jsonl")) == epoch + 1
@@ -230,3 +249,29 @@ def test_real_recordings_from_files_to_scores(tmp_path: Path) -> None:
     assert run.manifest["data"]["simulated"] is False
     assert json.dumps(run.manifest["data"]["set_aside"]) == '{"short": 1}'
     assert sum(part["records"] for part in run.manifest["data"]["parts"].values()) == 309
+
+
+def test_an_evaluation_heeds_what_it_is_told_or_refuses_it(data: Path, tmp_path: Path) -> None:
+    pieces = {"crops.seconds": 2.5, "crops.windows": "mean"}
+    run = scratch(data, tmp_path, **pieces)
+    (mean, names), (highest, _) = (
+        predict_again(run, overrides={"crops.windows": windows}) for windows in ("mean", "max")
+    )
+    assert names == tuple(run.results["label_names"])
+    np.testing.assert_array_equal(mean.logits, run.predictions["val_selected/test"].logits)
+    assert (highest.logits >= mean.logits).all()
+    assert (highest.logits > mean.logits).any()
+    for field, value, message in (
+        ("optim.lr", 0.1, r"optim\.lr=0\.1 changes nothing in an evaluation"),
+        ("data.scale", "minmax", r"data\.scale=minmax: the model was trained with millivolt"),
+        ("data.num_samples", 500, r"data\.num_samples=500: the model was trained with 1000"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            evaluate(run, overrides={field: value})
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_devices_that_are_not_there_are_refused_before_anything_is_read(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"trainer\.accelerator=gpu: PyTorch sees no GPU here"):
+        scratch(data, tmp_path, **{"trainer.accelerator": "gpu"})
+    assert not any(tmp_path.iterdir())

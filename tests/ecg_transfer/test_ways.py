@@ -14,6 +14,7 @@ from ecg_transfer.optim import configure
 from ecg_transfer.runs import run_name
 from ecg_transfer.ways import (
     batch_norms,
+    first_whole_epoch,
     kept_in_evaluation,
     num_frozen_stages,
     num_probe_epochs,
@@ -170,16 +171,35 @@ def test_what_stays_in_evaluation_mode(resnet: Backbone) -> None:
         ("scratch", {"transfer.way": "lp_ft"}, "transfer.way=lp_ft is for fine-tunings; this run is of phase scratch"),
         ("pretrain", {"transfer.batch_norm": "frozen"}, "transfer.batch_norm=frozen is for fine-tunings"),
         ("scratch", {"transfer.layer_decay": 0.9}, "transfer.layer_decay=0.9 is for fine-tunings"),
-        ("finetune", {"transfer.layer_decay": 0.0}, "transfer.layer_decay is 0.0, expected a number above 0"),
-        ("finetune", {"transfer.probe_share": 1.5}, "transfer.probe_share is 1.5"),
-        ("finetune", {"transfer.l2_sp": -1.0}, "transfer.l2_sp is -1.0, expected 0 or more"),
-        ("finetune", {"transfer.head_lr": 0.0}, "transfer.head_lr is 0.0"),
+        ("scratch", {"transfer.upstream": "cpsc2018"}, "transfer.upstream=cpsc2018 is for fine-tunings"),
+        ("finetune", {"transfer.layer_decay": 0.3}, "transfer.layer_decay=0.3 has no effect without transfer.way="),
+        ("finetune", {"transfer.way": "lp_ft", "transfer.l2_sp": 0.1}, "without transfer.way=l2_sp: leave it out"),
+        ("scratch", {"optim.warmup": 0.1}, "optim.warmup=0.1 has no effect without optim.schedule=cosine"),
+        ("scratch", {"crops.windows": "mean"}, "crops.windows=mean has no effect without crops.seconds"),
     ],
 )
 def test_what_makes_no_sense_is_refused(phase: str, overrides: Mapping[str, object], message: str) -> None:
     config = make_config(phase, "ptb", overrides=overrides)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=message):
         require_sensible(config)
+
+
+def test_what_a_recipe_has_by_itself_is_not_refused() -> None:
+    require_sensible(make_config("scratch", "ptb", recipe="ptbxl_best", overrides={"crops.seconds": None}))
+    fields = {"transfer.way": "lp_ft", "transfer.probe_share": 0.3, "optim.schedule": "cosine", "optim.warmup": 0.1}
+    require_sensible(make_config("finetune", "ptb", overrides=fields))
+
+
+@pytest.mark.parametrize("num_epochs", [2, 3, 7, 10])
+@pytest.mark.parametrize("share", [0.2, 0.5, 1.0])
+@pytest.mark.parametrize("num_stages", [1, 4])
+def test_all_is_trained_from_the_first_whole_epoch_on(num_epochs: int, share: float, num_stages: int) -> None:
+    for way in ("full", "layerwise", "l2_sp", "lp_ft", "gradual"):
+        transfer = TransferConfig(way=way, probe_share=share, unfreeze_share=share)  # type: ignore[arg-type]
+        frozen = [num_frozen_stages(transfer, epoch, num_epochs, num_stages) for epoch in range(num_epochs)]
+        whole = [epoch for epoch, count in enumerate(frozen) if count == 0]
+        assert first_whole_epoch(transfer, num_epochs) == (min(whole) if whole else num_epochs)
+    assert first_whole_epoch(TransferConfig(way="linear_probe"), num_epochs) == 0  # it never trains more
 
 
 def test_what_a_backbone_or_a_budget_cannot_do_is_refused(resnet: Backbone) -> None:

@@ -73,7 +73,7 @@ def pretrain(corpus: FakeCorpus, folder: Path, kind: str, *, stop_at: int | None
     extra = [] if stop_at is None else [StopAt(stop_at)]
     trainer = pl.Trainer(
         accelerator="cpu", devices=1, max_epochs=NUM_EPOCHS, deterministic=True, logger=False,
-        callbacks=[*extra, *callbacks_of(config, run, data, show_bar=False)], plugins=[AtomicCheckpointIO()],
+        callbacks=[*extra, *callbacks_of(config, run, data, NUM_EPOCHS, False)], plugins=[AtomicCheckpointIO()],
         num_sanity_val_steps=0, enable_model_summary=False, enable_progress_bar=False, log_every_n_steps=1,
     )  # fmt: skip
     last = folder / "last.ckpt"
