@@ -81,7 +81,7 @@ def require_same_upstream(run: Run, upstream: Upstream | None) -> None:
     """
     if upstream is None or not (run.path / "manifest.json").exists():
         return
-    found, now = (run.manifest["upstream"] or {}).get("weights_sha256"), upstream.weights_sha256
+    found, now = (run.manifest.get("upstream") or {}).get("weights_sha256"), upstream.weights_sha256
     if found is not None and now is not None and found != now:
         raise UpstreamChangedError(
             f"{run.path} was fine-tuned from other weights of {upstream.name} (SHA-256 {found[:12]}, now {now[:12]}): "

@@ -235,7 +235,7 @@ class _Draft:
             available = part_sizes(data).train
         except CorpusFormatError as error:
             return f"{data.corpus} is left out: {error}"
-        if data.num_wanted(available) < 1:
+        if data.subset is not None and data.num_wanted(available) < 1:
             return f"{data.corpus} is left out where data.subset={data.subset:g}: not one of its {available} records"
         if data.subset is not None and data.subset >= max(available, 2):
             self.clipped.setdefault((data.corpus, available), set()).add(data.subset)

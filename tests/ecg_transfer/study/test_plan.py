@@ -123,6 +123,14 @@ def test_a_subset_beyond_the_corpus_is_the_whole_corpus_and_said(tmp_path: Path)
     assert plan.notices == ("ptb has 180 training records: the subsets 5000, 9000 are all of them",)
 
 
+def test_a_share_that_leaves_no_record_is_left_out_and_said(tmp_path: Path) -> None:
+    study = simulated(downstreams=["ptb"], starts=["scratch"], subsets=[0.001, 0.5])
+    study.corpora = {"ptb": {"data": {"num_simulated": 300}}}
+    plan = make_plan(study, tmp_path)
+    assert [planned.config.data.subset for planned in plan.runs] == [0.5]
+    assert plan.notices == ("ptb is left out where data.subset=0.001: not one of its 180 records",)
+
+
 def test_a_corpus_that_must_be_real_and_is_not_there_is_left_out_and_said(tmp_path: Path) -> None:
     study = simulated(upstreams=["georgia"], downstreams=["ptb"])
     study.overrides = {"data.source": "real"}
