@@ -118,8 +118,28 @@ def _record_column(table: Table, record_ids: Sequence[str], wanted: str | None, 
             "or --in-order if its rows are the records in their order"
         )
         return None
+    if (ends := _numbered_otherwise(table.column(best), record_ids)) is not None:
+        findings.questions.append(
+            f"{best!r} runs from {ends[0]} to {ends[1]}, the records are numbered from 0 to {len(record_ids) - 1}: "
+            "number the table's rows from 0, or say --in-order if they are the records in their order"
+        )
+        return None
     findings.lines.append(f"records are named by {best!r}: {matched[best]} of {len(record_ids)} have a row")
     return best
+
+
+def _numbered_otherwise(cells: Sequence[str], record_ids: Sequence[str]) -> tuple[int, int] | None:
+    """The first and last number of a column that does not count from 0, where the records do; None for any other."""
+    numbers, num_records = _numbers(cells), len(record_ids)
+    if sorted(_numbers(record_ids)) != list(range(num_records)) or not numbers:
+        return None
+    first, last = min(numbers), max(numbers)
+    return (first, last) if first > 0 and last >= num_records else None
+
+
+def _numbers(cells: Sequence[str]) -> list[int]:
+    texts = (cell.removesuffix(".0") for cell in cells)
+    return [int(text) for text in texts if text.isascii() and text.isdecimal() and len(text) < 20]
 
 
 def _named(table: Table, names: Sequence[str]) -> str | None:

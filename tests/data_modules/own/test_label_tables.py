@@ -89,6 +89,20 @@ def test_a_table_that_names_no_record_asks(tmp_path: Path) -> None:
         survey(tmp_path, "AF,MI\n1,0\n0,0\n", in_order=True)
 
 
+@pytest.mark.parametrize("ending", ["", ".0"])
+def test_rows_numbered_from_1_are_not_matched_with_records_numbered_from_0(tmp_path: Path, ending: str) -> None:
+    ids = tuple(f"{row:02d}" for row in range(40))
+    text = "ecg_id,AF\n" + "".join(f"{number}{ending},{number % 2}\n" for number in range(1, 41))
+    for options in ({}, {"record_column": "ecg_id"}):
+        _, _, findings = survey(tmp_path, text, ids, **options)
+        assert any("runs from 1 to 40, the records are numbered from 0 to 39" in line for line in findings.questions)
+    labels, _, _ = survey(tmp_path, text, ids, in_order=True)
+    assert rows(labels) == {record_id: [(row + 1) % 2] for row, record_id in enumerate(ids)}
+    from_0 = "ecg_id,AF\n" + "".join(f"{number},{number % 2}\n" for number in range(40))
+    labels, _, _ = survey(tmp_path, from_0, ids)
+    assert rows(labels) == {record_id: [row % 2] for row, record_id in enumerate(ids)}
+
+
 def test_row_numbers_and_ambiguous_names() -> None:
     assert record_names_of(["7", "007", "8"], ["006", "007"]) == ["007", "007", None]
     assert record_names_of(["r1", "a/r1"], ["a/r1", "b/r1"]) == [None, "a/r1"]
