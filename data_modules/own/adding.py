@@ -20,7 +20,7 @@ from data_modules.formats.wfdb import diagnoses
 from data_modules.own.definition import RESERVED, Definition, LabelRules, definition_path, definition_yaml, is_own_name
 from data_modules.own.label_survey import Findings, LabelOptions, survey_headers, survey_table
 from data_modules.own.labels import read_table
-from data_modules.own.listing import Place, detect_format, list_records
+from data_modules.own.listing import Place, detect_format, falling_numbers, list_records
 from data_modules.own.own_corpus import OwnCorpus
 from data_modules.own.signal_survey import survey_signals
 from data_modules.reading import ReadingOptions
@@ -171,7 +171,13 @@ def _survey_labels(
     places: dict[str, Place], chosen: Format, labels: Path | None, options: LabelOptions, root: Path
 ) -> tuple[LabelRules, Findings]:
     if labels is not None:
-        return survey_table(read_table(labels), _written(labels.absolute(), root), tuple(places), options)
+        rules, found = survey_table(read_table(labels), _written(labels.absolute(), root), tuple(places), options)
+        if options.in_order and (pair := falling_numbers(places)):
+            found.questions.append(
+                f"files are ordered by name, which puts {pair[0]} before {pair[1]}: write the numbers in the names "
+                "with as many digits, or name the records in a column of the table (--record-column)"
+            )
+        return rules, found
     if chosen.name != "wfdb":
         return LabelRules(), Findings(
             questions=["nothing says what the labels are; name their table with --labels labels.csv"]

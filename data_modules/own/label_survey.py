@@ -47,7 +47,7 @@ def survey_table(
     Args:
         table: The CSV file.
         file: Its path, as the YAML is to have it.
-        record_ids: All records.
+        record_ids: All records, in order.
         options: What the user says.
 
     Raises:
@@ -55,6 +55,8 @@ def survey_table(
     """
     findings = Findings()
     record_column = None if options.in_order else _record_column(table, record_ids, options.record_column, findings)
+    if options.in_order:
+        findings.lines.append(f"rows in the records' order: {_ends(record_ids)}")
     patient_column = options.patient_column or _named(table, PATIENT_COLUMNS)
     fold_column = options.fold_column or _named(table, FOLD_COLUMNS)
     taken = {record_column, patient_column, fold_column}
@@ -189,6 +191,11 @@ def _is_binary(cells: Sequence[str]) -> bool:
 
 def _is_numeric(cells: Sequence[str]) -> bool:
     return all(cell.replace(".", "", 1).lstrip("+-").isdecimal() for cell in cells if cell)
+
+
+def _ends(names: Sequence[str]) -> str:
+    places = {"the first is": names[0], "the second": names[min(1, len(names) - 1)], "the last": names[-1]}
+    return ", ".join(f"{place} {name}" for place, name in places.items())
 
 
 def _some(names: Sequence[str]) -> str:

@@ -134,7 +134,7 @@ def apply_rules(
     Args:
         rules: Where they stand.
         table: The CSV file, if there is one.
-        record_ids: All records, sorted.
+        record_ids: All records, in the order that a table without their names has.
         header_codes: Of the style `header`: the codes of each record, None where it has none.
 
     Raises:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from data_modules.corpus import CorpusFormatError, CorpusNotFoundError, RecordError
@@ -14,6 +16,8 @@ from data_modules.formats import FORMATS
 from data_modules.formats.raw_record import Format, RawRecord
 
 MAX_FILES = 5_000_000
+
+_NUMBER = re.compile(r"\d+", re.ASCII)
 
 
 class LinksLeftOutWarning(UserWarning):
@@ -102,7 +106,9 @@ def format_of(file: Path) -> Format:
 def list_records(
     path: Path, chosen: Format, dataset: str | None = None, ignored: Collection[Path] = ()
 ) -> tuple[dict[str, Place], dict[str, str]]:
-    """All records by id, sorted; and the files that cannot be listed, by name, with the reason code.
+    """All records by id; and the files that cannot be listed, by name, with the reason code.
+
+    Files come sorted by their names without endings, the records of one file in its own order: `--in-order` means this.
 
     A record is called after its file, relative to the folder and without its ending; in a file of many, after its row
     or the id that the file gives (with the file's name in front where there are several such files).
@@ -110,13 +116,12 @@ def list_records(
     Raises:
         CorpusFormatError: Two files give the same id.
     """
-    files = record_files(path, [chosen], ignored)
     root = path if path.is_dir() else path.parent
+    files = sorted(record_files(path, [chosen], ignored), key=lambda file: _stem(file, root))
     found: dict[str, Place] = {}
     broken: dict[str, str] = {}
     for file in files:
-        name = file.relative_to(root).as_posix()
-        stem = name[: -len(file.suffix)]
+        stem = _stem(file, root)
         try:
             rows = chosen.record_names(file, dataset)
         except RecordError as error:
@@ -127,7 +132,23 @@ def list_records(
             if record_id in found:
                 raise CorpusFormatError(f"{found[record_id].file} and {file} both hold {record_id}; rename one")
             found[record_id] = Place(file, row)
-    return dict(sorted(found.items())), broken
+    return found, broken
+
+
+def _stem(file: Path, root: Path) -> str:
+    return file.relative_to(root).as_posix()[: -len(file.suffix)]
+
+
+def falling_numbers(places: Mapping[str, Place]) -> tuple[str, str] | None:
+    """The first two neighbours among the files whose numbers fall, as from `r10` to `r2`; None where none do.
+
+    Args:
+        places: From `list_records`.
+    """
+    names = list(dict.fromkeys(place.file.with_suffix("").as_posix() for place in places.values()))
+    keys = [_NUMBER.sub(lambda number: number[0].zfill(20), name) for name in names]
+    falls = (pair for pair, (before, after) in zip(pairwise(names), pairwise(keys), strict=True) if before > after)
+    return next(((Path(before).name, Path(after).name) for before, after in falls), None)
 
 
 def read_place(place: Place, chosen: Format, dataset: str | None) -> RawRecord:

@@ -63,7 +63,7 @@ class OwnCorpus(Corpus):
 
     def _read_table(self) -> RecordTable:
         labels = self.read_labels()
-        ids = tuple(record_id for record_id in self.places if record_id in labels.multi_hot)
+        ids = tuple(record_id for record_id in sorted(self.places) if record_id in labels.multi_hot)
         if not ids:
             raise CorpusFormatError(f"none of the {len(self.places)} records in {self.path} has labels")
         without = {record_id: "no_labels" for record_id in self.places if record_id not in labels.multi_hot}

@@ -83,8 +83,9 @@ def test_a_table_that_names_no_record_asks(tmp_path: Path) -> None:
     text = "AF,MI\n1,0\n0,0\n1,1\n"
     _, _, findings = survey(tmp_path, text)
     assert any("--record-column" in question and "--in-order" in question for question in findings.questions)
-    labels, _, _ = survey(tmp_path, text, in_order=True)
+    labels, _, findings = survey(tmp_path, text, in_order=True)
     assert rows(labels) == {"a/r1": [1, 0], "a/r2": [0, 0], "b/r3": [1, 1]}
+    assert "rows in the records' order: the first is a/r1, the second a/r2, the last b/r3" in findings.lines
     with pytest.raises(CorpusFormatError, match="2 rows for 3 records"):
         survey(tmp_path, "AF,MI\n1,0\n0,0\n", in_order=True)
 

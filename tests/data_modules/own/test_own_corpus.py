@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import yaml
@@ -17,6 +18,7 @@ from data_modules.download import verify
 from data_modules.own.adding import UnclearCorpusError, add_corpus, describe
 from data_modules.own.arrays import corpus_from_arrays
 from data_modules.own.definition import definition_path, load_definition
+from data_modules.own.label_survey import LabelOptions
 from data_modules.own.own_corpus import OwnCorpus
 from data_modules.quality import screen
 from data_modules.reading import ReadingOptions
@@ -220,6 +222,35 @@ def test_records_and_rows_without_each_other_are_counted(tmp_path: Path) -> None
     corpus, said = add(folder)
     assert corpus.table.set_aside == {"gone": "no_signal", "r22": "no_labels", "r23": "no_labels"}
     assert "set aside: no_labels 2, no_signal 1, unreadable 1" in said
+
+
+def test_rows_in_order_are_in_the_order_of_the_file(tmp_path: Path) -> None:
+    exams = [12, 3, 110, 7, 25, 1, 9, 88, 2, 30, 41, 5]
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["tracings"] = np.stack([synthetic_millivolts(1000, 100, seed=n) for n in range(12)])
+        file["exam_id"] = exams
+    (tmp_path / "labels.csv").write_text("AF,MI\n" + "".join(f"{n % 2},{int(n % 3 == 0)}\n" for n in range(12)))
+    said: list[str] = []
+    corpus = add_corpus(
+        "mine", tmp_path / "a.h5", root=tmp_path / "data", labels=tmp_path / "labels.csv", say=said.append,
+        reading=ReadingOptions(unit="mV", sampling_rate=100, leads=LEAD_NAMES), progress=False,
+        label_options=LabelOptions(in_order=True),
+    )  # fmt: skip
+    assert "rows in the records' order: the first is 12, the second 3, the last 5" in said
+    assert list(corpus.table.record_ids) == sorted(map(str, exams))
+    rows = [exams.index(int(name)) for name in corpus.table.record_ids]
+    assert corpus.table.labels.tolist() == [[row % 2, int(row % 3 == 0)] for row in rows]
+    np.testing.assert_allclose(corpus.read("110").signal, synthetic_millivolts(1000, 100, seed=2), atol=1e-5)
+
+
+def test_rows_in_order_are_not_taken_for_files_whose_numbers_do_not_rise(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path)
+    (folder / "labels.csv").write_text("AF\n" + "".join(f"{n % 2}\n" for n in range(NUM_RECORDS)))
+    corpus, _ = add(folder, label_options=LabelOptions(in_order=True))
+    assert corpus.table.labels[:, 0].tolist() == [n % 2 for n in range(NUM_RECORDS)]
+    (folder / "ecgs" / "r02.csv").rename(folder / "ecgs" / "r2.csv")
+    with pytest.raises(UnclearCorpusError, match="puts r19 before r2: "):
+        add(folder, label_options=LabelOptions(in_order=True), replace_old=True)
 
 
 def test_arrays_become_a_corpus(tmp_path: Path) -> None:
