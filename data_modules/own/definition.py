@@ -38,7 +38,7 @@ class LabelRules:
     names: tuple[str, ...] = ()
     """The labels, in column order."""
     codes: dict[str, str] = field(default_factory=dict)
-    """Text in the file -> label, where they differ: SNOMED CT codes say."""
+    """Text in the file -> label, where they differ (SNOMED CT codes say) or several texts are one label."""
     record_column: str | None = None
     """Column with the record's name; None takes the rows in the order of the records."""
     label_column: str | None = None

@@ -95,7 +95,7 @@ def survey_headers(codes: Mapping[str, tuple[str, ...] | None], options: LabelOp
 def chosen_names(
     found: Sequence[str], wanted: Sequence[str], findings: Findings
 ) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The labels to keep, and what they are called in the file where that differs."""
+    """The labels to keep, and what they are called in the file where that differs or several texts are one label."""
     pairs = [item.split("=", 1) if "=" in item else [item, item] for item in wanted] or [[name, name] for name in found]
     if missing := [text for text, _ in pairs if text not in found]:
         findings.questions.append(
@@ -105,8 +105,12 @@ def chosen_names(
         findings.questions.append(
             f"{len(pairs)} different labels, at most {MAX_LABELS}; choose with --label-names A,B,C"
         )
-    names = tuple(dict.fromkeys(name for _, name in pairs))
-    return names, {text: name for text, name in pairs if text != name}
+    codes: dict[str, str] = {}
+    for text, name in pairs:
+        if codes.setdefault(text, name) != name:
+            findings.questions.append(f"{text} is to be called {codes[text]} and {name}: give it one name")
+    renamed = {name for text, name in pairs if text != name}
+    return tuple(dict.fromkeys(codes.values())), {text: name for text, name in codes.items() if name in renamed}
 
 
 def _record_column(table: Table, record_ids: Sequence[str], wanted: str | None, findings: Findings) -> str | None:

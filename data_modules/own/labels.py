@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -184,13 +184,25 @@ def _unmatched(rules: LabelRules, table: Table | None, record_ids: Sequence[str]
     return tuple(sorted(c for c, found in zip(cells, record_names_of(cells, record_ids), strict=True) if found is None))
 
 
+def _sources(rules: LabelRules, known: Collection[str]) -> list[list[str]]:
+    """What each label is called in the file: the texts that the user renamed to it, or else its own name.
+
+    Args:
+        rules: Where the labels stand; of `rules.codes` those that only say what a label means are in no file.
+        known: Texts that are in the file.
+    """
+    renamed = [[text for text, label in rules.codes.items() if label == name and text in known] for name in rules.names]
+    return [texts or [name] for texts, name in zip(renamed, rules.names, strict=True)]
+
+
 def _from_lists(lists: Mapping[str, Sequence[str]], rules: LabelRules) -> dict[str, NDArray[np.uint8]]:
     """Multi-hot from names or codes; those that `rules.names` does not have are left out."""
-    position = {name: index for index, name in enumerate(rules.names)}
+    known = {text for texts in lists.values() for text in texts}
+    position = {text: index for index, texts in enumerate(_sources(rules, known)) for text in texts}
     result = {}
     for record_id, texts in lists.items():
         vector = np.zeros(len(rules.names), np.uint8)
-        vector[[position[name] for text in texts if (name := rules.codes.get(text, text)) in position]] = 1
+        vector[[position[text] for text in texts if text in position]] = 1
         result[record_id] = vector
     return result
 
@@ -198,15 +210,19 @@ def _from_lists(lists: Mapping[str, Sequence[str]], rules: LabelRules) -> dict[s
 def _from_columns(
     rows: Mapping[str, int], rules: LabelRules, table: Table
 ) -> tuple[dict[str, NDArray[np.uint8]], dict[str, str]]:
-    """Multi-hot from columns of 0 and 1; a record with any other cell, an empty one say, is not guessed at."""
-    by_label = {rules.codes.get(column, column): column for column in table.columns}
-    columns = [[cell.casefold() for cell in table.column(by_label.get(name, name))] for name in rules.names]
+    """Multi-hot from columns of 0 and 1; a record with any other cell, an empty one say, is not guessed at.
+
+    A label of several columns is there where one of them has it.
+    """
+    labels = [
+        [[cell.casefold() for cell in table.column(name)] for name in names] for names in _sources(rules, table.columns)
+    ]
     multi_hot: dict[str, NDArray[np.uint8]] = {}
     problems: dict[str, str] = {}
     for record_id, row in rows.items():
-        cells = [column[row] for column in columns]
-        if all(cell in TRUE or cell in FALSE for cell in cells):
-            multi_hot[record_id] = np.array([cell in TRUE for cell in cells], np.uint8)
+        cells = [[column[row] for column in columns] for columns in labels]
+        if all(cell in TRUE or cell in FALSE for found in cells for cell in found):
+            multi_hot[record_id] = np.array([any(cell in TRUE for cell in found) for found in cells], np.uint8)
         else:
             problems[record_id] = "label_unknown"
     return multi_hot, problems

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from data_modules.corpus import CorpusFormatError
 from data_modules.own.definition import LabelRules
 from data_modules.own.label_survey import Findings, LabelOptions, survey_headers, survey_table
-from data_modules.own.labels import Labels, apply_rules, read_table, record_names_of
+from data_modules.own.labels import Labels, Table, apply_rules, read_table, record_names_of
 
 IDS = ("a/r1", "a/r2", "b/r3")
 
@@ -59,6 +61,36 @@ def test_names_are_chosen_and_renamed(tmp_path: Path) -> None:
     assert rows(labels) == {"a/r1": [1, 1], "a/r2": [1, 0], "b/r3": [1, 0]}
     _, _, findings = survey(tmp_path, "record,dx\nr1,10;20\n", names=("40",))
     assert any("no label 40" in question for question in findings.questions)
+
+
+@pytest.mark.parametrize("names", [("AMI=MI", "LAFB=CD", "LPFB=CD"), ("LPFB=CD", "AMI=MI", "LAFB=CD", "MI=old")])
+def test_a_label_is_what_was_renamed_to_it_and_nothing_else(tmp_path: Path, names: tuple[str, ...]) -> None:
+    rng = np.random.default_rng(0)
+    ids = tuple(f"r{row:02d}" for row in range(32))
+    frame = pd.DataFrame(rng.integers(0, 2, (32, 4)), columns=["MI", "AMI", "LAFB", "LPFB"])
+    expected = {"MI": frame["AMI"], "CD": frame[["LAFB", "LPFB"]].max(axis=1), "old": frame["MI"]}
+    lists = [";".join(frame.columns[row == 1]) for row in frame.to_numpy()]
+    for table in (frame.assign(record=ids), pd.DataFrame({"record": ids, "dx": lists})):
+        labels, rules, _ = survey(tmp_path, table.to_csv(index=False), ids, names=names)
+        found = np.array([rows(labels)[record_id] for record_id in ids])
+        np.testing.assert_array_equal(found, np.stack([expected[name] for name in rules.names], axis=1))
+
+
+def test_a_label_may_be_joined_with_others_under_its_own_name(tmp_path: Path) -> None:
+    text = "record,MI,AMI\nr1,1,0\nr2,0,1\nr3,0,0\n"
+    labels, rules, _ = survey(tmp_path, text, names=("MI", "AMI=MI"))
+    assert rules.codes == {"MI": "MI", "AMI": "MI"}
+    assert rows(labels) == {"a/r1": [1], "a/r2": [1], "b/r3": [0]}
+    labels, _, _ = survey(tmp_path, "record,dx\nr1,MI\nr2,AMI\nr3,\n", names=("MI", "AMI=MI"))
+    assert rows(labels) == {"a/r1": [1], "a/r2": [1], "b/r3": [0]}
+    _, _, findings = survey(tmp_path, text, names=("AMI=MI", "AMI=CD"))
+    assert findings.questions == ["AMI is to be called MI and CD: give it one name"]
+
+
+def test_codes_that_only_say_what_a_label_means_change_no_label() -> None:
+    table = Table(path=Path("t.csv"), columns=("record", "AF"), rows=[("a/r1", "1"), ("a/r2", "0")])
+    rules = LabelRules(names=("AF",), codes={"164889003": "AF"}, record_column="record")
+    assert rows(apply_rules(rules, table, ("a/r1", "a/r2"), {})) == {"a/r1": [1], "a/r2": [0]}
 
 
 def test_a_table_with_semicolons_between_cells(tmp_path: Path) -> None:
