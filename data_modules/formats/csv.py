@@ -33,11 +33,18 @@ def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError("unreadable", f"{path.name}: {error}") from error
-    first = text[:MAX_LINE].split("\n", 1)[0].strip()
-    delimiter = max(DELIMITERS, key=first.count) if set(DELIMITERS) & set(first) else " "
-    cells = tuple(cell.strip().strip('"') for cell in first.split(delimiter))
+    first = text[:MAX_LINE].split("\n", 1)[0]
+    inner = first.strip()  # a tab in front belongs to an empty cell where tabs are the delimiter
+    delimiter = max(DELIMITERS, key=inner.count) if set(DELIMITERS) & set(inner) else " "
+    cells = _cells(first, delimiter)
+    if _are_positions(cells):
+        _require_columns(text, delimiter, cells, path)
+        without_index = list(range(1 if cells[0] == "" else 0, len(cells)))
+        values = _numbers(text, delimiter, path, skip=1, columns=without_index)
+        return RawRecord(signal=leads_first(values).astype(np.float32))
     if all(_is_number(cell) for cell in cells):
         return RawRecord(signal=leads_first(_numbers(text, delimiter, path)).astype(np.float32))
+    _require_columns(text, delimiter, cells, path)
     columns = [index for index, name in enumerate(cells) if canonical_lead(name) is not None]
     named = bool(columns)
     if not columns:
@@ -51,6 +58,33 @@ def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
         lead_names=names,
         unit=unit_in_names(names) if named else None,
     )
+
+
+def _cells(line: str, delimiter: str) -> tuple[str, ...]:
+    return tuple(cell.strip().strip('"') for cell in line.split(None if delimiter == " " else delimiter))
+
+
+def _are_positions(cells: tuple[str, ...]) -> bool:
+    """Whether these are `0,1,2,...`, which pandas writes on top of columns without names; an empty one of an index."""
+    positions = cells[1:] if cells[:1] == ("",) else cells
+    return len(positions) >= 3 and positions == tuple(map(str, range(len(positions))))
+
+
+def _require_columns(text: str, delimiter: str, names: tuple[str, ...], path: Path) -> None:
+    """Refuse a first line of other length than the next: each of its names would mean another column.
+
+    Raises:
+        RecordError: `header`.
+    """
+    start = text.find("\n") + 1
+    cells = _cells(text[start : start + MAX_LINE].lstrip("\n").split("\n", 1)[0], delimiter)
+    widths = {len(row) - (row[-1:] == ("",) and len(row) > 1) for row in (names, cells)}
+    if start and len(names) != len(cells) and len(widths) > 1:
+        raise RecordError(
+            "header",
+            f"{path.name} has {len(names)} names in its first line and {len(cells)} cells in the next one; each column "
+            "needs a name, one of row numbers too, and commas where a name has blanks",
+        )
 
 
 def _is_number(cell: str) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pydicom
 import pytest
 import wfdb
@@ -229,3 +230,44 @@ def test_names_of_csv_columns_may_hold_blanks(tmp_path: Path, name: str, delimit
     np.testing.assert_array_equal(found.signal, numbers.T.astype(np.float32))
     assert [canonical_lead(lead) for lead in found.lead_names or ()] == list(LEADS)
     assert found.unit == ("mV" if "mV" in name else None)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ['"I" "II"', '"1" 0.1 0.2', '"2" 0.1 0.2'],  # R's write.table
+        ["time (s) I II", "0.0 0.1 0.2", "0.1 0.1 0.2"],
+        ["I,II", "0,0.1,0.2", "1,0.1,0.2"],
+        ["time,I,II,note", "0.1,0.2,x"],
+    ],
+)
+def test_csv_rows_of_more_cells_than_the_first_line_are_refused(tmp_path: Path, lines: list[str]) -> None:
+    (tmp_path / "a.csv").write_text("\n".join(lines + lines[-1:] * 20) + "\n")
+    with pytest.raises(RecordError, match="names in its first line") as error:
+        FORMATS["csv"].read(tmp_path / "a.csv", 0, None)
+    assert error.value.reason == "header"
+
+
+@pytest.mark.parametrize(
+    ("first", "row"),
+    [
+        ("I,II", "0.1,0.2,"),
+        ("I,II,", "0.1,0.2"),
+        ("I\tII", "0.1\t0.2"),
+        ("\tI\tII", "7\t0.1\t0.2"),
+        ("I  II", "0.1 0.2"),
+    ],
+)
+def test_csv_lines_may_end_with_an_empty_cell(tmp_path: Path, first: str, row: str) -> None:
+    (tmp_path / "a.csv").write_text("\n".join([first, "", *[row] * 20]) + "\n")
+    found = FORMATS["csv"].read(tmp_path / "a.csv", 0, None)
+    assert found.lead_names == ("I", "II")
+    np.testing.assert_array_equal(found.signal, np.tile(np.float32([[0.1], [0.2]]), 20))
+
+
+@pytest.mark.parametrize("index", [False, True])
+@pytest.mark.parametrize("separator", [",", "\t"])
+def test_numbers_that_pandas_writes_on_top_are_no_sample(tmp_path: Path, index: bool, separator: str) -> None:
+    millivolts = synthetic_millivolts(1000, RATE)
+    pd.DataFrame(millivolts.T).to_csv(tmp_path / "a.csv", index=index, sep=separator)
+    np.testing.assert_allclose(read(tmp_path / "a.csv", PLAIN).signal, millivolts, atol=1e-6)

@@ -22,6 +22,7 @@ def seeds(folder: Path) -> Iterator[bytes]:
     yield (folder / "a.csv").read_bytes()
     np.savetxt(folder / "a.csv", millivolts[:2].T, delimiter="\t", fmt="%.3f")
     yield (folder / "a.csv").read_bytes()
+    yield b",0,1,2\n" + b"".join(b"%d,0.1,0.2,0.3\n" % row for row in range(20))
     yield b"\xef\xbb\xbfI;II;note\n" + b"0.1;0.2;1\n" * 20 + b"0.3;;2\n" + b"1e-3;-inf;nan\n" * 3
 
 
@@ -36,8 +37,11 @@ def check(data: bytes, folder: Path) -> None:
         for line in lines
         if (line.strip() if delimiter == " " else line)
     ]
-    if raw.lead_names is not None:
-        names = [cell.strip().strip('"') for cell in lines[0].strip().split(delimiter)]
+    names = [cell.strip().strip('"') for cell in lines[0].split(None if delimiter == " " else delimiter)]
+    positions = names[1:] if names[:1] == [""] else names
+    if len(positions) >= 3 and positions == [str(number) for number in range(len(positions))]:
+        cells = [row[len(names) - len(positions) : len(names)] for row in cells[1:]]
+    elif raw.lead_names is not None:
         columns = [index for index, name in enumerate(names) if canonical_lead(name)] or list(range(len(names)))
         assert raw.lead_names == tuple(names[column] for column in columns)
         cells = [[row[column] for column in columns] for row in cells[1 if lines[0] else 0 :]]
