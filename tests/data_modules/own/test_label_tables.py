@@ -139,7 +139,32 @@ def test_rows_numbered_from_1_are_not_matched_with_records_numbered_from_0(tmp_p
 def test_row_numbers_and_ambiguous_names() -> None:
     assert record_names_of(["7", "007", "8"], ["006", "007"]) == ["007", "007", None]
     assert record_names_of(["r1", "a/r1"], ["a/r1", "b/r1"]) == [None, "a/r1"]
-    assert record_names_of(["../a/r1", "/etc/passwd", "C:\\x\\r9.csv"], ["a/r1", "a/r9"]) == ["a/r1", None, "a/r9"]
+    assert record_names_of(["../a/r1", "/etc/passwd", "C:\\a\\r9.csv"], ["a/r1", "a/r9"]) == ["a/r1", None, "a/r9"]
+    assert record_names_of(["7", "07", "7.0"], ["7", "07"]) == ["7", "07", "7"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "record"),
+    [
+        ("r1", "a/r1"),
+        ("a/r1.HEA", "a/r1"),
+        ("data/a/r1.dat", "a/r1"),
+        ("b/r1", None),  # another folder
+        ("a/r1.v2", None),  # another name
+        ("r2.v1", "a/r2.v1"),
+        ("r2.v1.csv", "a/r2.v1"),
+        ("r2.v3", None),
+        ("r2", None),
+        ("r3", "r3"),
+        ("b/r3", "b/r3"),
+        ("x/b/r3", "b/r3"),
+        ("a/r3", "r3"),
+        ("r3/", None),
+        ("", None),
+    ],
+)
+def test_folders_and_endings_are_those_of_the_record(cell: str, record: str | None) -> None:
+    assert record_names_of([cell], ["a/r1", "a/r2.v1", "r3", "b/r3"]) == [record]
 
 
 def test_two_rows_for_one_record_are_refused(tmp_path: Path) -> None:
