@@ -20,6 +20,8 @@ from data_modules.wfdb_header import SIGNAL_SUFFIXES
 MAX_TABLE_BYTES = 2**28
 MAX_COLUMNS = 1000
 MAX_LABELS = 500
+MAX_FOLDERS = 20
+"""Of a record's name that are compared one by one."""
 SEPARATOR = ";"
 """Between the labels of one cell."""
 
@@ -136,7 +138,7 @@ def _record_of(name: str, whole: Mapping[str, str], owners: Mapping[str, Sequenc
 
 def _tails(name: str) -> list[str]:
     """A path and what is left of it without its first folders: `a/b/c`, `b/c`, `c`."""
-    parts = name.split("/")
+    parts = name.rsplit("/", MAX_FOLDERS)
     return ["/".join(parts[start:]) for start in range(len(parts))]
 
 
