@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import sys
 from collections import Counter
 from contextlib import suppress
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from data_modules.claim import claimed_in_turn, remove_void_claim
 from data_modules.config import Preprocessing
 from data_modules.corpus import LEAD_NAMES, Corpus, CorpusFormatError
+from data_modules.formats.wfdb import files_of
 from data_modules.hdf5_writing import hdf5_writer
 from data_modules.ingest import CHUNK, SharedRows, ingest, row_sums
 from data_modules.unfinished import beside, sweep
@@ -122,6 +124,14 @@ def open_cache(corpus: Corpus, preprocessing: Preprocessing, folder: Path, *, pr
             return cache
 
 
+def remove_caches(name: str, folder: Path) -> None:
+    """Remove all caches of a corpus, with what was measured on them."""
+    own = re.compile(rf"{re.escape(name)}-[0-9a-f]{{16}}(?:\.h5|\.checks\.npz)")
+    for path in sorted(folder.glob(f"{name}-*")):
+        if own.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
 def discard(path: Path, why: str) -> None:
     """Remove a damaged cache, with a word on it; opened again, it is built anew."""
     _say(f"the cache {path} is damaged ({why}); it is built anew")
@@ -147,10 +157,18 @@ def fingerprint(corpus: Corpus, preprocessing: Preprocessing) -> str:
     for record_id, file in zip(corpus.table.record_ids, corpus.table.files, strict=True):
         if file not in stats:
             path = f"{root}{file}"
-            beside = [f"{path[:-4]}{suffix}" for suffix in SIGNAL_SUFFIXES] if path.endswith(".hea") else []
-            stats[file] = " ".join(map(_size_and_time, (path, *beside)))
+            stats[file] = _size_and_time(path) if not path.endswith(".hea") else _sizes_and_times(path)
         digest.update(f"{record_id}\0{file}\0{stats[file]}\n".encode())
     return digest.hexdigest()
+
+
+def _sizes_and_times(header: str) -> str:
+    """Of a WFDB record's files: those of its own name where there is one, since looking into a header takes longer."""
+    beside = [f"{header[:-4]}{suffix}" for suffix in SIGNAL_SUFFIXES]
+    found = [_size_and_time(path) for path in (header, *beside)]
+    return " ".join(
+        found if any(found[1:]) else [*found, *(_size_and_time(str(path)) for path in files_of(Path(header)))]
+    )
 
 
 def _size_and_time(path: str) -> str:

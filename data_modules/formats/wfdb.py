@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from data_modules.corpus import RecordError
 from data_modules.formats.raw_record import Format, RawRecord
 from data_modules.leads import canonical_lead
 from data_modules.wfdb_header import SIGNAL_SUFFIXES, Header, read_header
@@ -41,6 +42,18 @@ def header_of(path: Path) -> Path:
     else:
         header = path if path.exists() else Path(f"{path}.hea")
     return header if header.is_file() else path
+
+
+def files_of(header: Path) -> list[Path]:
+    """The files that a header names: its signals', and those of its segments with their headers; none if unreadable."""
+    try:
+        content = read_header(header)
+        segments = [header.with_name(f"{name}.hea") for name, _ in content.segments if name != "~"]
+        signals = [line for part in (content, *map(read_header, segments)) for line in part.signals]
+    except RecordError:
+        return []
+    names = dict.fromkeys(line.file_name for line in signals if line.file_name != "~")
+    return [*segments, *(header.with_name(name) for name in names)]
 
 
 def diagnoses(header: Header) -> tuple[str, ...] | None:

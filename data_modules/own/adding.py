@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from data_modules.cache import Cache, open_cache
+from data_modules.cache import Cache, open_cache, remove_caches
 from data_modules.config import DataConfig
 from data_modules.corpora import CORPORA
 from data_modules.corpus import CorpusFormatError, RecordError
@@ -93,6 +93,8 @@ def add_corpus(
         sampling_rates=signals.sampling_rates,
     )
     corpus = OwnCorpus(definition, root)
+    if replace_old:  # other files of the same sizes and times would be taken for the old ones
+        remove_caches(name, root / "cache")
     cache = open_cache(corpus, DataConfig().preprocessing(corpus.spec), root / "cache", progress=progress)
     for line in describe(corpus, cache):
         say(line)

@@ -15,11 +15,13 @@ import pytest
 
 from data_modules import cache as cache_module
 from data_modules import ingest as ingest_module
-from data_modules.cache import Cache, fingerprint, open_cache
+from data_modules.cache import Cache, fingerprint, open_cache, remove_caches
 from data_modules.config import DataConfig, Preprocessing
 from data_modules.corpora.cpsc2018 import CPSC2018
 from data_modules.corpus import CorpusFormatError, Record
 from data_modules.datamodule import ECGDataModule
+from data_modules.own.definition import Definition, LabelRules
+from data_modules.own.own_corpus import OwnCorpus
 from data_modules.signal import prepare
 from tests.data_modules.ecg_files import as_codes, synthetic_millivolts, write_challenge_record
 from tests.data_modules.fake_corpus import FakeCorpus, random_labels, write_fake_corpus
@@ -94,6 +96,43 @@ def test_is_built_again_when_the_samples_beside_a_header_change(tmp_path: Path) 
     samples = header.with_suffix(".mat")
     os.utime(samples, ns=(0, 0))
     assert fingerprint(CPSC2018(tmp_path), WANTED) != before
+
+
+def own_wfdb(folder: Path) -> OwnCorpus:
+    rules = LabelRules(style="header", names=("426783006",))
+    return OwnCorpus(Definition(name="mine", path=str(folder), format="wfdb", labels=rules), folder)
+
+
+def test_is_built_again_when_samples_of_another_name_change(tmp_path: Path) -> None:
+    codes = as_codes(synthetic_millivolts(1500, 500))
+    header = write_challenge_record(tmp_path / "plain", "A0001", codes)
+    header.write_text(header.read_text().replace("A0001.mat", "A0001.ecg"))
+    samples = header.with_suffix(".mat").rename(header.with_suffix(".ecg"))
+    write_challenge_record(tmp_path / "parts", "a1", codes, comments=())
+    write_challenge_record(tmp_path / "parts", "a2", codes, comments=())
+    (tmp_path / "parts" / "a.hea").write_text("a/2 12 500 3000\na1 1500\na2 1500\n#Dx: 426783006\n")
+    wanted = Preprocessing(num_samples=150)
+    for folder, changed in ((samples.parent, samples), (tmp_path / "parts", tmp_path / "parts" / "a2.mat")):
+        assert len(own_wfdb(folder).table) == 1
+        (before,) = {fingerprint(own_wfdb(folder), wanted) for _ in range(2)}
+        os.utime(changed, ns=(0, 0))
+        assert fingerprint(own_wfdb(folder), wanted) != before
+
+
+def test_headers_with_samples_beside_them_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_challenge_record(tmp_path / "g1", "A0001", as_codes(synthetic_millivolts(1500, 500)))
+    monkeypatch.setattr(cache_module, "files_of", None)  # is not called
+    fingerprint(CPSC2018(tmp_path), WANTED)
+
+
+def test_caches_of_a_name_are_removed_and_those_of_longer_names_are_not(tmp_path: Path) -> None:
+    number = "0123456789abcdef"
+    ours = [f"mine-{number}.h5", f"mine-{number}.checks.npz"]
+    others = [f"mine-2-{number}.h5", f"mine-{number}-{number}.h5", "mine-notes.h5", f"yours-{number}.h5"]
+    for name in (*ours, *others):
+        (tmp_path / name).touch()
+    remove_caches("mine", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -152,6 +153,24 @@ def test_names_that_are_taken_or_none_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CorpusFormatError, match="--replace"):
         add(folder)
     add(folder, replace_old=True)
+
+
+def test_other_files_of_equal_sizes_and_times_are_read_anew(tmp_path: Path) -> None:
+    codes = as_codes(synthetic_millivolts(2500, 250))
+    for part, folder in enumerate(("one", "two")):
+        for number in range(4):
+            path = write_challenge_record(tmp_path / folder, f"r{number}", codes[:, :: 1 - 2 * part], sampling_rate=250)
+            for file in (path, path.with_suffix(".mat")):
+                file.write_bytes(file.read_bytes().ljust(200))
+                os.utime(file, ns=(0, 0))
+    signals = []
+    for folder in ("one", "two"):
+        corpus = add_corpus("mine", tmp_path / folder, root=tmp_path, replace_old=True, progress=False)
+        signals.append(
+            open_cache(corpus, DataConfig().preprocessing(corpus.spec), tmp_path / "cache").signals[0].copy()
+        )
+    assert len(list((tmp_path / "cache").glob("*.h5"))) == 1
+    assert not np.array_equal(*signals)
 
 
 def test_a_published_name_means_the_published_corpus(tmp_path: Path) -> None:
