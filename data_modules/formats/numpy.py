@@ -21,7 +21,7 @@ from data_modules.formats.raw_record import (
     leads_first,
     refuse_expansion,
     refuse_large,
-    unit_named,
+    unit_stated,
     without_padding,
 )
 from data_modules.unzip import check_compression
@@ -128,13 +128,42 @@ def read_npz(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
         raise
     except Exception as error:  # zipfile raises whatever it stumbles over in a broken archive
         raise RecordError("unreadable", f"{path.name} is no .npz that can be read: {error}") from error
-    rate = _first(described, RATE_KEYS)
+    leads, unit = _first(described, LEADS_KEYS), _first(described, UNIT_KEYS)
     return RawRecord(
         signal=np.asarray(leads_first(signal), dtype=np.float32),
-        lead_names=tuple(map(str, leads.ravel())) if (leads := _first(described, LEADS_KEYS)) is not None else None,
-        sampling_rate=float(rate.item()) if rate is not None and rate.size == 1 and rate.dtype.kind in "fiu" else None,
-        unit=unit_named(str(unit)) if (unit := _first(described, UNIT_KEYS)) is not None else None,
+        lead_names=None if leads is None else tuple(_texts(leads)),
+        sampling_rate=_rate(_first(described, RATE_KEYS)),
+        unit=None if unit is None or unit.dtype.kind not in "SU" else unit_stated(_only("unit", _texts(unit))),
     )
+
+
+def _texts(array: Array) -> list[str]:
+    plain = np.char.decode(array, "utf-8", "replace") if array.dtype.kind == "S" else array
+    return [str(text).strip() for text in plain.ravel()]
+
+
+def _only(reason: str, texts: list[str]) -> str:
+    """The one text that stands there, perhaps for each signal; nothing where there is none.
+
+    Raises:
+        RecordError: There are several.
+    """
+    found = list(dict.fromkeys(texts))
+    if len(found) > 1:
+        raise RecordError(reason, f"the file says {', '.join(found[:3])[:60]!r}; all signals should have the same")
+    return found[0] if found else ""
+
+
+def _rate(array: Array | None) -> float | None:
+    """Hz, written as a number or as text; None where nothing is."""
+    if array is None or array.dtype.kind not in "fiuSU":
+        return None
+    text = _only("sampling_rate", _texts(array))
+    try:
+        return float(text) if text else None
+    except ValueError as error:
+        found = f"the file says that it was sampled at {text[:20]!r}"
+        raise RecordError("sampling_rate", f"{found}, expected a number of Hz") from error
 
 
 def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -169,7 +198,8 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
 
 
 def _first(arrays: dict[str, Array], keys: tuple[str, ...]) -> Array | None:
-    return next((arrays[key] for key in keys if key in arrays), None)
+    by_key = {name.casefold(): array for name, array in arrays.items()}
+    return next((by_key[key] for key in keys if key in by_key), None)
 
 
 NPY = Format(name="npy", suffixes=(".npy",), read=read_npy, record_names=npy_record_names)

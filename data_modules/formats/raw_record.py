@@ -30,7 +30,15 @@ FREE_BYTES = 2**26
 """Up to which any expansion is accepted."""
 
 _UNITS: dict[str, Unit] = {"mv": "mV", "uv": "uV", "µv": "uV", "μv": "uV", "v": "V"}
-_UNIT_IN_NAME = re.compile(r".*[\[(]\s*(?P<unit>[mµμu]?v)\s*[\])]\s*", re.IGNORECASE)
+_UNITS |= {"millivolt": "mV", "millivolts": "mV", "microvolt": "uV", "microvolts": "uV", "volt": "V", "volts": "V"}
+_BRACKET = re.compile(r".*[\[(](?P<text>[^\[\]()]{0,40})[\])]\s*")
+_OTHER_UNIT = re.compile(
+    r"(?:adc|a/d|raw|digital)?[ _-]*(?:counts?|units?|codes?|values?|steps?)|adc|adu|a/d|raw|lsb|digits?|bits?|"
+    r"a\.?u\.?|arb\.?(?: units?)?|arbitrary(?: units?)?|normali[sz]ed|norm|z-?scores?|unitless|dimensionless|%|"
+    r"(?:[\d.,]+ *[*x]? *)?[npkmuµμ]?v(?: */ *\w+)?",
+    re.IGNORECASE,
+)
+"""What a bracket behind a lead's name holds where it says that the numbers are no millivolts, microvolts or volts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,14 +84,25 @@ def unit_stated(text: str) -> Unit | None:
     """
     unit = unit_named(text)
     if unit is None and text.strip():
-        raise RecordError("unit", f"the file says that its numbers are {text.strip()[:20]!r}, which is no voltage")
+        found = f"the file says that its numbers are {text.strip()[:20]!r}, which is no voltage (mV, uV or V)"
+        raise RecordError("unit", f"{found}; raw counts are read with --gain from a file that names no unit")
     return unit
 
 
 def unit_in_names(names: tuple[str, ...]) -> Unit | None:
-    """The unit that all names of leads carry in brackets, as in `II (uV)`; None unless they agree."""
-    found = {match["unit"] if (match := _UNIT_IN_NAME.fullmatch(name)) else "" for name in names}
-    return unit_named(found.pop()) if len(found) == 1 else None
+    """The unit that all names of leads carry in brackets, as in `II (uV)`; None where one carries none.
+
+    Brackets may hold other things, as in `Lead I (Einthoven)` and `I (1)`.
+
+    Raises:
+        RecordError: `unit`, if they differ, or one is no voltage: `I (counts)`, `I (0.1 mV)`.
+    """
+    brackets = [match["text"].strip() if (match := _BRACKET.fullmatch(name)) else "" for name in names]
+    stated = [text for text in brackets if unit_named(text) or _OTHER_UNIT.fullmatch(text)]
+    units = {unit_stated(text) for text in stated}
+    if len(units) > 1:
+        raise RecordError("unit", f"the leads are in {', '.join(dict.fromkeys(stated))}; all should be in one unit")
+    return units.pop() if len(stated) == len(names) else None
 
 
 def leads_first(array: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from data_modules.corpus import LEAD_NAMES, Record, RecordError
 from data_modules.formats import FORMATS
+from data_modules.formats.raw_record import unit_in_names
 from data_modules.leads import canonical_lead
 from data_modules.quality import identity_residual, typical_amplitude
 from data_modules.reading import ReadingOptions, to_record
@@ -271,3 +272,66 @@ def test_numbers_that_pandas_writes_on_top_are_no_sample(tmp_path: Path, index: 
     millivolts = synthetic_millivolts(1000, RATE)
     pd.DataFrame(millivolts.T).to_csv(tmp_path / "a.csv", index=index, sep=separator)
     np.testing.assert_allclose(read(tmp_path / "a.csv", PLAIN).signal, millivolts, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [
+        ("mV", "mV"), ("μV", "uV"), (" v ", "V"), ("microvolts", "uV"),
+        ("Einthoven", None), ("1", None), ("left arm", None), ("", None),
+        ("counts", "refused"), ("ADC units", "refused"), ("adu", "refused"), ("a.u.", "refused"), ("nV", "refused"),
+        ("0.1 mV", "refused"), ("2.44uV/bit", "refused"), ("normalized", "refused"), ("LSB", "refused"),
+    ],
+)  # fmt: skip
+def test_units_in_names_of_leads(text: str, unit: str | None) -> None:
+    names = tuple(f"{lead} ({text})" for lead in LEADS)
+    if unit != "refused":
+        assert unit_in_names(names) == unit
+        assert unit_in_names(("I", *names[1:])) is None
+        return
+    for some in (names, ("I", *names[1:])):
+        with pytest.raises(RecordError, match="no voltage") as error:
+            unit_in_names(some)
+        assert error.value.reason == "unit"
+
+
+def test_names_of_leads_with_different_units_are_refused() -> None:
+    with pytest.raises(RecordError, match="the leads are in mV, uV") as error:
+        unit_in_names(("I (mV)", "II (uV)", "V1 (mV)"))
+    assert error.value.reason == "unit"
+
+
+@pytest.mark.parametrize(
+    ("described", "unit", "rate"),
+    [
+        ({"Units": np.array(["uV"] * 12), "FS": np.array("500")}, "uV", 500),
+        ({"unit": np.array(["µV".encode()] * 12), "Sampling_Rate": np.array([b"250.0"])}, "uV", 250),
+        ({"units": np.array(0.001), "fs": np.full(12, 500)}, None, 500),
+        ({"unit": np.array(""), "fs": np.array("")}, None, None),
+    ],
+)
+def test_an_npz_says_its_unit_and_rate_in_many_ways(
+    tmp_path: Path, described: dict[str, NDArray[np.generic]], unit: str | None, rate: float | None
+) -> None:
+    names = {"Leads": np.array([lead.encode() for lead in LEADS])}
+    np.savez(tmp_path / "a.npz", ECG=synthetic_millivolts(1000, RATE), **names, **described)
+    found = FORMATS["npz"].read(tmp_path / "a.npz", 0, None)
+    assert (found.lead_names, found.unit, found.sampling_rate) == (LEADS, unit, rate)
+
+
+@pytest.mark.parametrize(
+    ("described", "reason"),
+    [
+        ({"units": np.array(["uV", "mV"])}, "unit"),
+        ({"units": np.array(b"counts")}, "unit"),
+        ({"fs": np.array([500, 250])}, "sampling_rate"),
+        ({"fs": np.array("fast")}, "sampling_rate"),
+    ],
+)
+def test_an_npz_that_contradicts_itself_or_says_no_voltage_is_refused(
+    tmp_path: Path, described: dict[str, NDArray[np.generic]], reason: str
+) -> None:
+    np.savez(tmp_path / "a.npz", ecg=synthetic_millivolts(1000, RATE), **described)
+    with pytest.raises(RecordError) as error:
+        read(tmp_path / "a.npz", PLAIN)
+    assert error.value.reason == reason
