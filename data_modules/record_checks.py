@@ -6,11 +6,11 @@ one core.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,21 +109,31 @@ def _heights(signals: NDArray[np.float32], sampling_rate: int) -> NDArray[np.flo
 
 
 def _read(path: Path, num_records: int) -> RecordChecks | None:
-    """What lies there; None where that is nothing, torn, or of another version."""
+    """What lies there; None where that is nothing, torn, changed, or of another version."""
     try:
         with np.load(path, allow_pickle=False) as content:
             if int(content["version"]) != CHECKS_VERSION or len(content["margins"]) != num_records:
                 return None
-            return RecordChecks(**{field.name: content[field.name] for field in fields(RecordChecks)})
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+            checks = RecordChecks(**{field.name: content[field.name] for field in fields(RecordChecks)})
+            return checks if str(content["sha256"]) == _sha256(checks) else None
+    except Exception:  # zipfile and numpy raise whatever they stumble over in a damaged file
         return None
+
+
+def _sha256(checks: RecordChecks) -> str:
+    digest = hashlib.sha256()
+    for field in fields(checks):
+        array = getattr(checks, field.name)
+        digest.update(f"{field.name} {array.dtype.str} {array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
 
 
 def _write(path: Path, checks: RecordChecks) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    arrays = {field.name: getattr(checks, field.name) for field in fields(checks)}
     try:
         with unfinished.open("wb") as stream:
-            np.savez(stream, version=CHECKS_VERSION, **{f.name: getattr(checks, f.name) for f in fields(checks)})
+            np.savez(stream, version=CHECKS_VERSION, sha256=np.array(_sha256(checks)), **arrays)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
