@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from data_modules.corpus import LEAD_NAMES, RecordError
 
-_NAME = re.compile(
-    r"(?:mdc[ _]ecg[ _](?:lead|elec[ _]potl)[ _]|(?:ecg|ekg)[ _-]*)?(?:lead[ _-]*)?"
-    r"(?P<lead>iii|ii|i|avr|avl|avf|v[1-6])(?:\s*[,(\[].*)?",
-    re.IGNORECASE,
-)
+_PREFIX = r"(?:mdc[ _]ecg[ _](?:lead|elec[ _]potl)[ _]|(?:ecg|ekg)[ _-]*)?(?:lead[ _-]*)?"
+_REST = r"(?:\s*[,(\[].*)?"
+_NAME = re.compile(rf"{_PREFIX}(?P<lead>iii|ii|i|avr|avl|avf|v[1-6]){_REST}", re.IGNORECASE)
+_CHEST_ELECTRODE = re.compile(rf"{_PREFIX}c(?P<number>[1-6]){_REST}", re.IGNORECASE)
 _CANONICAL = {name.casefold(): name for name in LEAD_NAMES}
 
 _FROM_ONE_AND_TWO = np.array([[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [1, -0.5], [-0.5, 1]], dtype=np.float64)
@@ -29,6 +28,21 @@ def canonical_lead(name: str) -> str | None:
     """
     match = _NAME.fullmatch(name.strip())
     return _CANONICAL[match["lead"].casefold()] if match else None
+
+
+def canonical_leads(names: Sequence[str]) -> list[str | None]:
+    """What the names of all signals of a record mean, each as by `canonical_lead`.
+
+    `C1` to `C6`, as IEC 60601-2-25 calls the chest electrodes, are V1 to V6 in a record that has all six, no V1 to V6
+    and two limb leads: alone, `C3` and `C4` are signals of an EEG.
+    """
+    leads = [canonical_lead(name) for name in names]
+    matches = [_CHEST_ELECTRODE.fullmatch(name.strip()) for name in names]
+    electrodes = {match["number"] for match in matches if match}
+    limbs = set(LEAD_NAMES[:6]).intersection(leads)
+    if len(electrodes) < 6 or len(limbs) < 2 or set(LEAD_NAMES[6:]).intersection(leads):
+        return leads
+    return [f"V{match['number']}" if match else lead for match, lead in zip(matches, leads, strict=True)]
 
 
 def twelve_leads(signal: NDArray[np.float32], names: Sequence[str | None]) -> tuple[NDArray[np.float32], list[str]]:

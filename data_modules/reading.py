@@ -8,9 +8,12 @@ from typing import Literal
 
 import numpy as np
 
-from data_modules.corpus import Record, RecordError
+from data_modules.corpus import LEAD_NAMES, Record, RecordError
 from data_modules.formats.raw_record import MILLIVOLTS, RawRecord, Unit
-from data_modules.leads import canonical_lead, twelve_leads
+from data_modules.leads import canonical_leads, twelve_leads
+
+NO_LEAD = "-"
+"""In `--leads`, a signal that is no lead."""
 
 MAX_RATE = 10_000
 """Hz; no ECG is sampled faster."""
@@ -71,7 +74,8 @@ def lead_names(raw: RawRecord, options: ReadingOptions) -> list[str | None]:
     """The canonical name of each signal, None for one that is no lead.
 
     Raises:
-        RecordError: `missing_leads`, if nobody names them or the names are not as many as the signals.
+        RecordError: `missing_leads`, if nobody names them, the names are not as many as the signals, or the user's are
+            none of a lead.
     """
     num_signals = len(raw.signal)
     if options.leads is not None:
@@ -79,7 +83,13 @@ def lead_names(raw: RawRecord, options: ReadingOptions) -> list[str | None]:
             raise RecordError(
                 "missing_leads", f"{num_signals} signals, but --leads names {len(options.leads)}: give one for each"
             )
-        return [canonical_lead(name) for name in options.leads]
+        leads = canonical_leads(options.leads)
+        if wrong := [name for name, lead in zip(options.leads, leads, strict=True) if lead is None and name != NO_LEAD]:
+            raise RecordError(
+                "missing_leads",
+                f"--leads names {wrong[0]!r}, which is none of {', '.join(LEAD_NAMES)}; {NO_LEAD} is for other signals",
+            )
+        return leads
     if raw.lead_names is None:
         raise RecordError(
             "missing_leads",
@@ -87,7 +97,7 @@ def lead_names(raw: RawRecord, options: ReadingOptions) -> list[str | None]:
         )
     if len(raw.lead_names) != num_signals:
         raise RecordError("header", f"the file has {num_signals} signals and names {len(raw.lead_names)}")
-    return [canonical_lead(name) for name in raw.lead_names]
+    return canonical_leads(raw.lead_names)
 
 
 def _millivolts(raw: RawRecord, options: ReadingOptions) -> float:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from data_modules.corpus import RecordError
 from data_modules.formats.raw_record import Format, RawRecord, leads_first, refuse_large, unit_in_names
-from data_modules.leads import canonical_lead
+from data_modules.leads import canonical_leads
 from data_modules.wfdb_header import MAX_SIGNALS, MAX_VALUES
 
 DELIMITERS = ",;\t"
@@ -45,7 +45,7 @@ def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
     if all(_is_number(cell) for cell in cells):
         return RawRecord(signal=leads_first(_numbers(text, delimiter, path)).astype(np.float32))
     _require_columns(text, delimiter, cells, path)
-    columns = [index for index, name in enumerate(cells) if canonical_lead(name) is not None]
+    columns = [index for index, lead in enumerate(canonical_leads(cells)) if lead is not None]
     named = bool(columns)
     if not columns:
         columns = list(range(len(cells)))

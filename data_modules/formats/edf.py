@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from data_modules.corpus import CorpusFormatError, RecordError
 from data_modules.formats.raw_record import Format, RawRecord, refuse_large, unit_stated
-from data_modules.leads import canonical_lead
+from data_modules.leads import canonical_leads
 from data_modules.wfdb_header import MAX_SIGNALS, MAX_VALUES
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
         # annotations are not read: there may be a great many
         with pyedflib.EdfReader(str(path), annotations_mode=pyedflib.DO_NOT_READ_ANNOTATIONS) as file:
             labels = [str(label) for label in file.getSignalLabels()]
-            chosen = [index for index, label in enumerate(labels) if canonical_lead(label)] or list(range(len(labels)))
+            chosen = [index for index, lead in enumerate(canonical_leads(labels)) if lead] or list(range(len(labels)))
             kinds = {
                 (file.getPhysicalDimension(index), file.getSampleFrequency(index), int(file.getNSamples()[index]))
                 for index in chosen

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from data_modules.corpus import RecordError
 from data_modules.formats.raw_record import Format, RawRecord
-from data_modules.leads import canonical_lead
+from data_modules.leads import canonical_leads
 from data_modules.wfdb_header import SIGNAL_SUFFIXES, Header, read_header
 from data_modules.wfdb_record import read_signal
 
@@ -22,7 +22,7 @@ def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
     """
     header = read_header(path)
     names = _signal_names(header)
-    leads = [name for name in names if canonical_lead(name) is not None]
+    leads = [name for name, lead in zip(names, canonical_leads(names), strict=True) if lead is not None]
     return RawRecord(
         signal=read_signal(header, leads or None),
         lead_names=tuple(leads or names) if any(names) else None,

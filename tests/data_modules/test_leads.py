@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_modules.corpus import LEAD_NAMES, RecordError
-from data_modules.leads import canonical_lead, twelve_leads
+from data_modules.leads import canonical_lead, canonical_leads, twelve_leads
 from tests.data_modules.ecg_files import synthetic_millivolts
 
 
@@ -33,6 +33,28 @@ from tests.data_modules.ecg_files import synthetic_millivolts
 )
 def test_leads_are_known_by_their_many_names(name: str, lead: str | None) -> None:
     assert canonical_lead(name) == lead
+
+
+LIMBS, CHEST, ELECTRODES = LEAD_NAMES[:6], LEAD_NAMES[6:], tuple(f"C{number}" for number in range(1, 7))
+
+
+@pytest.mark.parametrize(
+    ("names", "leads"),
+    [
+        ((*LIMBS, *ELECTRODES), LEAD_NAMES),
+        (("ECG C6", "time", *map("Lead c{} (mV)".format, range(1, 6)), "I", "II"), ("V6", None, *CHEST[:5], "I", "II")),
+        (("C3", "C4", "I", "II"), (None, None, "I", "II")),
+        ((*ELECTRODES, "I"), (*[None] * 6, "I")),
+        ((*ELECTRODES[:5], "I", "II"), (*[None] * 5, "I", "II")),
+        ((*ELECTRODES, "I", "II", "V1"), (*[None] * 6, "I", "II", "V1")),
+        ((*ELECTRODES, "C1", "I", "II"), (*CHEST, "V1", "I", "II")),
+        ((), ()),
+    ],
+)
+def test_chest_electrodes_are_the_chest_leads_of_a_whole_ecg(
+    names: tuple[str, ...], leads: tuple[str | None, ...]
+) -> None:
+    assert canonical_leads(names) == list(leads)
 
 
 @pytest.mark.parametrize("pair", combinations(LEAD_NAMES[:6], 2))

@@ -335,3 +335,30 @@ def test_an_npz_that_contradicts_itself_or_says_no_voltage_is_refused(
     with pytest.raises(RecordError) as error:
         read(tmp_path / "a.npz", PLAIN)
     assert error.value.reason == reason
+
+
+def test_chest_leads_may_be_called_by_their_electrodes(tmp_path: Path) -> None:
+    codes = as_codes(synthetic_millivolts(10 * RATE, RATE))
+    header = write_challenge_record(tmp_path, "a", codes)
+    write_csv(tmp_path / "a.csv", codes / 1000)
+    write_edf(tmp_path / "a.edf", codes, RATE)
+    np.savez(tmp_path / "a.npz", ecg=codes / 1000, leads=[*LEADS[:6], *(f"C{n}" for n in range(1, 7))])
+    for path in (header, tmp_path / "a.csv", tmp_path / "a.edf"):
+        content = path.read_bytes()
+        for number in range(1, 7):
+            content = content.replace(b"V%d" % number, b"C%d" % number, 1)
+        path.write_bytes(content)
+    options = {".csv": ReadingOptions(sampling_rate=RATE), ".npz": ReadingOptions(unit="mV", sampling_rate=RATE)}
+    for suffix in (".hea", ".csv", ".edf", ".npz"):
+        record = read(tmp_path / f"a{suffix}", options.get(suffix))
+        np.testing.assert_allclose(record.signal, codes / 1000, atol=2e-6, err_msg=suffix)
+
+
+def test_a_name_in_the_option_that_is_no_lead_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", synthetic_millivolts(1000, RATE))
+    names = (*LEAD_NAMES[:11], "V 6")
+    with pytest.raises(RecordError, match="--leads names 'V 6', which is none of I, II") as error:
+        read(tmp_path / "a.npy", ReadingOptions(unit="mV", sampling_rate=RATE, leads=names))
+    assert error.value.reason == "missing_leads"
+    zero = ReadingOptions(unit="mV", sampling_rate=RATE, leads=(*names[:11], "-"), missing_leads="zero")
+    assert read(tmp_path / "a.npy", zero).absent_leads == ("V6",)

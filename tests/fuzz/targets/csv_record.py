@@ -9,7 +9,7 @@ import numpy as np
 
 from data_modules.corpus import RecordError
 from data_modules.formats import csv
-from data_modules.leads import canonical_lead
+from data_modules.leads import canonical_leads
 from tests.data_modules.ecg_files import synthetic_millivolts
 from tests.data_modules.formats.ecg_writers import write_csv
 
@@ -22,8 +22,8 @@ def seeds(folder: Path) -> Iterator[bytes]:
     yield (folder / "a.csv").read_bytes()
     np.savetxt(folder / "a.csv", millivolts[:2].T, delimiter="\t", fmt="%.3f")
     yield (folder / "a.csv").read_bytes()
-    yield b",0,1,2\n" + b"".join(b"%d,0.1,0.2,0.3\n" % row for row in range(20))
     yield b"\xef\xbb\xbfI;II;note\n" + b"0.1;0.2;1\n" * 20 + b"0.3;;2\n" + b"1e-3;-inf;nan\n" * 3
+    yield b",0,1,2\n" + b"".join(b"%d,0.1,0.2,0.3\n" % row for row in range(20))
 
 
 def check(data: bytes, folder: Path) -> None:
@@ -42,7 +42,7 @@ def check(data: bytes, folder: Path) -> None:
     if len(positions) >= 3 and positions == [str(number) for number in range(len(positions))]:
         cells = [row[len(names) - len(positions) : len(names)] for row in cells[1:]]
     elif raw.lead_names is not None:
-        columns = [index for index, name in enumerate(names) if canonical_lead(name)] or list(range(len(names)))
+        columns = [index for index, lead in enumerate(canonical_leads(names)) if lead] or list(range(len(names)))
         assert raw.lead_names == tuple(names[column] for column in columns)
         cells = [[row[column] for column in columns] for row in cells[1 if lines[0] else 0 :]]
     with np.errstate(all="ignore"):
