@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from data_modules.own.definition import LabelRules
-from data_modules.own.labels import FALSE, MAX_LABELS, SEPARATOR, TRUE, Table, record_names_of
+from data_modules.own.labels import FALSE, MAX_LABELS, SEPARATOR, TRUE, Table, fold_number, record_names_of
 
 PATIENT_COLUMNS = ("patient", "patient_id", "patientid", "subject", "subject_id")
-FOLD_COLUMNS = ("fold", "strat_fold", "split", "part")
+PART_COLUMNS = ("split", "part")
+"""Columns that may hold folds, or a part of anything else."""
+FOLD_COLUMNS = ("fold", "strat_fold", *PART_COLUMNS)
 LIST_COLUMNS = ("label", "labels", "diagnosis", "diagnoses", "class", "classes", "target", "dx")
 NOT_LABELS = ("age", "sex", "gender", "male", "female", "is_male", "height", "weight", "date", "device", "site")
 """Names, in lower case, by which columns are recognised."""
@@ -58,8 +60,15 @@ def survey_table(
     if options.in_order:
         findings.lines.append(f"rows in the records' order: {_ends(record_ids)}")
     patient_column = options.patient_column or _named(table, PATIENT_COLUMNS)
+    if patient_column is not None:
+        findings.lines.append(f"patients are named by {patient_column!r}")
     fold_column = options.fold_column or _named(table, FOLD_COLUMNS)
     taken = {record_column, patient_column, fold_column}
+    if fold_column is not None and options.fold_column is None and fold_column.casefold() in PART_COLUMNS:
+        wrong = [cell for cell in table.column(fold_column) if fold_number(cell) is None]
+        if wrong:
+            findings.lines.append(f"{fold_column!r} is left out: {wrong[0]!r} is no fold")
+            fold_column = None
     style, label_column, names, ignored = _labels(
         table, [c for c in table.columns if c not in taken], options, findings
     )

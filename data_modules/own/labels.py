@@ -31,8 +31,14 @@ ENDINGS = (*(suffix for entry in FORMATS.values() for suffix in entry.suffixes),
 TRUE, FALSE = frozenset({"1", "1.0", "true", "yes"}), frozenset({"0", "0.0", "false", "no"})
 """What a cell of a label's column may hold, in lower case."""
 
-FOLD_WORDS = {"train": 1, "val": OFFICIAL_VAL_FOLD, "valid": OFFICIAL_VAL_FOLD, "validation": OFFICIAL_VAL_FOLD}
-FOLD_WORDS |= {"dev": OFFICIAL_VAL_FOLD, "test": OFFICIAL_TEST_FOLD}
+UNKNOWN = frozenset({"", "nan", "none", "na", "n/a", "<na>", "nat", "null", "unknown"})
+"""What stands for a patient that is not known, in lower case."""
+
+FOLD_WORDS = {
+    **dict.fromkeys(("train", "training"), 1),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), OFFICIAL_VAL_FOLD),
+    **dict.fromkeys(("test", "testing"), OFFICIAL_TEST_FOLD),
+}
 """Words for a record's part, in lower case, as PTB-XL's folds."""
 
 
@@ -258,8 +264,19 @@ def _patients(
     if rules.patient_column is None or table is None:
         return None
     column = table.column(rules.patient_column)
+    known = {key: column[row] for key, row in rows.items() if column[row].casefold() not in UNKNOWN}
     # a record without a patient is a patient of its own, whose name no cell can have
-    return {key: (column[rows[key]] if key in rows else "") or f"\0{key}" for key in record_ids}
+    return {key: known.get(key, f"\0{key}") for key in record_ids}
+
+
+def fold_number(cell: str) -> int | None:
+    """The fold that a cell names, 1 to 10; 0 for an empty one, None for anything else."""
+    cell = cell.casefold()
+    if cell in FOLD_WORDS or not cell:
+        return FOLD_WORDS.get(cell, 0)
+    digits = cell.removesuffix(".0")
+    number = int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 9 else -1
+    return number if 0 <= number <= OFFICIAL_TEST_FOLD else None
 
 
 def _folds(rules: LabelRules, table: Table | None, rows: Mapping[str, int]) -> dict[str, int] | None:
@@ -268,10 +285,8 @@ def _folds(rules: LabelRules, table: Table | None, rows: Mapping[str, int]) -> d
     column = table.column(rules.fold_column)
     folds = {}
     for record_id, row in rows.items():
-        cell = column[row].casefold()
-        is_number = cell.isascii() and cell.isdecimal() and len(cell) < 9
-        number = FOLD_WORDS.get(cell, int(cell) if is_number else 0 if cell == "" else -1)
-        if not 0 <= number <= OFFICIAL_TEST_FOLD:
+        number = fold_number(column[row])
+        if number is None:
             raise CorpusFormatError(
                 f"{table.path}: {record_id} has the fold {column[row]!r}; expected 1 to 10 (9 validates, 10 tests), or "
                 "train, val, test"

@@ -98,7 +98,15 @@ def test_a_table_with_semicolons_between_cells(tmp_path: Path) -> None:
     assert rows(labels) == {"a/r1": [1, 0], "a/r2": [0, 0], "b/r3": [1, 1]}
 
 
-@pytest.mark.parametrize(("cells", "folds"), [(("1", "9", "10"), (1, 9, 10)), (("train", "Val", "test"), (1, 9, 10))])
+@pytest.mark.parametrize(
+    ("cells", "folds"),
+    [
+        (("1", "9", "10"), (1, 9, 10)),
+        (("train", "Val", "test"), (1, 9, 10)),
+        (("1.0", "9.0", "10.0"), (1, 9, 10)),
+        (("Training", "dev", "testing"), (1, 9, 10)),
+    ],
+)
 def test_folds_are_numbers_or_words(tmp_path: Path, cells: tuple[str, ...], folds: tuple[int, ...]) -> None:
     text = "record,AF,fold\n" + "".join(
         f"{name},1,{cell}\n" for name, cell in zip(("r1", "r2", "r3"), cells, strict=True)
@@ -109,6 +117,18 @@ def test_folds_are_numbers_or_words(tmp_path: Path, cells: tuple[str, ...], fold
     assert tuple(labels.folds[record_id] for record_id in IDS) == folds
     with pytest.raises(CorpusFormatError, match="fold"):
         survey(tmp_path, "record,AF,fold\nr1,1,11\nr2,0,1\nr3,0,1\n")
+
+
+def test_a_column_that_is_called_like_folds_and_holds_none_is_left_out(tmp_path: Path) -> None:
+    text = "record,AF,part\nr1,1,left\nr2,0,1\nr3,0,\n"
+    labels, rules, findings = survey(tmp_path, text)
+    assert (rules.fold_column, rules.names) == (None, ("AF",))
+    assert rows(labels) == {"a/r1": [1], "a/r2": [0], "b/r3": [0]}
+    assert "'part' is left out: 'left' is no fold" in findings.lines
+    with pytest.raises(CorpusFormatError, match="has the fold 'left'"):
+        survey(tmp_path, text, fold_column="part")
+    _, rules, _ = survey(tmp_path, text.replace("left", "val"))
+    assert rules.fold_column == "part"
 
 
 def test_a_table_that_names_no_record_asks(tmp_path: Path) -> None:
@@ -134,6 +154,18 @@ def test_rows_numbered_from_1_are_not_matched_with_records_numbered_from_0(tmp_p
     from_0 = "ecg_id,AF\n" + "".join(f"{number},{number % 2}\n" for number in range(40))
     labels, _, _ = survey(tmp_path, from_0, ids)
     assert rows(labels) == {record_id: [row % 2] for row, record_id in enumerate(ids)}
+
+
+def test_unknown_patients_are_each_their_own(tmp_path: Path) -> None:
+    words = ("", "nan", "None", "NA", "n/a", "NULL", "Unknown", "p1", "p1")
+    ids = tuple(f"r{row}" for row in range(len(words)))
+    text = "record,AF,patient\n" + "".join(f"{name},1,{word}\n" for name, word in zip(ids, words, strict=True))
+    labels, _, findings = survey(tmp_path, text, ids)
+    assert "patients are named by 'patient'" in findings.lines
+    assert labels is not None
+    assert labels.patients is not None
+    assert len(set(labels.patients.values())) == 8
+    assert labels.patients["r7"] == labels.patients["r8"] == "p1"
 
 
 def test_row_numbers_and_ambiguous_names() -> None:
