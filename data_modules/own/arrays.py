@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from data_modules.formats.numpy import row_names
 from data_modules.formats.raw_record import Unit
 from data_modules.own.adding import add_corpus
 from data_modules.own.definition import RESERVED, definition_path, is_own_name
-from data_modules.own.label_survey import LabelOptions
+from data_modules.own.label_survey import FOLD_COLUMNS, PATIENT_COLUMNS, LabelOptions
 from data_modules.own.own_corpus import OwnCorpus
 from data_modules.reading import ReadingOptions
 from data_modules.sources import data_root
@@ -33,9 +35,9 @@ def corpus_from_arrays(
     unit: Unit = "mV",
     label_names: Sequence[str] | None = None,
     leads: Sequence[str] = LEAD_NAMES,
-    record_ids: Sequence[str] | None = None,
+    record_ids: Sequence[str | int] | None = None,
     patients: Sequence[object] | None = None,
-    folds: Sequence[int] | None = None,
+    folds: Sequence[float] | None = None,
     root: str | Path | None = None,
     simulated: bool = False,
     replace: bool = False,
@@ -46,21 +48,22 @@ def corpus_from_arrays(
 
     Args:
         signals: (records, leads, samples) or (records, samples, leads); a sequence of 2-d arrays where lengths differ.
-        labels: Multi-hot, (records, labels); or label name -> (records,).
+        labels: Multi-hot, (records, labels); or label name -> (records,); or a pandas DataFrame, a column a label.
         sampling_rate: Hz.
         name: What the corpus is to be called.
         unit: Of the signals.
         label_names: In column order, where `labels` is an array.
         leads: Names of the leads in the signals' order.
-        record_ids: Row numbers by default.
-        patients: For each record its patient: all records of one are on one side of a split.
+        record_ids: Texts or whole numbers; row numbers by default.
+        patients: For each record its patient: all records of one are on one side of a split. None and NaN are unknown.
         folds: For each record 1 to 10: 9 validates, 10 tests.
         root: Data root; None is the environment's ECG_DATA_ROOT, or else `data`.
         simulated: Whether these are no real recordings: runs on them then live apart.
         replace: Whether a corpus of this name is written anew.
 
     Raises:
-        CorpusFormatError: Lengths or names do not fit, the name is taken, or no record can be used.
+        CorpusFormatError: Lengths or names do not fit, the name is taken, or no record can be used. A corpus that was
+            to be replaced is left as it was.
     """
     home = data_root(root)
     if not is_own_name(name):
@@ -70,22 +73,15 @@ def corpus_from_arrays(
         raise CorpusFormatError(f"{folder} is there already; replace=True writes it anew")
     columns = _columns(labels, label_names)
     arrays = [np.asarray(signal, dtype=np.float32) for signal in signals]  # type: ignore[union-attr]
-    ids = tuple(record_ids) if record_ids is not None else row_names(len(arrays))
+    ids = tuple(map(str, record_ids)) if record_ids is not None else row_names(len(arrays))
     extra = {PATIENT: patients, FOLD: folds}
     columns_given = {key: list(map(str, values)) for key, values in extra.items() if values is not None}
     for what, values in {"record_ids": ids, **columns, **columns_given}.items():
         if len(values) != len(arrays):
             raise CorpusFormatError(f"{len(arrays)} signals, but {len(values)} {what}")
     _require_plain(ids)
-    (folder / SIGNALS).mkdir(parents=True, exist_ok=True)
-    marker = folder / SIGNALS / SIMULATION_MARKER
-    marker.write_text("{}\n", encoding="utf-8") if simulated else marker.unlink(missing_ok=True)
-    for old in sorted((folder / SIGNALS).glob("*.npy")):
-        old.unlink()
-    for record_id, array in zip(ids, arrays, strict=True):
-        np.save(folder / SIGNALS / f"{record_id}.npy", array)
+    _require_label_names(columns)
     texts = {label: ["1" if value else "0" for value in column] for label, column in columns.items()}
-    _write_table(folder / LABELS, {RECORD: list(ids), **texts, **columns_given})
     options = LabelOptions(
         names=tuple(columns),
         record_column=RECORD,
@@ -93,16 +89,53 @@ def corpus_from_arrays(
         fold_column=FOLD if folds is not None else None,
     )
     reading = ReadingOptions(unit=unit, leads=tuple(leads), sampling_rate=sampling_rate)
-    return add_corpus(
-        name,
-        folder / SIGNALS,
-        root=home,
-        labels=folder / LABELS,
-        reading=reading,
-        label_options=options,
-        format_name="npy",
-        replace_old=replace,
-    )
+    with _replaced(folder / SIGNALS, folder / LABELS):
+        (folder / SIGNALS).mkdir(parents=True)
+        if simulated:
+            (folder / SIGNALS / SIMULATION_MARKER).write_text("{}\n", encoding="utf-8")
+        for record_id, array in zip(ids, arrays, strict=True):
+            np.save(folder / SIGNALS / f"{record_id}.npy", array)
+        _write_table(folder / LABELS, {RECORD: list(ids), **texts, **columns_given})
+        return add_corpus(
+            name,
+            folder / SIGNALS,
+            root=home,
+            labels=folder / LABELS,
+            reading=reading,
+            label_options=options,
+            format_name="npy",
+            replace_old=replace,
+        )
+
+
+@contextmanager
+def _replaced(*paths: Path) -> Iterator[None]:
+    """Put files or folders aside: if the block fails they come back, otherwise they are removed."""
+    aside = {path: path.with_name(f".{path.name}.before") for path in paths}
+    for path, old in aside.items():
+        if old.exists():  # a process was killed in the block
+            _remove(path)
+        elif path.exists():
+            path.rename(old)
+    try:
+        yield
+    except BaseException:
+        for path, old in aside.items():
+            _remove(path)
+            if old.exists():
+                old.rename(path)
+        with suppress(OSError):  # is not empty, or was never made
+            paths[0].parent.rmdir()
+        raise
+    for old in aside.values():
+        _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _columns(
@@ -110,23 +143,41 @@ def _columns(
 ) -> dict[str, NDArray[np.bool_]]:
     """Label name -> (records,)."""
     if isinstance(labels, Mapping):
-        found = {str(name): np.asarray(column) for name, column in labels.items()}
+        names, arrays = list(labels), [np.asarray(column) for column in labels.values()]
+    elif hasattr(labels, "columns") and hasattr(labels, "to_numpy"):
+        names, arrays = list(labels.columns), list(labels.to_numpy().T)
     else:
         array = np.asarray(labels)
         if array.ndim != 2 or label_names is None or array.shape[1] != len(label_names):
             raise CorpusFormatError(
                 f"labels of shape {array.shape}: expected (records, labels) and label_names for them"
             )
-        found = dict(zip(map(str, label_names), array.T, strict=True))
+        names, arrays = list(label_names), list(array.T)
+    found = dict(zip(map(str, names), arrays, strict=True))
+    if len(found) < len(names):
+        raise CorpusFormatError(f"two labels have one name: {', '.join(map(str, names))}")
     for name, column in found.items():
         if not np.isin(column, (0, 1)).all():
             raise CorpusFormatError(f"the label {name} should be 0 or 1 in each record")
     return {name: column.astype(bool) for name, column in found.items()}
 
 
+def _require_label_names(names: Iterable[str]) -> None:
+    """Refuse names that the table of labels could not hold, or would hold as something else."""
+    taken = (RECORD, *PATIENT_COLUMNS, *FOLD_COLUMNS)
+    for name in names:
+        if name.casefold() in taken:
+            raise CorpusFormatError(f"a label cannot be called {name!r}: that is the table's column of something else")
+        if not name or name != name.strip() or set(name) & set("=;,"):
+            raise CorpusFormatError(
+                f"a label cannot be called {name!r}: expected text without = ; , and blanks around it"
+            )
+
+
 def _require_plain(ids: Sequence[str]) -> None:
     """Refuse ids that are no file names."""
-    wrong = [name for name in ids if not name or name[0] in ".-" or set(name) & set("/\\:\0\n,;\"'")]
+    marks = set("/\\:\0\n,;\"'")
+    wrong = [name for name in ids if not name or name[0] in ".-" or name != name.strip() or set(name) & marks]
     if wrong or len(set(ids)) < len(ids):
         raise CorpusFormatError(f"record ids become file names: {wrong[0]!r} cannot" if wrong else "record ids repeat")
 

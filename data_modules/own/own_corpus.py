@@ -103,7 +103,16 @@ class OwnCorpus(Corpus):
         return (f"{len(self.places)} records are there, {added} were when it was added",)
 
     def read(self, record_id: str) -> Record:
-        """Read one record of `table`; see `Corpus.read`."""
+        """Read one record of `table`; see `Corpus.read`.
+
+        Raises:
+            KeyError: There is no such record.
+        """
+        if record_id not in self.places:
+            some = ", ".join(list(self.places)[:5])
+            raise KeyError(
+                f"{self.spec.name} has no record {record_id!r}; its {len(self.places)} records are {some}, ..."
+            )
         options = self.definition.reading
         return to_record(read_place(self.places[record_id], self.format, options.dataset), options, record_id)
 
