@@ -175,13 +175,17 @@ def _superclass(name: str) -> str:
 
 
 def _own_concepts(corpus: str, root: str | Path | None) -> dict[str, tuple[str, ...]]:
-    """What the YAML's `codes` say, where they are SNOMED CT codes: numbers of six to eighteen digits."""
+    """What the YAML's `codes` and the labels' names say, where they are SNOMED CT codes: six to eighteen digits."""
     rules = load_definition(definition_path(data_root(root), corpus)).labels
     found: dict[str, tuple[str, ...]] = {}
     for code, label in rules.codes.items():
-        if code.isdecimal() and 6 <= len(code) <= 18:
+        if _is_snomed(code):
             found[label] = (*found.get(label, ()), code)
-    return found
+    return {label: (label,) for label in rules.names if _is_snomed(label)} | found
+
+
+def _is_snomed(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and 6 <= len(text) <= 18
 
 
 @cache

@@ -100,3 +100,12 @@ def test_own_corpora_match_by_code_or_by_name(tmp_path: Path) -> None:
     found = match_labels("cpsc2018", labels("cpsc2018"), "mine", ours, tmp_path)
     assert shared_labels(found) == {"flimmern": "AF", "PAC": "PAC"}
     assert shared_labels(match_labels("unheard of", ["PAC", "af"], "mine", ours, tmp_path)) == {"PAC": "PAC"}
+
+
+def test_own_labels_named_by_codes_have_those_concepts(tmp_path: Path) -> None:
+    text = "name: mine\npath: x\nformat: wfdb\nlabels:\n  style: header\n  names: ['164889003', MI, AF2]\n"
+    (tmp_path / "mine.yaml").write_text(text + "  codes: {MI: MI, AMI: MI, '164890007': AF2}\n")
+    concepts = label_concepts("mine", ["164889003", "MI", "AF2"], tmp_path)
+    assert concepts == {"164889003": ("164889003",), "MI": (), "AF2": ("164890007",)}
+    found = match_labels("cpsc2018", labels("cpsc2018"), "mine", ("164889003", "MI"), tmp_path)
+    assert shared_labels(found) == {"164889003": "AF"}
