@@ -36,6 +36,18 @@ class ReadingOptions:
     dataset: str | None = None
     """Which array of an HDF5 or NPZ file holds the signals, where there are several."""
 
+    def __post_init__(self) -> None:
+        """Take the unit in any case.
+
+        Raises:
+            ValueError: It is none.
+        """
+        if self.unit is not None:
+            units = {unit.casefold(): unit for unit in MILLIVOLTS}
+            if str(self.unit).casefold() not in units:
+                raise ValueError(f"the unit is {self.unit!r}, expected {', '.join(MILLIVOLTS)}")
+            object.__setattr__(self, "unit", units[self.unit.casefold()])
+
     def as_dict(self) -> dict[str, int | float | str]:
         """The options that are given, as plain values."""
         given = {name: value for name, value in asdict(self).items() if value is not None}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from data_modules.corpus import CorpusFormatError, RecordError
 from data_modules.formats.raw_record import Format, RawRecord, check_shape, leads_first, refuse_large, unit_stated
+from data_modules.leads import canonical_leads
 
 
 def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
@@ -40,18 +41,19 @@ def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
         if len(group.WaveformData) < needed:
             found = f"{path.name} has {len(group.WaveformData)} bytes of waveform, its header promises {needed}"
             raise RecordError("truncated", found)
-        units = {_unit(channel) for channel in channels}
+        chosen = _ecg_channels(channels)
+        units = {_unit(channels[number]) for number in chosen}
         if len(units) > 1:
             raise RecordError("unit", f"the channels of {path.name} are in {', '.join(sorted(units))}")
-        scales = [_scale(channel) for channel in channels]
+        scales = [_scale(channels[number]) for number in chosen]
         if not all(0 < abs(scale) < math.inf for scale in scales):
             raise RecordError(
                 "gain", f"{path.name} has the sensitivities {', '.join(f'{scale:g}' for scale in scales)}"
             )
         signal = _samples(content, index)
         return RawRecord(
-            signal=np.ascontiguousarray(leads_first(signal), dtype=np.float32),
-            lead_names=tuple(_lead(channel) for channel in channels),
+            signal=np.ascontiguousarray(leads_first(signal[:, chosen]), dtype=np.float32),
+            lead_names=tuple(_lead(channels[number]) for number in chosen),
             sampling_rate=float(group.SamplingFrequency),
             unit=unit_stated(units.pop()),
         )
@@ -85,6 +87,13 @@ def _samples(content: Any, index: int) -> NDArray[np.floating[Any]]:  # noqa: AN
         value = padding if isinstance(padding, int) else int(np.frombuffer(padding, raw.dtype)[0])
         signal[raw == value] = np.nan
     return signal
+
+
+def _ecg_channels(channels: list[Any]) -> list[int]:
+    """Which channels to read: all but those that are no leads and in another unit than the leads, a heart rate say."""
+    leads = canonical_leads([_lead(channel) for channel in channels])
+    units = {_unit(channel) for channel, lead in zip(channels, leads, strict=True) if lead is not None}
+    return [number for number, channel in enumerate(channels) if not units or leads[number] or _unit(channel) in units]
 
 
 def _lead(channel: Any) -> str:  # noqa: ANN401 - pydicom's Dataset

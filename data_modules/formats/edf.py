@@ -42,8 +42,7 @@ def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
             labels = [str(label) for label in file.getSignalLabels()]
             chosen = [index for index, lead in enumerate(canonical_leads(labels)) if lead] or list(range(len(labels)))
             kinds = {
-                (file.getPhysicalDimension(index), file.getSampleFrequency(index), int(file.getNSamples()[index]))
-                for index in chosen
+                (_unit(file, index), file.getSampleFrequency(index), int(file.getNSamples()[index])) for index in chosen
             }
             if len(kinds) > 1:
                 found = "; ".join(f"{count} samples at {rate:g} Hz in {unit}" for unit, rate, count in sorted(kinds))
@@ -118,6 +117,12 @@ def _read_lead(file: pyedflib.EdfReader, index: int) -> NDArray[np.float32]:
         found = f"{signal.min():g} to {signal.max():g}, its header declares {low:g} to {high:g}"
         raise RecordError("header", f"{file.getLabel(index)} of {Path(file.file_name).name} goes from {found}")
     return np.asarray(signal, np.float32)
+
+
+def _unit(file: pyedflib.EdfReader, index: int) -> str:
+    """The unit of a signal. EDFlib, which writes ASCII alone, makes `AuV` of a micro sign's two bytes in UTF-8."""
+    unit = str(file.getPhysicalDimension(index)).strip()
+    return "uV" if unit == "AuV" else unit
 
 
 def _number(text: bytes) -> int:

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pydicom
+import pyedflib
 import pytest
 import wfdb
 from numpy.typing import NDArray
@@ -362,3 +363,35 @@ def test_a_name_in_the_option_that_is_no_lead_is_refused(tmp_path: Path) -> None
     assert error.value.reason == "missing_leads"
     zero = ReadingOptions(unit="mV", sampling_rate=RATE, leads=(*names[:11], "-"), missing_leads="zero")
     assert read(tmp_path / "a.npy", zero).absent_leads == ("V6",)
+
+
+def test_microvolts_of_an_edf_may_have_been_written_with_their_sign(tmp_path: Path) -> None:
+    codes = as_codes(synthetic_millivolts(2 * RATE, RATE))
+    limits = {"physical_min": -32768, "physical_max": 32767, "digital_min": -32768, "digital_max": 32767}
+    with pyedflib.EdfWriter(str(tmp_path / "a.edf"), 12, pyedflib.FILETYPE_EDF) as writer:
+        for index, lead in enumerate(LEADS):
+            header = {"label": lead, "dimension": "µV", "sample_frequency": RATE, "transducer": "", "prefilter": ""}
+            writer.setSignalHeader(index, header | limits)
+        writer.writeSamples(list(codes.astype(np.float64)))
+    assert b"AuV" in (tmp_path / "a.edf").read_bytes()
+    np.testing.assert_allclose(read(tmp_path / "a.edf").signal, codes / 1000, atol=2e-6)
+
+
+def test_a_dicom_channel_that_is_no_lead_and_no_voltage_is_left_out(tmp_path: Path) -> None:
+    codes = as_codes(synthetic_millivolts(2 * RATE, RATE))
+    write_dicom(tmp_path / "a.dcm", codes, RATE)
+    content = pydicom.dcmread(tmp_path / "a.dcm")
+    channel = content.WaveformSequence[1].ChannelDefinitionSequence[11]
+    channel.ChannelSourceSequence[0].CodeMeaning = "Heart rate"
+    channel.ChannelSensitivityUnitsSequence[0].CodeValue = "/min"
+    content.save_as(tmp_path / "a.dcm")
+    record = read(tmp_path / "a.dcm", ReadingOptions(missing_leads="zero"))
+    np.testing.assert_allclose(record.signal[:11], codes[:11] / 1000, atol=2e-6)
+    assert record.absent_leads == ("V6",)
+
+
+@pytest.mark.parametrize(("given", "unit"), [("uv", "uV"), ("MV", "mV"), ("V", "V")])
+def test_units_of_the_options_are_taken_in_any_case(given: str, unit: str) -> None:
+    assert ReadingOptions(unit=given).unit == unit  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="the unit is 'kV', expected mV, uV, V"):
+        ReadingOptions(unit="kV")  # type: ignore[arg-type]
