@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,8 @@ ENDINGS = (*(suffix for entry in FORMATS.values() for suffix in entry.suffixes),
 
 TRUE, FALSE = frozenset({"1", "1.0", "true", "yes"}), frozenset({"0", "0.0", "false", "no"})
 """What a cell of a label's column may hold, in lower case."""
+
+_SEP = re.compile(r"\s*\"?sep=(?P<delimiter>[,;\t|])\"?[ ,;]*(?:\n|$)", re.IGNORECASE)
 
 UNKNOWN = frozenset({"", "nan", "none", "na", "n/a", "<na>", "nat", "null", "unknown"})
 """What stands for a patient that is not known, in lower case."""
@@ -79,7 +82,8 @@ class Labels:
 def read_table(path: Path) -> Table:
     """Read a CSV file with a header line; the delimiter is the most frequent of `,`, `;` and tab in that line.
 
-    Empty lines, before the header too, and lines of empty cells are passed over.
+    A first line `sep=;`, by which Excel knows the delimiter, says it instead. Empty lines, before the header too, and
+    lines of empty cells are passed over.
 
     Raises:
         CorpusFormatError: It is too large, no text, or a line is longer than the first.
@@ -92,8 +96,10 @@ def read_table(path: Path) -> Table:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise CorpusFormatError(f"{path} cannot be read ({error}); it should be a CSV file in UTF-8") from error
+    said = _SEP.match(text)
+    text = text[said.end() :] if said else text
     first = text.lstrip("\n").partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
+    delimiter = said["delimiter"] if said else max(",;\t", key=first.count)
     if first.count(delimiter) >= MAX_COLUMNS:
         raise CorpusFormatError(f"{path} has {first.count(delimiter) + 1} columns, at most {MAX_COLUMNS} are read")
     try:

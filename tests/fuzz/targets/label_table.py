@@ -29,7 +29,7 @@ def check(data: bytes, folder: Path) -> None:
     if not findings.questions:
         labels = apply_rules(rules, table, RECORDS, {})
         assert all(len(vector) == len(rules.names) for vector in labels.multi_hot.values())
-    if b"\0" in data or len(table.columns) == 1 or '"' in data.decode("utf-8-sig"):
+    if b"\0" in data or b"sep=" in data.lower() or len(table.columns) == 1 or '"' in data.decode("utf-8-sig"):
         return
     text = data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     delimiter = max(",;\t", key=text.lstrip("\n").split("\n", 1)[0].count)
