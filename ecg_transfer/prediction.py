@@ -78,12 +78,14 @@ def predict_files(
         device: Where; None is a GPU if there is one.
 
     Yields:
-        One result a record. A bad file is a result with an `error`.
+        One result a record. A bad file, or one that is not there, is a result with an `error`.
 
     Raises:
+        ValueError: There is no such format.
         CorpusFormatError: A folder holds no known format or several, or a library is missing.
-        CorpusNotFoundError: A file is not there.
     """
+    if format_name is not None and format_name not in FORMATS:
+        raise ValueError(f"there is no format {format_name!r}: there are {', '.join(FORMATS)}")
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model.classifier.eval().to(chosen)
     options = reading or ReadingOptions()
@@ -105,6 +107,9 @@ def _places(
 ) -> Iterator[tuple[str, Place | RecordError, Format | None]]:
     """Each record's name and place; a file that cannot be listed comes with its error."""
     for given in map(header_of, map(Path, files)):
+        if not given.exists():
+            yield str(given), RecordError("unreadable", f"there is no file or folder {given}"), None
+            continue
         kind = FORMATS[format_name] if format_name else detect_format(given) if given.is_dir() else None
         for file in record_files(given, [kind] if kind else FORMATS.values()) if given.is_dir() else [given]:
             try:

@@ -16,6 +16,7 @@ from ecg_transfer.corpora_cli import Dataset, FormatName, Gain, Leads, MissingLe
 from ecg_transfer.loading import loading
 
 if TYPE_CHECKING:
+    from data_modules.reading import ReadingOptions
     from ecg_transfer.loaded_model import LoadedModel
     from ecg_transfer.prediction import FilePrediction
 
@@ -56,11 +57,12 @@ def predict(
     if format_name is not None:
         one_of("--format", format_name, tuple(FORMATS))
     reading = reading_options(unit, gain, leads, rate, missing_leads, dataset)
+    if plot is not None and plot.exists() and not plot.is_dir():
+        raise typer.BadParameter(f"--plot is {plot}, which is a file; name a folder for the pictures")
     if like is not None:
-        from data_modules.own.definition import definition_path, load_definition
-        from data_modules.sources import data_root
-
-        reading = load_definition(definition_path(data_root(), like)).reading
+        if reading != reading_options(None, None, None, None, "refuse", None):
+            raise typer.BadParameter(f"--like reads as {like} is read; leave the other options of reading out")
+        reading, format_name = _read_like(like, format_name)
     loaded = load_model(model, output=output, trust=trust)
     results = predict_files(
         loaded,
@@ -75,6 +77,23 @@ def predict(
     typer.echo(f"{num_done} records predicted by {loaded.source}, {num_bad} skipped", err=True)
     if num_bad:
         raise SystemExit(BAD_FILES)
+
+
+def _read_like(name: str, format_name: str | None) -> tuple[ReadingOptions, str]:
+    """How the files of an own corpus are read, and their format where none is named.
+
+    Raises:
+        BadParameter: It is no corpus of the user's own.
+        ValueError: It is none at all.
+    """
+    from data_modules.own.definition import definition_path, load_definition
+    from data_modules.sources import corpus_named, data_root, is_own
+
+    if not is_own(name):
+        title = corpus_named(name).spec.title
+        raise typer.BadParameter(f"--like is {name}, the published {title}; it takes a corpus of your own")
+    definition = load_definition(definition_path(data_root(), name))
+    return definition.reading, format_name or definition.format
 
 
 def write_table(

@@ -122,7 +122,7 @@ def test_the_command_skips_bad_files_and_says_so(
     assert stopped.value.code == 3
     said = capsys.readouterr().err
     assert "r1.hea: truncated" in said
-    assert "none.hea: unreadable" in said
+    assert f"none.hea: unreadable: there is no file or folder {tmp_path / 'none.hea'}" in said
     with table.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [Path(row["record"]).stem for row in rows] == ["r0", "r2"]
@@ -145,6 +145,49 @@ def test_nothing_wrong_exits_with_0_and_writes_to_the_terminal(
         main()
     assert ended.value.code == 0
     assert capsys.readouterr().out.splitlines()[0].startswith("record,")
+
+
+def said_by(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    """What a command that stops says, its line breaks and frame taken out."""
+    monkeypatch.setattr("sys.argv", ["ecg-transfer", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code not in (0, None)
+    return " ".join(f"{stopped.value.code} {capsys.readouterr().err}".replace("│", " ").split())
+
+
+def test_files_are_read_as_those_of_an_own_corpus(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signals = np.stack([synthetic_millivolts(1000, 100, seed) for seed in range(4)])
+    labels = {"AF": [0, 1, 0, 1]}
+    et.corpus_from_arrays(signals, labels, sampling_rate=100, name="mine", root=tmp_path)
+    monkeypatch.setenv("ECG_DATA_ROOT", str(tmp_path))
+    folder = tmp_path / "in"
+    folder.mkdir()
+    np.save(folder / "a.npy", signals[0])
+    write_challenge_record(folder, "b", as_codes(signals[1]), sampling_rate=100)  # not of the corpus's format
+    command = ["predict", "--trust", str(run.path), str(folder)]
+    monkeypatch.setattr("sys.argv", ["ecg-transfer", *command, "--like", "mine"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines[1:]] == [str(folder / "a.npy")]
+    for option in (["--unit", "uV"], ["--rate", "100"], ["--missing-leads", "zero"], ["--dataset", "x"]):
+        said = said_by([*command, "--like", "mine", *option], monkeypatch, capsys)
+        assert "--like reads as mine is read; leave the other options of reading out" in said
+    assert "there is no corpus 'mime'" in said_by([*command, "--like", "mime"], monkeypatch, capsys)
+    assert "--like is ptb, the published" in said_by([*command, "--like", "ptb"], monkeypatch, capsys)
+    plot = said_by([*command, "--plot", str(folder / "a.npy")], monkeypatch, capsys)
+    assert "which is a file; name a folder for the pictures" in plot
+
+
+def test_a_format_that_is_none_and_a_file_that_is_not_there_are_said(model: LoadedModel, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there is no format 'xyz': there are wfdb, csv"):
+        next(predict_files(model, [tmp_path], format_name="xyz"))
+    (result,) = predict_files(model, [tmp_path / "nosuchfile"])
+    assert str(result.error) == f"unreadable: there is no file or folder {tmp_path / 'nosuchfile'}"
 
 
 @pytest.mark.slow
