@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -179,13 +179,13 @@ def apply_rules(
     rows = {} if table is None else _rows_of(rules, table, record_ids)
     problems: dict[str, str] = {}
     if rules.style == "header":
-        multi_hot = _from_lists({key: codes for key, codes in header_codes.items() if codes is not None}, rules)
+        lists: dict[str, Sequence[str]] = {key: codes for key, codes in header_codes.items() if codes is not None}
+        multi_hot = _from_lists(lists, rules, lists.values())
     elif table is None:
         raise CorpusFormatError("labels of this style need a table")
     elif rules.style == "list":
-        column = table.column(rules.label_column or "")
-        lists = {key: [part.strip() for part in column[row].split(SEPARATOR)] for key, row in rows.items()}
-        multi_hot = _from_lists(lists, rules)
+        column = [[part.strip() for part in cell.split(SEPARATOR)] for cell in table.column(rules.label_column or "")]
+        multi_hot = _from_lists({key: column[row] for key, row in rows.items()}, rules, column)
     else:
         multi_hot, problems = _from_columns(rows, rules, table)
     return Labels(
@@ -231,9 +231,11 @@ def _sources(rules: LabelRules, known: Collection[str]) -> list[list[str]]:
     return [texts or [name] for texts, name in zip(renamed, rules.names, strict=True)]
 
 
-def _from_lists(lists: Mapping[str, Sequence[str]], rules: LabelRules) -> dict[str, NDArray[np.uint8]]:
+def _from_lists(
+    lists: Mapping[str, Sequence[str]], rules: LabelRules, whole_file: Iterable[Sequence[str]]
+) -> dict[str, NDArray[np.uint8]]:
     """Multi-hot from names or codes; those that `rules.names` does not have are left out."""
-    known = {text for texts in lists.values() for text in texts}
+    known = {text for texts in whole_file for text in texts}
     position = {text: index for index, texts in enumerate(_sources(rules, known)) for text in texts}
     result = {}
     for record_id, texts in lists.items():

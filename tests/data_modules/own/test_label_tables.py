@@ -83,6 +83,8 @@ def test_a_label_may_be_joined_with_others_under_its_own_name(tmp_path: Path) ->
     assert rows(labels) == {"a/r1": [1], "a/r2": [1], "b/r3": [0]}
     labels, _, _ = survey(tmp_path, "record,dx\nr1,MI\nr2,AMI\nr3,\n", names=("MI", "AMI=MI"))
     assert rows(labels) == {"a/r1": [1], "a/r2": [1], "b/r3": [0]}
+    labels, _, _ = survey(tmp_path, "record,dx\nr1,MI\nr2,\nr3,\ngone,AMI\n", names=("AMI=MI",))
+    assert rows(labels) == {"a/r1": [0], "a/r2": [0], "b/r3": [0]}
     _, _, findings = survey(tmp_path, text, names=("AMI=MI", "AMI=CD"))
     assert findings.questions == ["AMI is to be called MI and CD: give it one name"]
 
