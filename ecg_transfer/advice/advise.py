@@ -135,7 +135,12 @@ def gain_text(gain: Gain) -> str:
     """`+0.051 [-0.134, +0.225]`, or the number and that there are no limits."""
     if not math.isfinite(gain.low):
         return f"{gain.estimate:+.3f} (no interval)"
-    return f"{gain.estimate:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
+    return f"{gain.estimate:+.3f} [{_limit(gain.low)}, {_limit(gain.high)}]"
+
+
+def _limit(value: float) -> str:
+    """Three decimals, and more where only they tell on which side of 0 a limit lies."""
+    return f"{value:+.3f}" if abs(value) >= 0.0005 or value == 0 else f"{value:+.1g}"
 
 
 def _what(found: Nearest, best: Choice) -> Section:
@@ -154,6 +159,11 @@ def _what(found: Nearest, best: Choice) -> Section:
 def _expected(found: Nearest, best: Choice, gain: Gain, metric: str) -> Section:
     if not math.isfinite(gain.low):
         verdict = "That is too little to expect anything by."
+    elif best.num_seeds < MIN_SEEDS:
+        verdict = (
+            f"No verdict: it needs {MIN_SEEDS} paired seeds and has {best.num_seeds}. So few say nothing of other "
+            "trainings, wherever the interval lies."
+        )
     elif gain.low > 0:
         verdict = "Pre-training helps: an interval like this leaves out no gain at all."
     elif gain.high < 0:
