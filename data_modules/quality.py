@@ -150,28 +150,41 @@ def screen(record: Record, min_seconds: float | None = None) -> Record:
     signal, notes = _fill_gaps(record)
     recorded = [name not in record.absent_leads for name in LEAD_NAMES]
     judged = signal[recorded] if record.absent_leads else signal
-    if (highest := float(max(judged.max(), -judged.min()))) > MAX_MILLIVOLTS:
-        raise RecordError(
-            "amplitude", f"{record.record_id} holds {highest:.3g} mV, no ECG more than {MAX_MILLIVOLTS:g}"
-        )
-    height = heights(judged, record.sampling_rate)
-    is_flat = median(height) <= FLAT_MILLIVOLTS
-    num_flat = int(is_flat.sum())
-    if num_flat > MAX_FLAT_LEADS:
-        raise RecordError("flat", f"{num_flat} leads of {record.record_id} are flat, at most {MAX_FLAT_LEADS} may be")
-    amplitude = float(median(height.ravel()))
-    if not AMPLITUDE_RANGE[0] <= amplitude <= AMPLITUDE_RANGE[1]:
-        raise RecordError(
-            "amplitude",
-            f"{record.record_id} is {amplitude:.3g} mV high, expected {AMPLITUDE_RANGE[0]} to {AMPLITUDE_RANGE[1]} mV",
-        )
-    if num_flat:
+    is_flat = require_amplitudes(judged, record.sampling_rate, record.record_id)
+    if is_flat.any():
         notes.append("flat_lead")
     if all(recorded[:6]) and identity_residual(signal) > MAX_IDENTITY_RESIDUAL:
         notes.append("lead_identity")
-    if _is_saturated(judged[~is_flat] if num_flat else judged, round(SATURATED_SECONDS * record.sampling_rate)):
+    if _is_saturated(judged[~is_flat] if is_flat.any() else judged, round(SATURATED_SECONDS * record.sampling_rate)):
         notes.append("saturated")
     return replace(record, signal=signal, notes=record.notes + tuple(notes))
+
+
+def require_amplitudes(signal: NDArray[np.float32], sampling_rate: int, name: str) -> NDArray[np.bool_]:
+    """Refuse amplitudes that no ECG in millivolts has.
+
+    Args:
+        signal: Millivolts, (leads, samples) with samples > 0, finite.
+        sampling_rate: Hz.
+        name: Of the record, for the message.
+
+    Returns:
+        Whether each lead is flat, (leads,).
+
+    Raises:
+        RecordError: `flat` or `amplitude`.
+    """
+    if (highest := float(max(signal.max(), -signal.min()))) > MAX_MILLIVOLTS:
+        raise RecordError("amplitude", f"{name} holds {highest:.3g} mV, no ECG more than {MAX_MILLIVOLTS:g}")
+    height = heights(signal, sampling_rate)
+    is_flat: NDArray[np.bool_] = median(height) <= FLAT_MILLIVOLTS
+    if (num_flat := int(is_flat.sum())) > MAX_FLAT_LEADS:
+        raise RecordError("flat", f"{num_flat} leads of {name} are flat, at most {MAX_FLAT_LEADS} may be")
+    amplitude = float(median(height.ravel()))
+    low, high = AMPLITUDE_RANGE
+    if not low <= amplitude <= high:
+        raise RecordError("amplitude", f"{name} is {amplitude:.3g} mV high, expected {low} to {high} mV")
+    return is_flat
 
 
 def _fill_gaps(record: Record) -> tuple[NDArray[np.float32], list[str]]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from data_modules.config import DataConfig, Preprocessing
 from data_modules.corpora import CORPORA
-from data_modules.corpus import LEAD_NAMES
-from data_modules.quality import MAX_MILLIVOLTS
+from data_modules.corpus import LEAD_NAMES, RecordError
+from data_modules.quality import require_amplitudes
 from data_modules.signal import prepare, scale
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.model_folder import (
@@ -43,26 +44,28 @@ class LoadedModel:
     """Name of the run, or of the exported model with the beginning of its weights' hash."""
 
     def probabilities(
-        self, signals: NDArray[np.floating], sampling_rate: int, *, batch_size: int = BATCH_SIZE
+        self, signals: ArrayLike, sampling_rate: float, *, batch_size: int = BATCH_SIZE
     ) -> NDArray[np.float32]:
         """Probabilities of recordings.
 
         Args:
             signals: Millivolts, (B, 12, T), leads I, II, III, aVR, aVL, aVF, V1 to V6.
-            sampling_rate: Hz of `signals`.
+            sampling_rate: Hz of `signals`, a whole number.
             batch_size: Records that go through the network at a time.
 
         Returns:
             (B, L), in the order of `label_names`.
 
         Raises:
-            ValueError: Another shape, missing samples, amplitudes that no ECG has, or recordings that are shorter than
-                the model's input where it was not trained on padded ones.
+            ValueError: Another shape, missing samples, amplitudes that no ECG has or flat leads (as `predict` refuses
+                them), or recordings that are shorter than the model's input where it was not trained on padded ones.
         """
-        self._check(signals, sampling_rate)
+        recordings = np.asarray(signals)
+        rate = _whole_rate(sampling_rate)
+        self._check(recordings, rate)
         found = [
-            self._probabilities(signals[start : start + batch_size], sampling_rate)
-            for start in range(0, len(signals), batch_size)
+            self._probabilities(recordings[start : start + batch_size], rate)
+            for start in range(0, len(recordings), batch_size)
         ]
         return np.concatenate(found) if found else np.zeros((0, len(self.label_names)), np.float32)
 
@@ -77,20 +80,26 @@ class LoadedModel:
     def _check(self, signals: NDArray[np.floating], sampling_rate: int) -> None:
         if signals.ndim != 3 or signals.shape[1] != len(LEAD_NAMES):
             raise ValueError(f"signals have shape {signals.shape}, expected (records, 12 leads, samples) in millivolts")
-        if sampling_rate < 1:
-            raise ValueError(f"sampling_rate is {sampling_rate}, expected Hz")
         if not np.isfinite(signals).all():
             raise ValueError("signals hold NaN or infinite values; interpolate the gaps, or leave those records out")
-        if (highest := float(np.abs(signals).max(initial=0.0))) > MAX_MILLIVOLTS:
-            raise ValueError(
-                f"signals hold {highest:.3g} mV, no ECG more than {MAX_MILLIVOLTS:g}: are they in millivolts?"
-            )
         seconds = signals.shape[2] / sampling_rate
         needed = self.preprocessing.num_samples / self.preprocessing.sampling_rate
         if seconds < needed and (self.preprocessing.short == "set_aside" or signals.shape[2] == 0):
             raise ValueError(
                 f"recordings of {seconds:g} s are shorter than the {needed:g} s that {self.source} was trained on"
             )
+        for number, signal in enumerate(signals):
+            try:
+                require_amplitudes(signal.astype(np.float32), sampling_rate, f"record {number}")
+            except RecordError as error:
+                raise ValueError(f"{error.detail}: are the signals in millivolts?") from error
+
+
+def _whole_rate(sampling_rate: float) -> int:
+    """A sampling rate as the whole number that it is, or an error."""
+    if not (math.isfinite(sampling_rate) and sampling_rate >= 1 and sampling_rate == int(sampling_rate)):
+        raise ValueError(f"sampling_rate is {sampling_rate:g}, expected a whole number of Hz: resample to one before")
+    return int(sampling_rate)
 
 
 def load_model(source: str | Path | Run, *, output: Path = DEFAULT_OUTPUT, trust: bool = False) -> LoadedModel:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 
 import ecg_transfer as et
 from ecg_transfer.artifact import ExportError, ModelFolderError, export_run, load_model, read_model_folder
@@ -23,6 +25,11 @@ from tests.ecg_transfer.tiny_backbone import NAME
 def change(folder: Path, **fields: Any) -> None:  # noqa: ANN401
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | fields))
+
+
+def ecgs(number: int, factors: Sequence[float] = (1,)) -> np.ndarray:
+    """Simulated recordings at 500 Hz, millivolts times a factor each, (number, 12, 5000)."""
+    return np.stack([et.simulate_ecg(seed=seed) * factors[seed % len(factors)] for seed in range(number)])
 
 
 @pytest.mark.parametrize(
@@ -159,9 +166,22 @@ def test_ones_own_network_is_loaded_only_when_trusted(data: Path, tmp_path: Path
         (np.full((1, 12, 5000), np.nan), 500, "NaN"),
         (np.zeros((1, 12, 4999)), 500, "shorter than the 10 s"),
         (np.zeros((1, 12, 5000)), 0, "sampling_rate is 0"),
-        (np.full((1, 12, 5000), -1234.0), 500, r"1\.23e\+03 mV.*are they in millivolts"),
+        (np.full((1, 12, 5000), -1234.0), 500, r"1\.23e\+03 mV.*are the signals in millivolts"),
+        (np.zeros((1, 12, 5000)), 500, "12 leads of record 0 are flat"),
+        (np.full((1, 12, 5000), 0.7), 500, "12 leads of record 0 are flat"),
+        (ecgs(2, [1, 200]), 500, r"record 1 is .* mV high, expected 0\.05 to 20\.0 mV.*in millivolts"),
+        (ecgs(2, [1, 0.001]), 500, "12 leads of record 1 are flat"),
+        (ecgs(1), 257.3, r"257\.3, expected a whole number of Hz"),
+        (ecgs(1), float("nan"), "nan, expected a whole number of Hz"),
     ],
 )
-def test_recordings_it_cannot_take_are_named(exported: Folders, signal: np.ndarray, rate: int, message: str) -> None:
+def test_recordings_it_cannot_take_are_named(exported: Folders, signal: np.ndarray, rate: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load_model(exported[1]).probabilities(signal, rate)
+
+
+def test_lists_tensors_and_whole_floats_are_taken_as_arrays_are(exported: Folders) -> None:
+    model, signals = load_model(exported[1]), ecgs(2)
+    expected = model.probabilities(signals, 500)
+    for same, rate in ((signals.tolist(), 500.0), (torch.from_numpy(signals), np.int64(500)), (list(signals), 500)):
+        np.testing.assert_array_equal(model.probabilities(same, rate), expected)
