@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from types import NoneType
+from typing import TYPE_CHECKING, Literal, get_args, get_origin, get_type_hints
 
 from data_modules.corpus import CorpusSpec
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Positives = Literal["segment", "patient"]
 """Which two views should look alike: see `data_modules.positive_pairs`."""
@@ -161,3 +165,25 @@ class AugmentConfig:
                 f"{self.noise:g}: none of them is negative, and lead_masking is below 1"
             )
         return bool(self.scaling or self.lead_masking or self.noise)
+
+
+def require_known_words(config: DataclassInstance) -> None:
+    """Refuse a field whose value is none of the words that its type lists.
+
+    Args:
+        config: A section, made in Python; one that was read from text is checked as it is read.
+
+    Raises:
+        ValueError: There is one; the message has its words.
+    """
+    hints = get_type_hints(type(config))
+    for field in fields(config):
+        kinds = [kind for kind in (hints[field.name], *get_args(hints[field.name])) if get_origin(kind) is Literal]
+        words = [word for kind in kinds for word in get_args(kind)]
+        if NoneType in get_args(hints[field.name]):
+            words.append(None)
+        value = getattr(config, field.name)
+        if kinds and value not in words:
+            raise ValueError(
+                f"{type(config).__name__}.{field.name} is {value!r}, expected one of {', '.join(map(str, words))}"
+            )

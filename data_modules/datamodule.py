@@ -17,7 +17,7 @@ from data_modules.augmentation import Augmentation
 from data_modules.batches import Batch, ECGDataset, OrderedBatches, ShuffledBatches
 from data_modules.cache import Cache, cache_path, discard, fingerprint, open_cache
 from data_modules.completeness import check_completeness
-from data_modules.config import AugmentConfig, CropConfig, DataConfig, Positives
+from data_modules.config import AugmentConfig, CropConfig, DataConfig, Positives, require_known_words
 from data_modules.corpus import LEAD_NAMES, Corpus
 from data_modules.crops import RandomCrops
 from data_modules.positive_pairs import PositivePairs
@@ -52,7 +52,7 @@ class ECGDataModule(pl.LightningDataModule):
         groups: Number of the group (patient, or copies of one recording) of each row.
 
     Raises:
-        ValueError: The split leaves a part empty.
+        ValueError: A field that is none of its words; from `setup`: the split leaves a part empty.
     """
 
     def __init__(
@@ -69,6 +69,8 @@ class ECGDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.config = config or DataConfig()
+        for section in (self.config, crops or CropConfig()):
+            require_known_words(section)
         self._crop_length = (crops or CropConfig()).num_samples(self.config)
         self._augment = augment or AugmentConfig()
         self._crops: RandomCrops | None = None

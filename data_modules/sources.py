@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from data_modules.corpora import CORPORA
 from data_modules.corpus import SIMULATION_MARKER, Corpus, CorpusNotFoundError, CorpusSpec
 from data_modules.own.definition import definition_path, is_own_name, load_definition, own_names, resolve_path
 from data_modules.simulation import SIMULATED_SIZES, simulate_corpus
+
+Source = Literal["auto", "real", "simulated"]
 
 
 def data_root(root: str | Path | None = None) -> Path:
@@ -21,11 +23,15 @@ def data_root(root: str | Path | None = None) -> Path:
     return Path(root or os.environ.get("ECG_DATA_ROOT") or "data").expanduser()
 
 
-def will_simulate(name: str, root: str | Path | None, source: Literal["auto", "real", "simulated"]) -> bool:
+def will_simulate(name: str, root: str | Path | None, source: Source) -> bool:
     """Whether `open_corpus` would give a simulated corpus; costs no more than a look at the disk.
 
     An own corpus is never simulated in its place; it is a simulated one where its folder carries the marker.
+
+    Raises:
+        ValueError: No corpus has this name, or an unknown source.
     """
+    _require_source(source)
     if is_own(name, root):
         return source != "real" and _own_is_simulated(name, root, source)
     return source == "simulated" or (source == "auto" and not has_real_copy(name, root))
@@ -56,6 +62,11 @@ def spec_named(name: str, root: str | Path | None = None) -> CorpusSpec:
     return open_corpus(name, root=root).spec if is_own(name, root) else corpus_named(name, root).spec
 
 
+def _require_source(source: str) -> None:
+    if source not in get_args(Source):
+        raise ValueError(f"source is {source!r}, expected one of {', '.join(get_args(Source))}")
+
+
 def _own_is_simulated(name: str, root: str | Path | None, source: str) -> bool:
     home = data_root(root)
     path = resolve_path(load_definition(definition_path(home, name)).path, home)
@@ -75,7 +86,7 @@ def open_corpus(
     name: str,
     *,
     root: str | Path | None = None,
-    source: Literal["auto", "real", "simulated"] = "auto",
+    source: Source = "auto",
     num_simulated: int | None = None,
     label_set: str | None = None,
     sampling_rate: int | None = None,
@@ -93,9 +104,10 @@ def open_corpus(
         progress: Whether a simulation shows a bar; None shows one where there is a terminal.
 
     Raises:
-        ValueError: No corpus has this name.
+        ValueError: No corpus has this name, or an unknown source.
         CorpusNotFoundError: `source` is `real` and there is no copy.
     """
+    _require_source(source)
     if is_own(name, root):
         return _open_own(name, root, source, label_set, sampling_rate)
     corpus_class = corpus_named(name, root)

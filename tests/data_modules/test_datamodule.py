@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from data_modules.batches import ShuffledBatches
-from data_modules.config import DataConfig
+from data_modules.config import CropConfig, DataConfig
 from data_modules.datamodule import PARTS, ECGDataModule
 from data_modules.signal import scale
 from tests.data_modules.fake_corpus import TABLE, FakeCorpus, random_labels, write_fake_corpus
@@ -113,6 +113,22 @@ def test_a_fraction_is_of_the_training_records(corpus: FakeCorpus) -> None:
 def test_an_impossible_subset_is_refused(corpus: FakeCorpus, subset: float) -> None:
     with pytest.raises(ValueError, match=r"data\.subset=.* training records; fake has \d+"):
         module_of(corpus, subset=subset)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"scale": "volt"}, "DataConfig.scale is 'volt', expected one of minmax, millivolt, zscore, none"),
+        ({"source": "Real"}, "DataConfig.source is 'Real', expected one of auto, real, simulated"),
+        ({"short": "skip"}, "DataConfig.short is 'skip', expected one of set_aside, pad, None"),
+        ({"split": None}, "DataConfig.split is None, expected one of patient, paper"),
+    ],
+)
+def test_a_word_that_no_field_knows_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ECGDataModule(DataConfig(**fields))
+    with pytest.raises(ValueError, match=r"CropConfig\.windows is 'sum', expected one of max, mean"):
+        ECGDataModule(crops=CropConfig(windows="sum"))  # type: ignore[arg-type]
 
 
 def test_an_empty_part_is_refused_each_time(tmp_path: Path) -> None:

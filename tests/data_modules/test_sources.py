@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,21 @@ def test_simulated_never_takes_the_disk(calls: list[tuple[str, Path, int]], tmp_
     assert will_simulate("fake", tmp_path, "simulated")
     assert open_corpus("fake", root=tmp_path, source="simulated", num_simulated=7).is_simulated
     assert calls == [("fake", tmp_path / "simulated" / "fake-7", 7)]
+
+
+@pytest.mark.parametrize("source", ["Real", "disk", None])
+def test_an_unknown_source_is_never_a_simulation(
+    calls: list[tuple[str, Path, int]],
+    tmp_path: Path,
+    source: Any,  # noqa: ANN401
+) -> None:
+    for look in (
+        lambda: open_corpus("fake", root=tmp_path, source=source),
+        lambda: will_simulate("fake", tmp_path, source),
+    ):
+        with pytest.raises(ValueError, match="expected one of auto, real, simulated"):
+            look()
+    assert calls == []
 
 
 def test_real_refuses_and_says_what_mends_it(calls: list[tuple[str, Path, int]], tmp_path: Path) -> None:
