@@ -13,6 +13,9 @@ class CompletenessReport:
     """What a copy holds, beside what is published."""
 
     title: str
+    version: str
+    """The release that this copy is, told by its number of records; `unknown` where several were published and none has
+    that many."""
     num_found: int
     """Records whose signal is there, those set aside included."""
     num_expected: int
@@ -48,8 +51,9 @@ def check_completeness(corpus: Corpus) -> CompletenessReport:
     """
     spec, table = corpus.spec, corpus.table
     num_found = len(table) + sum(reason != "no_signal" for reason in table.set_aside.values())
-    sizes = (spec.num_records, *spec.accepted_num_records)
-    num_expected = num_found if num_found in sizes else spec.num_records
+    versions = {number: version for version, number in (*spec.other_releases.items(), (spec.version, spec.num_records))}
+    is_known = not spec.other_releases or corpus.is_simulated
+    num_expected = num_found if num_found in versions else spec.num_records
     differences: dict[str, tuple[int, int]] = {}
     if num_found == spec.num_records and corpus.label_set == next(iter(spec.label_sets)):
         counts = dict(zip(table.label_names, table.labels.sum(axis=0, dtype=int).tolist(), strict=True))
@@ -60,9 +64,10 @@ def check_completeness(corpus: Corpus) -> CompletenessReport:
         }
     return CompletenessReport(
         title=spec.title,
+        version=versions.get(num_found, spec.version if is_known else "unknown"),
         num_found=num_found,
         num_expected=num_expected,
         simulated=corpus.is_simulated,
-        complete=num_found in sizes,
+        complete=num_found in versions,
         label_differences=differences,
     )

@@ -67,8 +67,8 @@ class CorpusSpec:
     """Hz at which it is published; the first one is read by default."""
     num_records: int
     """Records in a complete copy."""
-    accepted_num_records: tuple[int, ...] = ()
-    """Sizes of other published releases that count as complete too."""
+    other_releases: Mapping[str, int] = field(default_factory=dict)
+    """Version -> records of other published releases, which count as complete too."""
     gain: float | None = None
     """A/D units per millivolt that the published files carry, or None where they are no integers."""
     label_counts: Mapping[str, int] = field(default_factory=dict)

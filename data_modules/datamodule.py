@@ -281,6 +281,7 @@ class ECGDataModule(pl.LightningDataModule):
     def summary(self) -> dict[str, object]:
         """What this run's data were, for its manifest: provenance, counts, everything that was set aside or mended."""
         table, spec = self.corpus.table, self.corpus.spec
+        copy = check_completeness(self.corpus)
         counts = self.cache.counts()
         set_aside = dict(counts["set_aside"])
         for reason in table.set_aside.values():
@@ -294,12 +295,12 @@ class ECGDataModule(pl.LightningDataModule):
         return {
             "corpus": spec.name,
             "title": spec.title,
-            "version": spec.version,
-            "url": spec.url,
+            "version": copy.version,
+            "url": spec.url.replace(spec.version, copy.version) if copy.version in spec.other_releases else spec.url,
             "licence": spec.licence,
             "simulated": self.corpus.is_simulated,
             "label_names": list(self.label_names),
-            "completeness": check_completeness(self.corpus).sentence(),
+            "completeness": copy.sentence(),
             "notices": list(table.notices),
             "preprocessing": asdict(self.config.preprocessing(spec)),
             "set_aside": set_aside,

@@ -179,7 +179,9 @@ def _data(config: Mapping[str, Any]) -> Iterator[str]:
         if corpus["simulated"]:
             licence = "no licence applies to simulated ones"
         source = ", ".join(filter(None, (f"version {corpus['version']}", corpus["url"])))
-        yield f"- {role} {kind}{corpus['title']}, {source}; {licence}."
+        number = corpus.get("num_train")
+        count = f"; {number:,} training records" if number is not None else ""
+        yield f"- {role} {kind}{corpus['title']}, {source}; {licence}{count}."
         if not corpus["simulated"] and corpus.get("citation"):
             yield f"  Cite: {corpus['citation']}"
     yield f"- {data['completeness']}"

@@ -110,7 +110,7 @@ class Upstream:
         return self.origin.state_dict()
 
     def trained_on(self) -> list[dict[str, Any]]:
-        """Facts about each corpus whose recordings it has seen, its own first: title, version, url, licence, ..."""
+        """Facts about each corpus whose recordings it has seen, its own first: title, version, url, records."""
         if isinstance(self.origin, Run):
             data, before = self.origin.manifest["data"], (self.origin.manifest["upstream"] or {}).get("trained_on", [])
         else:
@@ -198,4 +198,6 @@ def input_fields(data: DataConfig) -> dict[str, object]:
 def _facts(data: Mapping[str, Any], corpus: str) -> dict[str, Any]:
     known = asdict(CORPORA[corpus].spec) if corpus in CORPORA else {}
     facts = {name: str(data.get(name) or known.get(name) or "unknown") for name in FACTS}
-    return {"corpus": corpus, "simulated": bool(data.get("simulated")), **facts}
+    parts = data.get("parts") or {}
+    num_train = parts["train"]["records"] if parts else data.get("num_train")
+    return {"corpus": corpus, "simulated": bool(data.get("simulated")), "num_train": num_train, **facts}

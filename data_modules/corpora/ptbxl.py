@@ -70,7 +70,7 @@ class PTBXL(Corpus):
         label_sets=_LABEL_SETS,
         sampling_rates=(100, 500),
         num_records=21_799,
-        accepted_num_records=(21_837, 21_801),
+        other_releases={"1.0.1": 21_837, "1.0.2": 21_801},
         gain=1000.0,
         label_counts={"NORM": 9514, "MI": 5469, "STTC": 5235, "HYP": 2649, "CD": 4898},
         unlabelled="drop",

@@ -24,7 +24,7 @@ TABLE = RecordTable(
 class Tiny(Corpus):
     spec: ClassVar[CorpusSpec] = CorpusSpec(
         name="tiny", title="Tiny", version="1", url="", licence="", citation="", sampling_rates=(100,),
-        label_sets={"both": ("A", "B"), "first": ("A",)}, num_records=4, accepted_num_records=(5,),
+        label_sets={"both": ("A", "B"), "first": ("A",)}, num_records=4, other_releases={"0": 5},
         label_counts={"A": 2, "B": 1},
     )  # fmt: skip
     content: RecordTable = TABLE
@@ -72,18 +72,27 @@ def test_an_incomplete_copy_says_so() -> None:
     assert check_completeness(corpus).sentence() == "Tiny: an incomplete copy, 3 of 4 records."
 
 
+@pytest.mark.parametrize(("num_found", "version"), [(4, "1"), (5, "0"), (3, "unknown")])
+def test_the_release_follows_from_the_number_of_records(num_found: int, version: str) -> None:
+    corpus = Tiny(Path())
+    corpus.content = replace(TABLE, set_aside={str(number): "gain" for number in range(4, num_found + 1)})
+    assert check_completeness(corpus).version == version
+
+
 @pytest.mark.real
 @pytest.mark.parametrize(
-    ("name", "sentence"),
+    ("name", "sentence", "version"),
     [
-        ("ptbxl", "complete, 21,837 records."),
-        ("cpsc2018", "an incomplete copy, 310 of 6,877 records."),
-        ("georgia", "an incomplete copy, 15 of 10,344 records."),
-        ("ptb", "an incomplete copy, 1 of 549 records."),
+        ("ptbxl", "complete, 21,837 records.", "1.0.1"),
+        ("cpsc2018", "an incomplete copy, 310 of 6,877 records.", "1.0.2"),
+        ("georgia", "an incomplete copy, 15 of 10,344 records.", "1.0.2"),
+        ("ptb", "an incomplete copy, 1 of 549 records.", "1.0.0"),
     ],
 )
-def test_real_copies(name: str, sentence: str) -> None:
-    assert check_completeness(CORPORA[name](real_folder(name))).sentence().endswith(sentence)
+def test_real_copies(name: str, sentence: str, version: str) -> None:
+    report = check_completeness(CORPORA[name](real_folder(name)))
+    assert report.sentence().endswith(sentence)
+    assert report.version == version
 
 
 @pytest.mark.parametrize("name", CORPORA)
@@ -94,4 +103,4 @@ def test_datasheets(name: str) -> None:
     assert "doi:10." in spec.citation
     default = next(iter(spec.label_sets.values()))
     assert set(spec.label_counts) <= set(default)
-    assert spec.num_records not in spec.accepted_num_records
+    assert spec.num_records not in spec.other_releases.values()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,26 @@ def test_the_summary_counts_every_record(corpus: FakeCorpus) -> None:
     rows = np.concatenate(list(module.rows.values()))
     assert summary["num_groups"] == len(set(module.groups[rows].tolist()))
     assert "an incomplete copy, 60 of 12" in summary["completeness"]
+
+
+def test_the_summary_names_the_release_that_is_there_and_its_address(
+    corpus: FakeCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num_found, before = len(corpus.table), module_of(corpus)
+    other = replace(
+        FakeCorpus.spec,
+        version="1.2",
+        url="https://here/1.2/",
+        num_records=9,
+        other_releases={"1.1": num_found, "1.0": 7},
+    )
+    monkeypatch.setattr(FakeCorpus, "spec", other)
+    module = module_of(corpus)
+    assert (module.summary()["version"], module.summary()["url"]) == ("1.1", "https://here/1.1/")
+    assert (module.digest(), module.files_digest()) == (before.digest(), before.files_digest())
+    monkeypatch.setattr(FakeCorpus, "spec", replace(other, other_releases={"1.1": 8}))
+    summary = module_of(corpus).summary()
+    assert (summary["version"], summary["url"]) == ("unknown", "https://here/1.2/")
 
 
 def test_the_digest_changes_with_the_data_alone(corpus: FakeCorpus, tmp_path: Path) -> None:

@@ -70,7 +70,10 @@ def test_an_export_of_a_fine_tuning_remembers_its_pre_training(
     before = read_model_folder(exported[1])
     assert np.array_equal(folder.digests(folder.record_sets[1]), before.digests(before.record_sets[0]))
     assert [entry["corpus"] for entry in folder.config["pretrained_on"]] == ["cpsc2018"]
-    assert "Pre-trained on SIMULATED" in (folder.path / "README.md").read_text()
+    card = (folder.path / "README.md").read_text()
+    (line,) = (line for line in card.splitlines() if line.startswith("- Pre-trained on SIMULATED"))
+    num_train = exported[0].manifest["data"]["parts"]["train"]["records"]
+    assert line.endswith(f"; {num_train} training records.")
 
 
 def test_evaluating_on_its_training_recordings_is_noticed(exported: Folders, data: Path) -> None:
