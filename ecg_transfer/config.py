@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import cache
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from data_modules.config import AugmentConfig, CropConfig, DataConfig
 from data_modules.plain_yaml import PlainYamlError, parse_plain_yaml, plain_text
 from ecg_transfer.config_ranges import out_of_range
+from ecg_transfer.field_names import probably_meant
 from ecg_transfer.pretext.config import PretextConfig
 from ecg_transfer.recipes import RECIPES
 
@@ -26,7 +28,7 @@ Way = Literal["full", "linear_probe", "lp_ft", "layerwise", "gradual", "l2_sp"]
 Monitor = Literal["f1_weighted", "f1_macro", "auroc_macro"]
 
 Overrides = Mapping[str, object] | Sequence[str]
-"""`{"optim.lr": 1e-3}` or `["optim.lr=1e-3"]`."""
+"""`{"optim.lr": 1e-3}`, `["optim.lr=1e-3"]` or, of a single field, `"optim.lr=1e-3"`."""
 
 
 class ConfigError(ValueError):
@@ -269,7 +271,7 @@ def make_config(
     recipe: str = "paper",
     backbone: str | None = None,
     seed: int | None = None,
-    upstream: str | None = None,
+    upstream: str | os.PathLike[str] | None = None,
     overrides: Overrides = (),
 ) -> RunConfig:
     """Build a configuration: the recipe's fields, then the arguments, then the overrides.
@@ -280,18 +282,25 @@ def make_config(
         recipe: A key of `ecg_transfer.recipes.RECIPES`.
         backbone: See `ModelConfig.backbone`.
         seed: See `RunConfig.seed`.
-        upstream: See `TransferConfig.upstream`.
+        upstream: See `TransferConfig.upstream`; a `Run` stands for its directory.
         overrides: Dotted fields, `optim.lr=1e-3`.
 
     Raises:
         ConfigError: An unknown recipe or field, or a value that does not fit it.
     """
     if recipe not in RECIPES:
-        raise ConfigError(f"there is no recipe {recipe!r}: there are {', '.join(RECIPES)}")
+        raise ConfigError(f"there is no recipe {recipe!r}: there are {', '.join(RECIPES)}{_meant_recipe(recipe)}")
     fields: dict[str, object] = {"phase": phase, "recipe": recipe, "data.corpus": corpus, **RECIPES[recipe]}
     given = {"model.backbone": backbone, "seed": seed, "transfer.upstream": upstream}
     fields |= {name: value for name, value in given.items() if value is not None}
     return config_from({}, fields, overrides)
+
+
+def _meant_recipe(recipe: str) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(str(recipe).lower(), RECIPES, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def config_from(tree: Mapping[str, object], *layers: Overrides) -> RunConfig:
@@ -311,22 +320,31 @@ def config_from(tree: Mapping[str, object], *layers: Overrides) -> RunConfig:
 
     refuse_interpolations([tree, *layers])
     try:
-        config = OmegaConf.merge(_schema(), OmegaConf.create(dict(tree)))
+        config = OmegaConf.merge(_schema(), OmegaConf.create(_plain(dict(tree))))
         for layer in layers:
             if isinstance(layer, Mapping):
                 for name, value in layer.items():
-                    OmegaConf.update(config, name, value)
+                    OmegaConf.update(config, name, _plain(value))
             else:
                 config = OmegaConf.merge(config, OmegaConf.from_dotlist(_checked(layer)))
         read = cast(RunConfig, OmegaConf.to_object(config))
     except YAMLError as error:
-        found = ", ".join(str(item) for layer in layers if not isinstance(layer, Mapping) for item in layer)
+        found = ", ".join(item for layer in layers if not isinstance(layer, Mapping) for item in _checked(layer))
         raise ConfigError(f"the overrides {found} are no YAML: {' '.join(str(error).split())}") from error
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0] + _where(error)) from error
     if (problem := out_of_range(asdict(read))) is not None:
         raise ConfigError(problem)
     return read
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - any value of a field, or fields
+    """A value as a configuration holds it: a scalar of NumPy's is its number, a path its text."""
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if getattr(value, "shape", None) == () else value
 
 
 @cache
@@ -383,6 +401,8 @@ def refuse_interpolations(tree: object) -> None:
 def _where(error: Exception) -> str:
     name = getattr(error, "full_key", None)
     advice = f": {ADVICE[name]}" if name in ADVICE else ""
+    if isinstance(error, KeyError | AttributeError) and "Did you mean" not in str(error):
+        advice = probably_meant(str(name), (".".join(filter(None, place)) for place in _by_place(RunConfig())))
     return f" (in {name}){advice}" if name else ""
 
 
@@ -395,7 +415,8 @@ ADVICE = {
 
 
 def _checked(overrides: Sequence[str]) -> list[str]:
-    for item in overrides:
+    items = [overrides] if isinstance(overrides, str) else list(overrides)
+    for item in items:
         if "=" not in item:
             raise ConfigError(f"an override is written field=value, as in optim.lr=1e-3; found {item!r}")
-    return list(overrides)
+    return items

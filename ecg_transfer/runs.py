@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -73,6 +74,10 @@ class Run:
 
     path: Path
     backbone: str | None = field(default=None, compare=False, repr=False)
+
+    def __fspath__(self) -> str:
+        """A run stands for its directory wherever a path is taken."""
+        return os.fspath(self.path)
 
     @property
     def name(self) -> str:
@@ -304,29 +309,42 @@ def home(output: Path, *, simulated: bool) -> Path:
     return output / ("simulated" if simulated else "real")
 
 
-def find_runs(output: Path = DEFAULT_OUTPUT) -> Iterator[Run]:
+def find_runs(output: str | Path = DEFAULT_OUTPUT) -> Iterator[Run]:
     """Every run below a folder, by path."""
-    for config in sorted(output.glob("*/*/config.yaml")):
+    for config in sorted(Path(output).glob("*/*/config.yaml")):
         yield Run(config.parent)
 
 
-def open_run(name: str | Path, output: Path = DEFAULT_OUTPUT) -> Run:
-    """A run by its directory or by its name.
+def open_run(name: str | Path | Run, output: str | Path = DEFAULT_OUTPUT) -> Run:
+    """A run by its directory or by its name; one that is open already is given back.
 
     Raises:
-        RunNotFoundError: There is none.
+        RunNotFoundError: There is none; the message says what was probably meant.
     """
+    if isinstance(name, Run):
+        return name
     if (Path(name) / "config.yaml").exists():
         return Run(Path(name))
     found = [run for run in find_runs(output) if run.name == str(name)]
     if found:
         return found[0]
+    known = [run.name for run in find_runs(output)]
+    raise RunNotFoundError(
+        f"there is no run {name} in {output}; there are: {', '.join(known) or 'none'}{_meant(str(name), known)}"
+    )
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    """The run that was probably meant, or the corpus, as a fine-tuning may name one in place of a run."""
     from difflib import get_close_matches
 
-    known = [run.name for run in find_runs(output)]
-    close = get_close_matches(str(name), known, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    raise RunNotFoundError(f"there is no run {name} in {output}; there are: {', '.join(known) or 'none'}{hint}")
+    from data_modules.corpora import CORPORA
+    from data_modules.sources import own_corpora
+
+    if close := get_close_matches(name, known, n=1):
+        return f"; did you mean {close[0]}?"
+    close = get_close_matches(name.lower(), [*CORPORA, *own_corpora()], n=1)
+    return f"; there is a corpus {close[0]}" if close else ""
 
 
 def save_config(path: Path, config: RunConfig) -> None:

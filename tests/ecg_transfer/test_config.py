@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+import numpy as np
 import pytest
 
 from data_modules.config import DataConfig
@@ -138,6 +139,12 @@ def test_digests_of_published_runs_stay() -> None:
         (["optim.lr"], r"field=value.*found 'optim\.lr'"),
         (["optim.lr=[1"], r"the overrides optim\.lr=\[1 are no YAML"),
         (["=3"], "''"),
+        ({"optim.learning_rate": 1}, r"'learning_rate' .*; did you mean optim\.lr\?"),
+        (["optim.wd=1"], r"'wd' .*; did you mean optim\.weight_decay\?"),
+        (["lr=1"], r"'lr' .*; did you mean optim\.lr\?"),
+        (["model.sampling_rates=1"], r"; did you mean data\.sampling_rate\?"),
+        (["crops.zzz=1"], r"; there are crops\.seconds, crops\.windows, crops\.stride_seconds"),
+        (["zzz=1"], r"; there are .*optim, .*seed"),
     ],
 )
 def test_what_cannot_be_read_is_told(overrides: Any, message: str) -> None:  # noqa: ANN401 - either form of overrides
@@ -150,6 +157,32 @@ def test_unknown_fields_of_a_file_are_told() -> None:
         config_from({"optim": {"lrr": 1}})
     with pytest.raises(ConfigError, match="there is no recipe 'papr': there are paper, modern"):
         make_config("scratch", "ptb", recipe="papr")
+
+
+@pytest.mark.parametrize(("recipe", "meant"), [("moderne", "modern"), ("Paper", "paper"), ("ptbxlbest", "ptbxl_best")])
+def test_a_misspelt_recipe_is_recognised(recipe: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"did you mean '{meant}'"):
+        make_config("scratch", "ptb", recipe=recipe)
+
+
+def test_scalars_of_numpy_and_paths_are_plain_values(tmp_path: Path) -> None:
+    given = {"data.subset": np.int64(20), "optim.lr": np.float32(0.5), "trainer.deterministic": np.bool_(False)}
+    config = make_config(
+        "finetune", "ptb", seed=np.int64(3), upstream=tmp_path, overrides={**given, "data.root": tmp_path}
+    )
+    plain = {"data.subset": 20, "optim.lr": 0.5, "trainer.deterministic": False, "data.root": str(tmp_path)}
+    assert config == make_config("finetune", "ptb", seed=3, upstream=str(tmp_path), overrides=plain)
+    assert config_from({"optim": {"max_epochs": np.int32(7)}}).optim.max_epochs == 7
+    run = Run(tmp_path / "run")
+    assert make_config("finetune", "ptb", upstream=run).transfer.upstream == str(run.path)
+
+
+def test_a_single_override_need_not_be_a_list() -> None:
+    assert make_config("scratch", "ptb", overrides="optim.max_epochs=1").optim.max_epochs == 1
+    with pytest.raises(ConfigError, match=r"field=value.*found 'optim\.lr'"):
+        make_config("scratch", "ptb", overrides="optim.lr")
+    with pytest.raises(ConfigError, match=r"the overrides optim\.lr=\[1 are no YAML"):
+        make_config("scratch", "ptb", overrides="optim.lr=[1")
 
 
 def test_both_forms_of_overrides_mean_the_same() -> None:

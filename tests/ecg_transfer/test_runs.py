@@ -209,6 +209,10 @@ def test_runs_are_found_by_path_name_and_listing(tmp_path: Path) -> None:
         open_run(f"{other.name[:-1]}x", tmp_path)
     with pytest.raises(RunNotFoundError, match="there are: none"):
         open_run("nothing", tmp_path / "empty")
+    assert open_run(simulated, tmp_path) is simulated
+    assert (list(find_runs(str(tmp_path))), open_run(other.name, str(tmp_path))) == ([real, other, simulated], other)
+    with pytest.raises(RunNotFoundError, match=r"; there is a corpus ptbxl$"):
+        open_run("ptbx", tmp_path)
 
 
 def test_homes_are_apart(tmp_path: Path) -> None:
