@@ -2,7 +2,7 @@
 
     >>> import ecg_transfer as et
     >>> upstream = et.pretrain("cpsc2018")                    # doctest: +SKIP
-    >>> run = et.finetune("ptb", upstream="cpsc2018")         # doctest: +SKIP
+    >>> run = et.finetune("ptb", upstream=upstream)           # doctest: +SKIP
     >>> run.scores["val_selected"].f1_weighted                # doctest: +SKIP
 
 Names are imported when they are first used, so that importing this package does not wait for torch.
