@@ -7,11 +7,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from data_modules.sources import corpus_named, is_corpus
 from ecg_transfer.config import RunConfig, TransferConfig
 from ecg_transfer.pretext.config import upstream_name
-from ecg_transfer.runs import Run, find_runs
+from ecg_transfer.runs import DEFAULT_OUTPUT, Run, find_runs
 from ecg_transfer.way_names import WAY_NAMES, way_name
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +48,7 @@ class Pair:
         return bool(self.scratch.manifest["data"]["simulated"] or self.finetune.manifest["upstream"]["simulated"])
 
 
-def find_pairs(output: Path, downstream: Sequence[str] | None = None) -> list[Pair]:
+def find_pairs(output: str | Path = DEFAULT_OUTPUT, downstream: str | Sequence[str] | None = None) -> list[Pair]:
     """The pairs among the finished runs below a folder.
 
     Two runs pair when their configurations differ in nothing but the start, and their data are the same records. Pairs
@@ -51,14 +56,23 @@ def find_pairs(output: Path, downstream: Sequence[str] | None = None) -> list[Pa
 
     Args:
         output: Where runs live.
-        downstream: Corpora that are wanted; all by default.
+        downstream: Corpora that are wanted, or one; all by default.
+
+    Raises:
+        ValueError: One of them is no corpus; the message says what was probably meant.
     """
+    wanted = [downstream] if isinstance(downstream, str) else downstream
+    seen: set[str] = set()
     arms: dict[str, dict[str, list[Run]]] = defaultdict(lambda: {"finetune": [], "scratch": []})
     for run in find_runs(output):
         if not run.is_done or run.config.phase == "pretrain":
             continue
-        if downstream is None or run.config.data.corpus in downstream:
+        seen.add(run.config.data.corpus)
+        if wanted is None or run.config.data.corpus in wanted:
             arms[pair_key(run.config, run.manifest["data"]["digest"])][run.config.phase].append(run)
+    for corpus in wanted or ():
+        if corpus not in seen and not is_corpus(corpus):
+            corpus_named(corpus)  # which refuses it
     found = [
         Pair(finetune=finetune, scratch=scratch)
         for group in arms.values()
@@ -85,7 +99,7 @@ def pair_key(config: RunConfig, data_digest: str) -> str:
     return f"{start_apart.digest()} {data_digest}"
 
 
-def plot_curves(pairs: Iterable[Pair], path: Path, *, metric: str = "f1_weighted") -> None:
+def plot_curves(pairs: Iterable[Pair], path: str | Path, *, metric: str = "f1_weighted") -> None:
     """Draw test-score curves over epochs, fine-tuning against scratch, a panel for corpora, backbone and way.
 
     Several seeds are drawn as their mean in its 95 % band.
@@ -93,10 +107,10 @@ def plot_curves(pairs: Iterable[Pair], path: Path, *, metric: str = "f1_weighted
     Args:
         pairs: What to draw.
         path: The picture; its suffix decides the format.
-        metric: A score of the epochs' records.
+        metric: A score of the epochs' records, `auroc_macro` say.
 
     Raises:
-        ValueError: There are no pairs.
+        ValueError: There are no pairs, or the epochs have no such score.
     """
     import numpy as np
 
@@ -120,13 +134,23 @@ def plot_curves(pairs: Iterable[Pair], path: Path, *, metric: str = "f1_weighted
             axes.flat, panels.items(), strict=False
         ):
             for arm, label in (("finetune", _start(upstream, way)), ("scratch", "from scratch")):
-                tables = [getattr(pair, arm).curve for pair in members]
+                tables = [_curve(getattr(pair, arm), f"test/{metric}") for pair in members]
                 curves = [np.stack([table["epoch"] + 1, table[f"test/{metric}"]]) for table in tables]
                 draw_arm(axis, curves, arm, label=label)
             axis.set_title(f"{downstream}, {backbone}, {seeds_text([len(members)])}{', SIMULATED' * simulated}")
             axis.set(xlabel="epoch", ylabel=f"test {metric.replace('_', ' ')}", ylim=(0, 1))
             axis.legend(loc="lower right")
-        write_picture(figure, path)
+        write_picture(figure, Path(path))
+
+
+def _curve(run: Run, column: str) -> pd.DataFrame:
+    """A run's curve, after a look that it has a column."""
+    curve = run.curve
+    if column not in curve:
+        part, _, metric = column.partition("/")
+        known = [name.removeprefix(f"{part}/") for name in map(str, curve) if name.startswith(f"{part}/")]
+        raise ValueError(f"there is no {part} score {metric!r} in the curve of {run.name}; it has {', '.join(known)}")
+    return curve
 
 
 def _start(upstream: str, way: str) -> str:

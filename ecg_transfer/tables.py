@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -147,7 +149,7 @@ def _state_of(run: Run) -> list[str]:
 def print_pairs(pairs: Sequence[Pair], output: Path) -> None:
     """Fine-tuning against scratch: the headline score, and the epochs to 95 % of each arm's own best.
 
-    Recipes are told where they differ.
+    Recipes are told where they differ, and that one seed is no result where a comparison has no more.
     """
     console = terminal()
     if not pairs:
@@ -178,7 +180,15 @@ def print_pairs(pairs: Sequence[Pair], output: Path) -> None:
             *([recipe] if is_told else []),
         )
     console.print(table)
-    console.print(f"test {config.monitor} of the epoch chosen on validation; one seed is no result", markup=False)
+    seeds = Counter(
+        (replace(pair.scratch.config, seed=0).digest(), pair.upstream, pair.way, pair.simulated) for pair in pairs
+    )
+    lonely = "; one seed is no result" if min(seeds.values()) == 1 else ""
+    console.print(
+        f"test {config.monitor} of the epoch chosen on validation; epochs to 95 % of each arm's own best validation "
+        f"score, scratch / fine-tuned{lonely}",
+        markup=False,
+    )
 
 
 def print_corpora(root: Path | None) -> None:

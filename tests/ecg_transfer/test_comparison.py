@@ -46,6 +46,10 @@ def test_runs_that_differ_in_the_start_alone_pair(output: Path) -> None:
     assert described(output) == PAIRS
     assert described(output, ["ptb"]) == PAIRS
     assert described(output, ["ribeiro"]) == []
+    assert find_pairs(str(output), "ptb") == find_pairs(output)
+    assert find_pairs(output, "ptbxl") == [], "a name is no part of another"
+    with pytest.raises(ValueError, match=r"there is no corpus 'ptbx'.*did you mean 'ptbxl'"):
+        find_pairs(output, ["ptb", "ptbx"])
     assert all(pair.simulated for pair in find_pairs(output))
 
 
@@ -75,7 +79,7 @@ def test_a_renamed_pretraining_is_still_none(output: Path) -> None:
 
 
 def test_curves_are_drawn(output: Path, tmp_path: Path) -> None:
-    plot_curves(find_pairs(output), tmp_path / "curves.png")
+    plot_curves(find_pairs(output), str(tmp_path / "curves.png"))
     picture = imread(tmp_path / "curves.png")[..., :3]
     for colour in (to_rgb(name) for name in ARM_COLOURS.values()):
         close = np.abs(picture - np.array(colour)).max(axis=-1) < 0.02
@@ -84,7 +88,19 @@ def test_curves_are_drawn(output: Path, tmp_path: Path) -> None:
         assert right.sum() > 50  # a panel for each upstream
     with pytest.raises(ValueError, match="no pair of runs"):
         plot_curves([], tmp_path / "none.png")
+    with pytest.raises(ValueError, match=r"no test score 'auroc' in the curve of .*; it has f1_weighted, f1/AF$"):
+        plot_curves(find_pairs(output), tmp_path / "none.png", metric="auroc")
     assert not (tmp_path / "none.png").exists()
+
+
+def test_one_seed_is_no_result_but_two_are_not_one(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_pairs(find_pairs(output), output)  # georgia has one seed
+    assert "one seed is no result" in capsys.readouterr().out
+    make_finetuning(output, make_config("finetune", "ptb", upstream="georgia", seed=1))
+    print_pairs(find_pairs(output), output)
+    told = capsys.readouterr().out
+    assert "one seed" not in told
+    assert "95 % of each arm's own best validation score, scratch / fine-tuned" in told
 
 
 def test_recipes_are_told_where_they_differ(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
