@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 
 from data_modules.corpora import CORPORA
 from data_modules.corpora.challenge2020 import Challenge2020Corpus
-from data_modules.datamodule import ECGDataModule
+from data_modules.datamodule import PARTS, ECGDataModule
 from ecg_transfer.challenge_metrics import CPSC2018_LABELS, challenge2020, cpsc2018
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.config import ConfigError, Overrides, RunConfig, changes, config_from
@@ -22,7 +23,7 @@ from ecg_transfer.learner import EVALUATED
 from ecg_transfer.metrics import Scores, score, tune_thresholds
 from ecg_transfer.precision import in_full_precision
 from ecg_transfer.predictions import Predictions, load_predictions, save_predictions
-from ecg_transfer.runs import SCORE_NAMES, Run
+from ecg_transfer.runs import SCORE_NAMES, Run, open_run
 from ecg_transfer.upstream import INPUT_FIELDS
 from ecg_transfer.windows import Windows
 
@@ -77,7 +78,12 @@ def predict(classifier: ECGClassifier, datamodule: ECGDataModule, part: str, dev
 
 
 def evaluate(
-    run: Run, part: str = "test", *, overrides: Overrides = (), device: str | None = None, trust: bool = False
+    run: Run | str | Path,
+    part: str = "test",
+    *,
+    overrides: Overrides = (),
+    device: str | None = None,
+    trust: bool = False,
 ) -> Scores:
     """Score a run's best weights on its own corpus, anew from the record files.
 
@@ -88,12 +94,17 @@ def evaluate(
 
 
 def predict_again(
-    run: Run, part: str = "test", *, overrides: Overrides = (), device: str | None = None, trust: bool = False
+    run: Run | str | Path,
+    part: str = "test",
+    *,
+    overrides: Overrides = (),
+    device: str | None = None,
+    trust: bool = False,
 ) -> tuple[Predictions, tuple[str, ...]]:
     """Logits of a run's best weights on its own corpus, anew from the record files; and the label names.
 
     Args:
-        run: A run with a `best.ckpt`.
+        run: One with a `best.ckpt`; or its directory, or the name of one that lies in `checkpoints`.
         part: `train`, `val` or `test`.
         overrides: Fields of the data to change, `data.root` say, or how windows are joined (`crops.windows`,
             `crops.stride_seconds`).
@@ -105,7 +116,12 @@ def predict_again(
         DataChangedError: The part may hold records of the run's training; see `refuse_seen_records`.
         NoLabelsError: It was trained without labels.
         ConfigError: An override that an evaluation cannot heed.
+        RunNotFoundError: There is no such run.
+        ValueError: There is no such part.
     """
+    if part not in PARTS:
+        raise ValueError(f"part is {part!r}, expected one of {', '.join(PARTS)}")
+    run = open_run(run)
     run.require_labels()
     config = config_from(run.config.as_dict(), overrides)
     _require_heeded(run.config, config)

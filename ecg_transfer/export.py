@@ -36,7 +36,7 @@ from ecg_transfer.model_folder import (
     read_model_folder,
 )
 from ecg_transfer.onnx_export import export_onnx
-from ecg_transfer.runs import Run, find_runs, sha256
+from ecg_transfer.runs import Run, find_runs, open_run, sha256
 from ecg_transfer.study.bootstrap import NUM_DRAWS, draw_patients, interval, score_draws
 from ecg_transfer.upstream import UPSTREAM_RECORDS
 
@@ -55,13 +55,15 @@ class RecordsUnknownWarning(UserWarning):
     """An export without digests of its training recordings."""
 
 
-def export_run(run: Run, folder: str | Path, *, onnx: bool = False, rate: int = ONNX_RATE, trust: bool = False) -> Path:
+def export_run(
+    run: Run | str | Path, folder: str | Path, *, onnx: bool = False, rate: int = ONNX_RATE, trust: bool = False
+) -> Path:
     """Write a finished run's model as a folder in the Hugging Face Hub's layout.
 
     The folder is written beside its place and takes its name when it is whole.
 
     Args:
-        run: A finished run of any phase.
+        run: A finished run of any phase; or its directory, or the name of one that lies in `checkpoints`.
         folder: Where to; not there yet, or empty.
         onnx: Also write `model.onnx`.
         rate: Hz of the recordings that `model.onnx` takes.
@@ -73,9 +75,10 @@ def export_run(run: Run, folder: str | Path, *, onnx: bool = False, rate: int = 
     Raises:
         ExportError: The run is not finished or was changed since, or the folder is in use.
         OnnxMismatchError: The ONNX graph does not compute the same.
+        RunNotFoundError: There is no such run.
         OnnxMissingError: `onnx` without the extra of that name.
     """
-    target = Path(folder)
+    run, target = open_run(run), Path(folder)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ExportError(f"{target} is there already; name a new folder, or remove it")
     if not run.is_done:

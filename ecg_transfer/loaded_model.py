@@ -102,7 +102,7 @@ def _whole_rate(sampling_rate: float) -> int:
     return int(sampling_rate)
 
 
-def load_model(source: str | Path | Run, *, output: Path = DEFAULT_OUTPUT, trust: bool = False) -> LoadedModel:
+def load_model(source: str | Path | Run, *, output: str | Path = DEFAULT_OUTPUT, trust: bool = False) -> LoadedModel:
     """A model by its exported folder, its run's directory or its run's name.
 
     Args:
@@ -113,7 +113,7 @@ def load_model(source: str | Path | Run, *, output: Path = DEFAULT_OUTPUT, trust
             code is ever run.
 
     Raises:
-        ModelFolderError: The folder is damaged, or not what it says.
+        ModelFolderError: The folder is damaged, copied in part, or not what it says.
         UntrustedCodeError: It names code and is not trusted.
         WeightsMismatchError: Its weights are not those of the model it names.
         ValueError: It is an address, or a single file that may be a pickle.

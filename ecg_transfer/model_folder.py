@@ -49,7 +49,7 @@ MAX_RATE = 2000
 
 PLAIN_NAME = re.compile(r"\w[\w.+-]{0,199}", re.ASCII)
 
-PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".bin", ".ckpt", ".npy", ".npz", ".onnx", ".h5")
+PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".bin", ".ckpt", ".npy", ".npz", ".h5")
 """Endings of files that are no model to be loaded: most are pickles or may be."""
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
@@ -164,17 +164,26 @@ def read_digests(path: Path, records: RecordSet) -> NDArray[np.int64]:
 
 
 def refuse_by_name(source: str | Path) -> None:
-    """Refuse addresses and single files of weights where a model is asked for.
+    """Refuse addresses, single files and folders without their `config.json` where a model is asked for.
 
     Raises:
         ValueError: The message says what to do instead.
     """
+    path = Path(source)
     if _ADDRESS.match(str(source)):
         raise ValueError(
             f"{source} is an address, and nothing is loaded from one: download the folder first (`hf download`, `git "
             "clone`, `wget`) and name it"
         )
-    if Path(source).suffix.lower() in PICKLES and not Path(source).is_dir():
+    if path.suffix.lower() in (".safetensors", ".onnx", ".json") and not path.is_dir():
+        raise ValueError(f"{source} is a single file of an exported model: name its folder, {path.parent}")
+    found = [name for name in (WEIGHTS, ONNX, RECORDS) if (path / name).is_file()]
+    if found and not any((path / name).exists() for name in (CONFIG, "config.yaml")):
+        raise ModelFolderError(
+            f"{source} has {', '.join(found)} and lacks {CONFIG}, which says what they are: copy the whole folder, or "
+            "export the run again"
+        )
+    if path.suffix.lower() in PICKLES and not path.is_dir():
         raise ValueError(
             f"{source} is a single file: a pickle runs its author's code when it is loaded. Name a run's directory, or "
             "a folder that `ecg-transfer export` wrote (model.safetensors beside config.json)"

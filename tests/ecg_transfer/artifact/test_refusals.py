@@ -158,6 +158,28 @@ def test_ones_own_network_is_loaded_only_when_trusted(data: Path, tmp_path: Path
     assert np.array_equal(load_model(folder, trust=True).probabilities(signal, 500), expected)
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "model.onnx", "config.json"])
+def test_a_single_file_of_a_folder_says_which_folder_to_name(copy: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=f"single file of an exported model: name its folder, {copy}$"):
+        load_model(copy / name)
+
+
+def test_a_folder_that_was_copied_in_part_says_what_is_missing(copy: Path) -> None:
+    (copy / "config.json").unlink()
+    with pytest.raises(ModelFolderError, match=r"has model\.safetensors, .* and lacks config\.json"):
+        load_model(copy)
+
+
+def test_runs_are_given_by_name_or_directory_too(exported: Folders, tmp_path: Path) -> None:
+    run, folder = exported
+    assert load_model(run.name, output=str(run.path.parents[1])).source == run.name
+    assert et.evaluate(str(run.path), device="cpu").as_dict() == run.scores["val_selected"].as_dict()
+    again = export_run(str(run.path), str(tmp_path / "again"))
+    assert (again / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+    with pytest.raises(ValueError, match="part is 'testt', expected one of train, val, test"):
+        et.evaluate(run, "testt")
+
+
 @pytest.mark.parametrize(
     ("signal", "rate", "message"),
     [
