@@ -48,6 +48,8 @@ OverrideArguments = Annotated[
 ]
 
 DEFAULT_OUTPUT = Path("checkpoints")
+DEFAULT_UPSTREAM = "cpsc2018"
+"""What a fine-tuning starts from where nothing is named."""
 
 
 @app.command()
@@ -71,8 +73,12 @@ def finetune(
     downstream: Annotated[str, typer.Argument(help="Corpus to train on.")],
     overrides: OverrideArguments = None,
     upstream: Annotated[
-        str, typer.Option(help="Corpus whose pre-training it starts from, or a run's name or directory.")
-    ] = "cpsc2018",
+        str | None,
+        typer.Option(
+            help="Corpus whose pre-training it starts from, or a run's name or directory.",
+            show_default=DEFAULT_UPSTREAM,
+        ),
+    ] = None,
     backbone: Backbone = None,
     seed: Seed = None,
     recipe: Recipe = "paper",
@@ -82,6 +88,14 @@ def finetune(
     ] = False,
 ) -> None:
     """Train on a downstream corpus, starting from a pre-trained backbone."""
+    is_named = any(override.startswith("transfer.upstream=") for override in overrides or ())
+    if upstream is None and not is_named:
+        if downstream == DEFAULT_UPSTREAM:
+            raise ValueError(
+                f"a fine-tuning on {downstream} would start from a pre-training on {downstream} itself: name the "
+                "upstream with --upstream"
+            )
+        upstream = DEFAULT_UPSTREAM
     _train("finetune", downstream, overrides, backbone, seed, recipe, output, upstream, with_pretrain)
 
 

@@ -1,0 +1,44 @@
+"""What the command line says to who mistypes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ecg_transfer.cli import app
+from ecg_transfer.config import make_config
+from tests.ecg_transfer.made_runs import make_run
+
+
+@pytest.fixture(autouse=True)
+def no_corpora(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ECG_DATA_ROOT", str(tmp_path / "data"))
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("finetune cpsc2018", "would start from a pre-training on cpsc2018 itself: name the upstream with --upstream"),
+        ("finetune cpsc2018 --upstream cpsc2018", "no finished pre-training of resnet1d18 on cpsc2018"),
+        ("finetune cpsc2018 transfer.upstream=ptbxl", "no finished pre-training of resnet1d18 on ptbxl"),
+        ("finetune ptb", "no finished pre-training of resnet1d18 on cpsc2018"),
+        ("finetune ptb --upstream ptbx", "there is a corpus ptbxl"),
+        ("finetune ptb --recipe moderne", "did you mean 'modern'?"),
+        ("scratch ptb transfer.upstream=cpsc2018", "transfer.upstream=cpsc2018 is for fine-tunings"),
+        ("pretrain ptb transfer.upstream=cpsc2018", "transfer.upstream=cpsc2018 is for fine-tunings"),
+        ("compare ptbx", "did you mean 'ptbxl'?"),
+        ("evaluate {run} --part testt", "part is 'testt', expected one of train, val, test"),
+    ],
+)
+def test_a_mistake_is_answered(tmp_path: Path, command: str, message: str) -> None:
+    run = make_run(tmp_path, make_config("pretrain", "georgia"), simulated=True)
+    arguments = [*command.format(run=run.path).split(), "--output", str(tmp_path)]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 1
+    assert message in str(done.exception)
+
+
+def test_the_default_upstream_is_told() -> None:
+    assert "[default: (cpsc2018)]" in " ".join(CliRunner().invoke(app, ["finetune", "--help"]).stdout.split())
