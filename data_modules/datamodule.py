@@ -215,7 +215,9 @@ class ECGDataModule(pl.LightningDataModule):
         return len(self._shuffled_batches(0, num_processes))
 
     def _shuffled_batches(self, rank: int, world_size: int) -> ShuffledBatches:
-        return ShuffledBatches(self.rows["train"], self.batch_size, seed=self.seed, rank=rank, world_size=world_size)
+        return ShuffledBatches(
+            self._rows_of("train"), self.batch_size, seed=self.seed, rank=rank, world_size=world_size
+        )
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         """Validation and test records, in this order: test scores are watched too, as the paper's curves show them."""
@@ -232,8 +234,15 @@ class ECGDataModule(pl.LightningDataModule):
     def _ordered_loader(self, part: str, *, sharded: bool = True, near_the_model: bool = False) -> DataLoader[Batch]:
         rank, world_size = self._place() if sharded else (0, 1)
         batch_size = max(1, self.batch_size // world_size)
-        batches = OrderedBatches(self.rows[part], batch_size, rank=rank, world_size=world_size)
+        batches = OrderedBatches(self._rows_of(part), batch_size, rank=rank, world_size=world_size)
         return self._loader(batches, near_the_model=near_the_model)
+
+    def _rows_of(self, part: str) -> NDArray[np.int64]:
+        if self._dataset is None:
+            raise RuntimeError("the records are not split yet: call setup() before a loader is asked for")
+        if part not in PARTS:
+            raise ValueError(f"part is {part!r}, expected one of {', '.join(PARTS)}")
+        return self.rows[part]
 
     def _loader(self, batches: ShuffledBatches | OrderedBatches, *, near_the_model: bool) -> DataLoader[Batch]:
         resident = self._on_the_trainers_device() if near_the_model else None

@@ -20,7 +20,7 @@ from ecg_transfer.learner import EVALUATED, Learner
 from ecg_transfer.loss import logits_and_loss, positive_weight, require_shares
 from ecg_transfer.metrics import Scores, score
 from ecg_transfer.models import Backbone, create_backbone
-from ecg_transfer.models.imported import ImportedBackbone
+from ecg_transfer.models.imported import ImportedBackbone, num_features_of
 from ecg_transfer.optim import configure
 from ecg_transfer.ways import parameter_groups
 from ecg_transfer.weights import (
@@ -48,13 +48,16 @@ class ECGClassifier(Learner):
     Args:
         backbone: A key of `BACKBONES`, `package.module:factory`, or a module with an int `num_features`; a checkpoint
             of that gives it back if its class can be called without arguments of its own.
-        label_names: In column order.
+        label_names: In column order; of a single label its name alone will do.
         num_leads: Leads of the signal.
         num_samples: Samples of the signal.
         windows: How a record is evaluated by a network that is trained on pieces of it; None takes it as a whole.
         dropout: Share of the embedding's features that are zeroed in training.
         optim: How it is trained; the paper's way by default.
         transfer: The way of a fine-tuning; it decides the optimizer's groups, and is no part of a checkpoint.
+
+    Raises:
+        ValueError: No backbone of this name, a module without `num_features`, or no labels.
 
     Attributes:
         evaluated: After each epoch, for `val` and `test`, the (rows, logits, targets), sorted by row.
@@ -67,7 +70,7 @@ class ECGClassifier(Learner):
     def __init__(
         self,
         backbone: str | nn.Module,
-        label_names: Sequence[str],
+        label_names: str | Sequence[str],
         *,
         num_leads: int = 12,
         num_samples: int = 1000,
@@ -81,19 +84,21 @@ class ECGClassifier(Learner):
         self.transfer = transfer or TransferConfig()
         require_shares(self.optim, dropout)
         self.windows = Windows(**windows) if isinstance(windows, Mapping) else windows
-        self.label_names = tuple(label_names)
+        self.label_names = (label_names,) if isinstance(label_names, str) else tuple(label_names)
+        if not self.label_names:
+            raise ValueError("label_names is empty: a classifier needs the name of at least one label")
         if isinstance(backbone, str):
             length = num_samples if self.windows is None else self.windows.length
             name, backbone = backbone, create_backbone(backbone, num_leads=num_leads, num_samples=length)
         else:
             name = f"{type(backbone).__module__}:{type(backbone).__qualname__}"
             if not isinstance(backbone, Backbone):  # the same weights' names as when it is built by its name
-                width = cast(int, backbone.num_features)
+                width = num_features_of(backbone, f"the backbone is a {type(backbone).__name__}")
                 backbone = ImportedBackbone(backbone, num_leads=num_leads, num_features=width, num_samples=None)
         self.save_hyperparameters(
             {
                 "backbone": name,
-                "label_names": list(label_names),
+                "label_names": list(self.label_names),
                 "num_leads": num_leads,
                 "num_samples": num_samples,
                 "windows": None if self.windows is None else asdict(self.windows),
@@ -106,8 +111,8 @@ class ECGClassifier(Learner):
         self.head = nn.Linear(backbone.num_features, len(self.label_names))
         self.train_f1: Metric = (
             BinaryF1Score(validate_args=False)  # looking at the values of each batch would wait for a GPU
-            if len(label_names) == 1
-            else MultilabelF1Score(len(label_names), average="weighted", validate_args=False)
+            if len(self.label_names) == 1
+            else MultilabelF1Score(len(self.label_names), average="weighted", validate_args=False)
         )
         self.positive_weight: Tensor | None
         self.register_buffer("positive_weight", None, persistent=False)

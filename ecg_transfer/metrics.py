@@ -227,14 +227,14 @@ _PER_CLASS = ("num_positives", "thresholds", "precision", "recall", "f1", "auroc
 
 
 def score(
-    logits: ArrayLike, targets: ArrayLike, label_names: Sequence[str], thresholds: float | ArrayLike = 0.5
+    logits: ArrayLike, targets: ArrayLike, label_names: str | Sequence[str], thresholds: float | ArrayLike = 0.5
 ) -> Scores:
     """Compute everything.
 
     Args:
         logits: (N, L).
         targets: (N, L), zeros and ones.
-        label_names: L different names, in column order.
+        label_names: L different names, in column order; of a single label its name alone will do.
         thresholds: As `Evaluation` takes them.
 
     Raises:
@@ -244,14 +244,15 @@ def score(
         >>> score([[1.0], [-1.0]], [[1], [0]], ["AF"]).as_dict()["per_class"]["AF"]["f1"]
         1.0
     """
+    names = (label_names,) if isinstance(label_names, str) else tuple(label_names)
     evaluation = Evaluation(logits, targets, thresholds)
-    if len(set(label_names)) != len(label_names) or len(label_names) != evaluation.num_labels:
-        raise ValueError(f"label names are {list(label_names)}, expected {evaluation.num_labels} different ones.")
+    if len(set(names)) != len(names) or len(names) != evaluation.num_labels:
+        raise ValueError(f"label names are {list(names)}, expected {evaluation.num_labels} different ones.")
     auroc = evaluation.auroc()
     aggregates: dict[str, Any] = {name: float(function(evaluation, None)) for name, function in AGGREGATES.items()}
     positives = evaluation.num_positives().astype(np.int64)
     return Scores(
-        label_names=tuple(label_names),
+        label_names=names,
         num_records=evaluation.num_records,
         num_defined=int(np.isfinite(auroc).sum()),
         num_with_positives=int((positives > 0).sum()),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -59,7 +61,7 @@ def simulate_recording(
 
 
 def simulate_ecg(
-    conditions: Sequence[str] = ("NORM",),
+    conditions: str | Sequence[str] = ("NORM",),
     *,
     seed: int,
     sampling_rate: int = 500,
@@ -69,8 +71,8 @@ def simulate_ecg(
     """Simulate one twelve-lead ECG of a new person.
 
     Args:
-        conditions: Names out of `CONDITIONS`; they combine.
-        seed: The same seed and arguments give the same samples.
+        conditions: Names out of `CONDITIONS`, which combine; or one of them.
+        seed: A whole number from 0 up. The same seed and arguments give the same samples.
         sampling_rate: Hertz.
         seconds: Length.
         noise: Factor on the noise of a usual recording; 0 for none.
@@ -79,21 +81,29 @@ def simulate_ecg(
         Millivolts, (12, samples), leads as `LEAD_NAMES`.
 
     Raises:
-        ValueError: An unknown condition, or a rate or length that is not positive.
+        ValueError: An unknown condition, a rate, length or seed that cannot be, or negative noise.
 
     Example:
         >>> simulate_ecg(["AF", "LVH"], seed=1).shape
         (12, 5000)
     """
-    if sampling_rate <= 0 or seconds <= 0:
-        raise ValueError(f"rate and length are {sampling_rate} Hz and {seconds} s: both must be positive")
-    factor = max(1, -(-MIN_RATE // sampling_rate))
-    num_samples = round(seconds * sampling_rate)
+    names = (conditions,) if isinstance(conditions, str) else conditions
+    if not (0 < sampling_rate < math.inf and 0 < seconds < math.inf) or sampling_rate != int(sampling_rate):
+        raise ValueError(
+            f"rate and length are {sampling_rate} Hz and {seconds} s: both must be positive, the rate whole"
+        )
+    if not isinstance(seed, Integral) or seed < 0:
+        raise ValueError(f"seed is {seed!r}, expected a whole number from 0 up")
+    if not 0 <= noise < math.inf:
+        raise ValueError(f"noise is {noise}, expected a factor from 0 up")
+    rate = int(sampling_rate)
+    factor = max(1, -(-MIN_RATE // rate))
+    num_samples = round(seconds * rate)
     recording = simulate_recording(
-        draw_person(seed, conditions),
-        conditions,
+        draw_person(seed, names),
+        names,
         np.random.default_rng([seed, 1]),
-        sampling_rate=sampling_rate * factor,
+        sampling_rate=rate * factor,
         num_samples=num_samples * factor,
         noise=NoiseLevel().scaled(noise) if noise else None,
     )

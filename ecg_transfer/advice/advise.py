@@ -86,13 +86,15 @@ def advise(
         report: Is told what is measured.
 
     Raises:
-        ValueError: An unknown corpus or metric.
+        ValueError: An unknown corpus or metric, or a subset of no record.
     """
     if metric not in TUNED:
         raise ValueError(f"metric is {metric!r}, expected one of {', '.join(TUNED)}")
     data = make_config("scratch", downstream, overrides=overrides).data
     if subset is not None:
-        data.subset = subset
+        data.subset = float(subset)
+        if (wanted := data.num_wanted(available := part_sizes(data).train)) < 1:
+            raise ValueError(f"subset={subset:g} asks for {wanted} training records; {downstream} has {available}")
     output = Path(output)
     simulated = will_simulate(data.corpus, data.root, data.source)
     num_train = part_sizes(data).within(data).train
@@ -106,7 +108,7 @@ def advise(
             upstream=choice.upstream_corpus if choice else None, pretext=choice.pretext if choice else "none",
         )  # fmt: skip
 
-    whole: object = "all" if data.subset is None else data.subset
+    whole: object = "all" if data.subset is None else int(data.subset) if data.subset > 1 else data.subset
     if found is None:
         proposal = offer([whole], FIRST_SEEDS, None)
         return Advice(

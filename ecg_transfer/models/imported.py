@@ -69,16 +69,30 @@ def import_backbone(path: str, *, num_leads: int, num_samples: int) -> Backbone:
     module = factory(**_accepted(factory, num_leads=num_leads, num_samples=num_samples))
     if isinstance(module, Backbone):
         return module
-    num_features = getattr(module, "num_features", None)
-    if not isinstance(module, nn.Module) or not isinstance(num_features, int):
-        raise ValueError(
-            f"backbone {path!r} returned a {type(module).__name__} with num_features={num_features!r}, expected an "
-            f"nn.Module with an integer num_features; set `self.num_features` to the width of its output."
-        )
+    num_features = num_features_of(module, f"backbone {path!r} returned a {type(module).__name__}")
     fixed = getattr(module, "num_samples", None)
     return ImportedBackbone(
         module, num_leads=num_leads, num_features=num_features, num_samples=fixed if isinstance(fixed, int) else None
     )
+
+
+def num_features_of(module: object, found: str) -> int:
+    """The width of a module's output, as its `num_features` says.
+
+    Args:
+        module: What is to be a backbone.
+        found: The beginning of the message.
+
+    Raises:
+        ValueError: It is no module, or does not say it.
+    """
+    num_features = getattr(module, "num_features", None)
+    if not isinstance(module, nn.Module) or not isinstance(num_features, int):
+        raise ValueError(
+            f"{found} with num_features={num_features!r}, expected an nn.Module with an integer num_features; set "
+            "`self.num_features` to the width of its output."
+        )
+    return num_features
 
 
 def _accepted(factory: Callable[..., object], **arguments: int) -> dict[str, int]:

@@ -81,7 +81,7 @@ class Transferability:
 
 def transferability(
     downstream: str,
-    upstreams: Sequence[str] | None = None,
+    upstreams: str | Sequence[str] | None = None,
     *,
     subset: float | None = None,
     seed: int = 0,
@@ -100,7 +100,7 @@ def transferability(
     Args:
         downstream: Name of the corpus.
         upstreams: Names or directories of runs, corpora (all finished pre-trainings on them), folders of exported
-            models. None takes all finished pre-trainings on other corpora, on ECGs of the same kind.
+            models; or one of these. None takes all finished pre-trainings on other corpora, on ECGs of the same kind.
         subset: Training records used, as `data.subset`.
         seed: Of that subset, and of the hashing of very wide embeddings.
         metric: Of the probes: a key of `ecg_transfer.metrics.AGGREGATES`.
@@ -125,7 +125,8 @@ def transferability(
         config.subset = subset
     config.subset_seed = seed if subset is not None else config.subset_seed
     simulated = will_simulate(config.corpus, config.root, config.source)
-    found = find_upstreams(upstreams, config, Path(output), simulated=simulated)
+    wanted = [upstreams] if isinstance(upstreams, str) else upstreams
+    found = find_upstreams(wanted, config, Path(output), simulated=simulated)
     for upstream in found:
         _refuse_mixture(upstream, downstream, simulated=simulated, allow_simulated=allow_simulated)
     prepared = Prepared(config)

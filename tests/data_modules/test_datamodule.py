@@ -132,6 +132,15 @@ def test_a_word_that_no_field_knows_is_refused(fields: dict[str, Any], message: 
         ECGDataModule(crops=CropConfig(windows="sum"))  # type: ignore[arg-type]
 
 
+def test_loaders_take_a_split_and_one_of_its_parts(corpus: FakeCorpus) -> None:
+    module = ECGDataModule(DataConfig(corpus="fake"), corpus=corpus)
+    for loader in (module.train_dataloader, module.val_dataloader, module.test_dataloader):
+        with pytest.raises(RuntimeError, match=r"call setup\(\) before"):
+            loader()
+    with pytest.raises(ValueError, match="part is 'testt', expected one of train, val, test"):
+        module_of(corpus).ordered_loader("testt")
+
+
 def test_an_empty_part_is_refused_each_time(tmp_path: Path) -> None:
     corpus = write_fake_corpus(tmp_path / "fake", random_labels(6), folds=[1, 2, 3, 10, 10, 10])
     config = DataConfig(corpus="fake", root=str(tmp_path), num_samples=50)

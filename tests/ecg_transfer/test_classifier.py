@@ -173,6 +173,19 @@ def test_weights_that_do_not_fit_name_both_sides_and_change_nothing() -> None:
     assert all(torch.equal(value, before[name]) for name, value in ours.state_dict().items())
 
 
+def test_a_single_label_is_named_by_itself() -> None:
+    classifier = ECGClassifier("gru_last", "AF")
+    assert (classifier.label_names, classifier.head.out_features) == (("AF",), 1)
+    assert ECGClassifier(**classifier.hparams).label_names == ("AF",)
+
+
+def test_what_is_no_classifier_is_refused() -> None:
+    with pytest.raises(ValueError, match="the backbone is a Linear with num_features=None, expected an nn"):
+        ECGClassifier(nn.Linear(3, 3), ["AF"])
+    with pytest.raises(ValueError, match="at least one label"):
+        ECGClassifier("gru_last", [])
+
+
 def test_no_weights_at_all_do_not_fit() -> None:
     with pytest.raises(WeightsMismatchError, match="only here"):
         classifier_of().load_backbone({"head.weight": torch.ones(3, 6)})

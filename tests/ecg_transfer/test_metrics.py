@@ -243,6 +243,14 @@ def test_unusable_weights(name: str, weights: Any) -> None:  # noqa: ANN401
         aggregate(name, [[1.0], [2.0]], [[1], [0]], weights=weights)
 
 
+def test_a_single_label_is_named_by_itself() -> None:
+    single = score([[1.0], [-1.0]], [[1], [0]], "AF")
+    assert single.label_names == ("AF",)
+    assert single.as_dict() == score([[1.0], [-1.0]], [[1], [0]], ["AF"]).as_dict()
+    with pytest.raises(ValueError, match=r"label names are \['AF'\], expected 2 different ones"):
+        score([[1.0, 2.0]], [[1, 0]], "AF")
+
+
 def test_other_unusable_arguments() -> None:
     for thresholds in (1.5, [0.5, 0.5], [[0.5]], np.nan):
         with pytest.raises(ValueError, match="thresholds are"):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,3 +127,26 @@ def test_unknown_conditions_are_named_with_a_guess() -> None:
         simulate_ecg(["LBB"], seed=0)
     with pytest.raises(ValueError, match="must be positive"):
         simulate_ecg(seed=0, seconds=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seed": None}, "seed is None, expected a whole number from 0 up"),
+        ({"seed": -1}, "seed is -1, expected a whole number"),
+        ({"seed": 1.5}, "seed is 1.5, expected a whole number"),
+        ({"noise": -0.5}, "noise is -0.5, expected a factor from 0 up"),
+        ({"noise": float("nan")}, "noise is nan, expected a factor"),
+        ({"sampling_rate": float("nan")}, "rate and length are nan Hz"),
+        ({"sampling_rate": 257.3}, "both must be positive, the rate whole"),
+        ({"seconds": float("inf")}, "rate and length are 500 Hz and inf s"),
+    ],
+)
+def test_what_cannot_be_recorded_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        simulate_ecg(**{"seed": 0, "seconds": 1.0, **arguments})
+
+
+def test_one_condition_and_other_kinds_of_numbers_give_the_same_samples() -> None:
+    expected = simulate_ecg(["AF"], seed=3, sampling_rate=100, seconds=2)
+    np.testing.assert_array_equal(simulate_ecg("AF", seed=np.int64(3), sampling_rate=100.0, seconds=2), expected)

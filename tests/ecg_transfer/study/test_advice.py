@@ -146,6 +146,12 @@ def test_three_other_corpora_give_the_prediction_for_one_more(fake_runs: Any) ->
     assert gain.high - gain.low > pooled.high - pooled.low
 
 
+@pytest.mark.parametrize("subset", [0, -3])
+def test_a_subset_of_no_record_is_refused(fake_runs: Any, subset: int) -> None:  # noqa: ANN401
+    with pytest.raises(ValueError, match=rf"subset={subset} asks for {subset} training records; ptb has \d+"):
+        advice(fake_runs, subset=subset)
+
+
 def test_real_and_simulated_runs_are_never_mixed(fake_runs: Any) -> None:  # noqa: ANN401
     add_pairs(fake_runs, "ptb", gain=1.0, simulated=False)
     assert "Nothing yet" in advice(fake_runs)  # ptb would be simulated here

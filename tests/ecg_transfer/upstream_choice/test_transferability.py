@@ -107,6 +107,12 @@ def test_upstreams_are_named_as_for_a_finetuning(output: Path, tmp_path: Path) -
     assert len(on_ptb(output, run.name, "georgia").candidates) == 1  # the same one, named twice
 
 
+def test_a_single_upstream_need_not_be_a_list(output: Path) -> None:
+    fields = {"data.root": str(output.parent / "data"), "data.num_simulated": 120}
+    one = et.transferability("ptb", "georgia", overrides=fields, output=output, trust=True)
+    assert one == on_ptb(output, "georgia")
+
+
 def test_sorting_knows_that_a_low_melep_is_good(output: Path) -> None:
     melep_first = [one.melep for one in on_ptb(output, sort_by="melep").candidates]
     assert melep_first == sorted(melep_first)
