@@ -93,8 +93,11 @@ def advise(
     data = make_config("scratch", downstream, overrides=overrides).data
     if subset is not None:
         data.subset = float(subset)
-        if (wanted := data.num_wanted(available := part_sizes(data).train)) < 1:
-            raise ValueError(f"subset={subset:g} asks for {wanted} training records; {downstream} has {available}")
+        if data.num_wanted(available := part_sizes(data).train) < 1:
+            raise ValueError(
+                f"subset={subset:g} takes none of the {available} training records of {downstream}; expected a number "
+                "of them, or a share up to 1"
+            )
     output = Path(output)
     simulated = will_simulate(data.corpus, data.root, data.source)
     num_train = part_sizes(data).within(data).train

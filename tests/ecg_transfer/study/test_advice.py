@@ -148,7 +148,7 @@ def test_three_other_corpora_give_the_prediction_for_one_more(fake_runs: Any) ->
 
 @pytest.mark.parametrize("subset", [0, -3])
 def test_a_subset_of_no_record_is_refused(fake_runs: Any, subset: int) -> None:  # noqa: ANN401
-    with pytest.raises(ValueError, match=rf"subset={subset} asks for {subset} training records; ptb has \d+"):
+    with pytest.raises(ValueError, match=rf"subset={subset} takes none of the \d+ training records of ptb"):
         advice(fake_runs, subset=subset)
 
 
