@@ -23,6 +23,12 @@ MARGIN_MM = 5.0
 """Paper on each side of the tracing."""
 PULSE_MM = 10.0
 """Room left of each row for the calibration pulse: 1 mV, 0.2 s."""
+HEADING_MM = 6.0
+"""Height of a line above the paper."""
+CHARACTER_MM = 2.1
+"""Width of a character of that line, of the wider ones."""
+SCALE = "25 mm/s, 10 mm/mV"
+"""Printed below the tracing, as recorders do."""
 ROW_MM = {"3x4": 27.0, "12x1": 20.0}
 """Distance between two rows' baselines."""
 COLUMNS = (("I", "II", "III"), ("aVR", "aVL", "aVF"), ("V1", "V2", "V3"), ("V4", "V5", "V6"))
@@ -67,7 +73,7 @@ def plot_ecg(
     sampling_rate: float,
     *,
     title: str | None = None,
-    findings: Mapping[str, float] | Sequence[str] | None = None,
+    findings: Mapping[str, float] | str | Sequence[str] | None = None,
     layout: Literal["3x4", "12x1"] = "3x4",
     ax: Axes | None = None,
 ) -> Figure:
@@ -77,7 +83,8 @@ def plot_ecg(
         signal: Millivolts, (12, samples), leads in the order of `LEAD_NAMES`; NaN becomes a gap.
         sampling_rate: Hertz.
         title: Printed above.
-        findings: Names, or names with probabilities, printed below the title; the most probable first.
+        findings: A name, names, or names with probabilities, printed below the title in as many lines as they need;
+            the most probable first.
         layout: `3x4` shows a quarter of the time of each lead and lead II below in full; `12x1` all of each lead.
         ax: Where to draw. A new figure in true size by default; on a given one only the aspect is true.
 
@@ -85,26 +92,31 @@ def plot_ecg(
         The figure: `.savefig(path)` writes it, a notebook shows it.
 
     Raises:
-        ValueError: Not twelve leads, an empty signal, no millivolts, or an unknown layout.
+        ValueError: Not twelve leads, an empty signal, no millivolts, no rate, or an unknown layout.
     """
     array = np.asarray(signal, dtype=float)
     if array.ndim != 2 or len(array) != len(LEAD_NAMES) or not array.shape[1]:
         raise ValueError(f"signal has shape {array.shape}, expected (12, samples)")
+    if not 0 < sampling_rate < np.inf:
+        raise ValueError(f"sampling_rate is {sampling_rate:g}, expected hertz above 0")
+    if np.isinf(array).any():
+        raise ValueError("signal holds infinite values; put NaN where a sample is missing")
     if (highest := float(np.nanmax(np.abs(array), initial=0.0))) > MAX_MILLIVOLTS:
         raise ValueError(f"signal holds {highest:.3g} mV, no ECG more than {MAX_MILLIVOLTS:g}: is it in millivolts?")
     if layout not in ROW_MM:
         raise ValueError(f"unknown layout {layout!r}; choose one of: {', '.join(ROW_MM)}")
-    heading = [line for line in (title, findings_line(findings)) if line]
     width = 2 * MARGIN_MM + PULSE_MM + array.shape[1] / sampling_rate * MM_PER_SECOND
+    heading = [*([title] if title else []), *findings_lines(findings, int((width - 2 * MARGIN_MM) / CHARACTER_MM))]
     rows = rows_of(layout)
     above, below = overshoot(array, rows, ROW_MM[layout])
     height = 2 * MARGIN_MM + len(rows) * ROW_MM[layout] + above + below
-    axes = ax if ax is not None else paper_axes(width, height, heading_mm=6.0 * len(heading))
+    axes = ax if ax is not None else paper_axes(width, height, heading_mm=HEADING_MM * len(heading))
     draw_paper(axes, width, height)
     axes.set_title("\n".join(heading), loc="left", x=MARGIN_MM / width, fontsize=9)
     for row, leads in enumerate(rows):
         baseline = height - MARGIN_MM - above - (row + 0.5) * ROW_MM[layout]
         draw_row(axes, array, sampling_rate, leads, baseline)
+    axes.text(MARGIN_MM, 1.2, SCALE, fontsize=7, va="bottom")
     figure = axes.get_figure(root=True)
     if figure is None:
         raise ValueError("the axes given belong to no figure: make them with Figure.add_subplot")
@@ -125,14 +137,20 @@ def overshoot(signal: NDArray[np.float64], rows: Sequence[Sequence[str]], row_mm
     return 5.0 * max(0.0, np.ceil(top / 5.0)), 5.0 * max(0.0, np.ceil(bottom / 5.0))
 
 
-def findings_line(findings: Mapping[str, float] | Sequence[str] | None) -> str:
-    """Findings as one line of text, the most probable first."""
-    if findings is None:
-        return ""
+def findings_lines(findings: Mapping[str, float] | str | Sequence[str] | None, width: int) -> list[str]:
+    """Findings as lines of text of at most `width` characters, the most probable first; one is never broken."""
     if isinstance(findings, Mapping):
         ordered = sorted(findings.items(), key=lambda item: (-item[1], item[0]))
-        return "   ".join(f"{name} {probability:.2f}" for name, probability in ordered)
-    return "   ".join(findings)
+        entries = [f"{name} {probability:.2f}" for name, probability in ordered]
+    else:
+        entries = [findings] if isinstance(findings, str) else list(findings or ())
+    lines: list[str] = []
+    for entry in entries:
+        if lines and len(lines[-1]) + 3 + len(entry) <= width:
+            lines[-1] += f"   {entry}"
+        else:
+            lines.append(entry)
+    return lines
 
 
 def paper_axes(width: float, height: float, *, heading_mm: float = 0.0) -> Axes:
@@ -167,7 +185,8 @@ def draw_row(
         edge = left + start / sampling_rate * MM_PER_SECOND
         if start:
             ax.vlines(edge, baseline - 4, baseline + 4, colors="black", linewidths=0.5)
-        ax.text(edge + 1, baseline + 7, lead, fontsize=8, va="bottom", fontweight="bold")
+        behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
+        ax.text(edge + 1, baseline + 7, lead, fontsize=8, va="bottom", fontweight="bold", bbox=behind, zorder=5)
 
 
 def plot_conditions(

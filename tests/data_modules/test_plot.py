@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from data_modules.corpus import LEAD_NAMES
 from data_modules.plot import MARGIN_MM, PULSE_MM, plot_conditions, plot_ecg
@@ -49,6 +50,7 @@ def test_3x4_shows_each_lead_at_its_own_time() -> None:
         *("II", "aVL", "V2", "V5"),
         *("III", "aVF", "V3", "V6"),
         "II",
+        "25 mm/s, 10 mm/mV",
     ]
     assert curves[3][0, 0] - curves[0][0, 0] == pytest.approx(7.5 * 25)
     # V4 is SIGNAL's row 9 and so lies 9 mm above I's row 0 on the same baseline.
@@ -57,7 +59,7 @@ def test_3x4_shows_each_lead_at_its_own_time() -> None:
 
 def test_12x1_shows_all_of_each_lead() -> None:
     (ax,) = plot_ecg(SIGNAL, RATE, layout="12x1").axes
-    assert [text.get_text() for text in ax.texts] == list(LEAD_NAMES)
+    assert [text.get_text() for text in ax.texts] == [*LEAD_NAMES, "25 mm/s, 10 mm/mV"]
     assert all(len(curve) == 10 * RATE for curve in traces(ax))
 
 
@@ -84,6 +86,36 @@ def test_findings_are_ordered_by_probability() -> None:
     assert ax.get_title(loc="left") == "A0001\nRBBB 0.90   AF 0.20"
 
 
+@pytest.mark.parametrize("seconds", [2.5, 10])
+def test_many_findings_take_as_many_lines_as_the_paper_has_room_for(seconds: float) -> None:
+    findings = {f"LONGNAME{number}": 1 - number / 30 for number in range(30)}
+    figure = plot_ecg(SIGNAL[:, : round(seconds * RATE)], RATE, findings=findings)
+    (ax,) = figure.axes
+    heading = ax.get_title(loc="left")
+    assert heading.split() == [word for name, share in findings.items() for word in (name, f"{share:.2f}")]
+    figure.draw_without_rendering()
+    (title,) = (text for text in ax.findobj(Text) if text.get_text() == heading)
+    box = title.get_window_extent()
+    assert (box.x0, box.x1) >= (0, 0)
+    assert box.x1 <= figure.bbox.x1
+    assert box.y1 <= figure.bbox.y1
+
+
+def test_a_single_finding_need_not_be_a_list() -> None:
+    (ax,) = plot_ecg(SIGNAL, RATE, findings="AF").axes
+    assert ax.get_title(loc="left") == "AF"
+
+
+def test_names_of_leads_are_read_before_a_tall_wave() -> None:
+    (ax,) = plot_ecg(SIGNAL, RATE).axes
+    highest = max(line.get_zorder() for line in ax.lines)
+    for text in ax.texts[:-1]:
+        patch = text.get_bbox_patch()
+        assert patch is not None
+        assert patch.get_facecolor()[:3] == (1, 1, 1)
+        assert text.get_zorder() > highest
+
+
 def test_a_given_axes_is_used() -> None:
     figure = Figure()
     ax = figure.add_subplot()
@@ -95,6 +127,17 @@ def test_a_given_axes_is_used() -> None:
 def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="expected \\(12, samples\\)"):
         plot_ecg(np.zeros(shape), RATE)
+
+
+@pytest.mark.parametrize("rate", [0, -500, np.nan, np.inf])
+def test_a_rate_that_cannot_be_is_refused(rate: float) -> None:
+    with pytest.raises(ValueError, match=r"sampling_rate is .*, expected hertz above 0"):
+        plot_ecg(SIGNAL, rate)
+
+
+def test_infinite_values_are_refused() -> None:
+    with pytest.raises(ValueError, match="infinite values; put NaN where a sample is missing"):
+        plot_ecg(np.where(SIGNAL > 1, np.inf, SIGNAL), RATE)
 
 
 def test_importing_does_not_import_matplotlib() -> None:
