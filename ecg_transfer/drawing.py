@@ -14,6 +14,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
@@ -120,8 +121,15 @@ def mean_band(values: ArrayLike) -> tuple[Floats, Floats, Floats]:
     return mean, mean - reach, mean + reach
 
 
+def whole_epochs(axis: Axes) -> None:
+    """Put the ticks of an axis of epochs at whole ones alone, also where there is a single one."""
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
 def draw_arm(axis: Axes, curves: Sequence[Floats], arm: str, *, label: str | None = None, linestyle: str = "-") -> None:
     """Draw an arm's score over epochs: the mean of its seeds in its 95 % band, at the epochs that all of them have.
+
+    Ticks stand at whole epochs alone.
 
     Args:
         axis: Where.
@@ -130,6 +138,7 @@ def draw_arm(axis: Axes, curves: Sequence[Floats], arm: str, *, label: str | Non
         label: In the legend.
         linestyle: Tells models apart that share a panel.
     """
+    whole_epochs(axis)
     epochs = reduce(np.intersect1d, [curve[0] for curve in curves])
     mean, low, high = mean_band([curve[1, np.isin(curve[0], epochs)] for curve in curves])
     marker = "o" if len(epochs) == 1 else None

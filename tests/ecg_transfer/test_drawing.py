@@ -28,6 +28,15 @@ def test_few_colours_are_the_palettes_and_none_is_an_arms() -> None:
     assert not set(ARM_COLOURS.values()) & set(distinct_colours(len(PALETTE)))
 
 
+@pytest.mark.parametrize("num_epochs", [1, 3, 7, 100])
+def test_ticks_of_epochs_are_whole(num_epochs: int) -> None:
+    axis = Figure().subplots()
+    draw_arm(axis, [np.stack([np.arange(1.0, num_epochs + 1), np.linspace(0.1, 0.6, num_epochs)])], "scratch")
+    ticks = axis.get_xticks()
+    assert len(ticks)
+    assert all(tick == round(tick) for tick in ticks)
+
+
 def test_scores_stand_at_the_epochs_that_all_seeds_were_evaluated_at() -> None:
     axis = Figure().subplots()
     whole = np.array([[5, 10, 15, 20, 25, 30], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]])

@@ -63,7 +63,7 @@ def _curve_figure(
                 if found:
                     draw_arm(axis, found, arm, linestyle=lines[effect.cell.backbone])
                     lows += [float(np.nanmin(scores)) for _, scores in found]
-        axis.text(0.97, 0.06, seeds_of(placed[panel]), transform=axis.transAxes, ha="right", fontsize=7.5, alpha=0.75)
+        axis.set_title(f"{axis.get_title()}, {seeds_of(placed[panel])}")
     floor = max(0.0, np.floor(10 * min(lows, default=0.0)) / 10)
     for axis in axes.values():
         axis.set_ylim(floor, 1)

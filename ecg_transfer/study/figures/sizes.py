@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, NullFormatter
+from numpy.typing import ArrayLike
 
 from ecg_transfer.drawing import ARM_COLOURS, INK, PALETTE, new_figure
 from ecg_transfer.study.arrangement import RESNETS, Setting, backbone_name, corpus_name, metric_name
@@ -21,6 +22,9 @@ from ecg_transfer.study.learning_curve import LearningCurve
 
 MAX_PANELS = 12
 """Learning curves that are drawn; the table of effects has them all."""
+
+LABEL_SHARE = 0.2
+"""Of the width of a size axis, that a number takes."""
 
 
 def improvement_by_size(setting: Setting, curves: Sequence[LearningCurve], metric: str) -> Exhibit | None:
@@ -51,7 +55,7 @@ def improvement_by_size(setting: Setting, curves: Sequence[LearningCurve], metri
             place = backbones.index(points[0].cell.backbone)
             _draw_improvement(axis, points, place, len(backbones), joined=is_sweep)
         axis.axhline(0, color=INK, linewidth=0.8)
-        _log_axis(axis)
+        _size_axis(axis, [point.cell.num_train for points in panels[name] for point in points])
     next(iter(axes.values())).set_ylabel(f"fine-tuned − scratch,\ntest {metric_name(metric)}")
     handles = [
         Line2D([], [], color=PALETTE[k % len(PALETTE)], marker=MARKERS[k % len(MARKERS)], markersize=4.5,
@@ -148,7 +152,7 @@ def _draw_learning_curve(axis: Axes, curve: LearningCurve) -> None:
         if any(np.isfinite(point.effect.low) for point in curve.points):
             for size, score, limits in zip(curve.sizes * shift, scores, curve.bands(arm), strict=True):
                 error_bar(axis, (size, score), clipped((limits[0], limits[1])), vertical=True, colour=colour)
-    _log_axis(axis)
+    _size_axis(axis, curve.sizes)
 
 
 def _row_of_panels(
@@ -168,8 +172,16 @@ def _row_of_panels(
     return figure, dict(zip(names, axes.flat, strict=False))
 
 
-def _log_axis(axis: Axes) -> None:
+def _size_axis(axis: Axes, sizes: ArrayLike) -> None:
+    """A logarithmic axis with a tick at each measured size, and its number where there is room for it."""
+    measured = np.unique(np.asarray(sizes, dtype=np.float64))
+    room = (measured[-1] / measured[0]) ** LABEL_SHARE
+    named = [float(measured[-1])]
+    for size in measured[-2::-1]:
+        if named[-1] / size >= room:
+            named.append(float(size))
     axis.set_xscale("log")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_locator(FixedLocator(named))
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axis.xaxis.set_minor_locator(FixedLocator(measured.tolist()))
     axis.xaxis.set_minor_formatter(NullFormatter())

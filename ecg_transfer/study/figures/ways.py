@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ecg_transfer.curve import read_curve
-from ecg_transfer.drawing import PALETTE, new_figure
+from ecg_transfer.drawing import PALETTE, new_figure, whole_epochs
 from ecg_transfer.runs import Run
 from ecg_transfer.study.arrangement import metric_name
 from ecg_transfer.study.effects import CellEffect, Effect
@@ -116,6 +116,7 @@ def _movement(each: WaysOf, by_way: dict[str, dict[str, Floats]], kind: str, siz
         axis.set_title(fill(way, 24))
         axis.set_xlabel("epoch")
         axis.set_xlim(left=0)
+        whole_epochs(axis)
     for row in axes:
         row[0].set_ylabel(name)
     axes[0, 0].set_ylim((0, None) if kind == "distance" else (min(0.0, _lowest(by_way)), 1.02))

@@ -11,12 +11,14 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from ecg_transfer.runs import Run, find_runs
 from ecg_transfer.study.arrangement import settings_of
 from ecg_transfer.study.effects import cell_effects
 from ecg_transfer.study.exhibit_tables import speed_table
 from ecg_transfer.study.figures.epochs import curve_figures
+from ecg_transfer.study.figures.sizes import _size_axis
 from ecg_transfer.study.page import Anchors
 from ecg_transfer.study.pairs import find_cells
 from ecg_transfer.study.report import inline_svg, write_report
@@ -214,6 +216,36 @@ def test_curves_stand_at_the_epochs_that_were_evaluated(
         assert line.get_ydata().tolist() == pytest.approx([0.1 + 0.7 * (x >= risen) for x in line.get_xdata()])
     table = speed_table(setting, cell_speeds(cells, curves, num_draws=20), Anchors(cells))
     assert "after the first evaluated epoch (jump-start)" in table.caption
+
+
+def test_seeds_of_a_panel_are_told_where_no_score_is_drawn(
+    make_study: Callable[..., Any], fake_cell: Callable[..., object]
+) -> None:
+    study = make_study([fake_cell(finetune=[0.5] * 3, scratch=[0.5] * 3)])
+    (setting,) = settings_of(cell_effects(find_cells(study.results), num_draws=20))
+    (exhibit,) = curve_figures(setting, split_curves(study.curves), "f1_weighted")
+    (axis,) = (axis for axis in exhibit.figure.axes if axis.lines)
+    assert axis.get_title().endswith(", 3 seeds")
+    assert not axis.texts
+
+
+@pytest.mark.parametrize(
+    ("sizes", "named"),
+    [
+        ([46, 92, 184], [46, 92, 184]),
+        ([1000], [1000]),
+        ([184, 349, 360, 10_000], [360, 10_000]),
+        ([100, 110, 120, 1000], [120, 1000]),
+    ],
+)
+def test_a_size_axis_has_its_ticks_at_the_measured_sizes(sizes: list[int], named: list[int]) -> None:
+    axis = Figure().subplots()
+    axis.plot(sizes, [0.5] * len(sizes))
+    _size_axis(axis, [*sizes, sizes[0]])
+    assert axis.get_xticks().tolist() == named[::-1]
+    assert sorted([*axis.get_xticks(), *axis.get_xticks(minor=True)]) == sizes
+    axis.figure.draw_without_rendering()
+    assert [label.get_text() for label in axis.get_xticklabels()] == [f"{size:,}" for size in named[::-1]]
 
 
 def test_real_and_simulated_runs_stand_apart(fake_runs: FakeRuns, tmp_path: Path) -> None:
