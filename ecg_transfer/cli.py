@@ -84,7 +84,12 @@ def finetune(
     recipe: Recipe = "paper",
     output: Output = DEFAULT_OUTPUT,
     with_pretrain: Annotated[
-        bool, typer.Option("--with-pretrain", help="Pre-train first where that is missing.")
+        bool,
+        typer.Option(
+            "--with-pretrain",
+            help="Pre-train first where that is missing: with the same recipe, seed and overrides but those of which "
+            "records and labels (data.subset, num_simulated, label_set, original_rate, unlabelled).",
+        ),
     ] = False,
 ) -> None:
     """Train on a downstream corpus, starting from a pre-trained backbone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from ecg_transfer.cli import app
 from ecg_transfer.config import make_config
+from ecg_transfer.resolve import pretrain_config
 from tests.ecg_transfer.made_runs import make_run
 
 
@@ -42,3 +44,21 @@ def test_a_mistake_is_answered(tmp_path: Path, command: str, message: str) -> No
 
 def test_the_default_upstream_is_told() -> None:
     assert "[default: (cpsc2018)]" in " ".join(CliRunner().invoke(app, ["finetune", "--help"]).stdout.split())
+
+
+def test_the_help_names_what_a_pretraining_does_not_take_over() -> None:
+    told = {
+        "label_set": "all",
+        "subset": 5,
+        "num_simulated": 50,
+        "original_rate": 500,
+        "unlabelled": "keep",
+        "split_seed": 2,
+    }
+    overrides = {f"data.{name}": value for name, value in {**told, "scale": "zscore", "val_fraction": 0.1}.items()}
+    ours = make_config("finetune", "ptbxl", upstream="georgia", overrides=overrides).data
+    theirs = pretrain_config(make_config("finetune", "ptbxl", upstream="georgia", overrides=overrides)).data
+    left = {name for name, value in vars(ours).items() if getattr(theirs, name) != value} - {"corpus"}
+    words = set(re.findall(r"\w+", CliRunner().invoke(app, ["finetune", "--help"]).stdout))
+    assert left == told.keys() - {"split_seed"}
+    assert left <= words
