@@ -60,7 +60,11 @@ def resolve(config: RunConfig, output: Path) -> Resolved:
 
 
 def pretrain_config(config: RunConfig) -> RunConfig:
-    """The pre-training that belongs to a fine-tuning: the same recipe, backbone and seed on the upstream corpus."""
+    """The pre-training that belongs to a fine-tuning: the same recipe, backbone, seed and overrides on the upstream.
+
+    But for those of which records and labels: `data.subset`, `num_simulated`, `label_set`, `original_rate` and
+    `unlabelled` are the downstream's alone.
+    """
     upstream = deepcopy(config)
     upstream.phase = "pretrain"
     upstream.data.corpus = str(config.transfer.upstream)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -67,7 +68,7 @@ def pretrain(
 def finetune(
     corpus: str,
     *,
-    upstream: str,
+    upstream: str | os.PathLike[str],
     backbone: str | None = None,
     recipe: str = "paper",
     seed: int | None = None,
@@ -80,7 +81,7 @@ def finetune(
 
     Args:
         corpus: Name of the downstream corpus.
-        upstream: A corpus name, whose pre-training is looked up; a run's name or directory; or an exported model's
+        upstream: A corpus name, whose pre-training is looked up; a run, its name or directory; or an exported model's
             folder.
         backbone: As the upstream's.
         recipe: As for `pretrain`.
@@ -88,7 +89,7 @@ def finetune(
         overrides: As for `pretrain`.
         output: As for `pretrain`.
         progress: As for `pretrain`.
-        with_pretrain: Pre-train first where the upstream run is missing, with the same recipe, seed and overrides.
+        with_pretrain: Pre-train first where that is missing, as `ecg_transfer.resolve.pretrain_config` says.
 
     Raises:
         RunNotFoundError: The upstream run is missing; the message says which command makes it.

@@ -69,7 +69,7 @@ def test_a_run_is_not_evaluated_on_what_it_may_have_been_trained_on(tmp_path: Pa
     with pytest.raises(DataChangedError, match="made with other data"):
         evaluate(run)
     with pytest.raises(DataChangedError, match=r"records of the val part were not in that part"):
-        evaluate(run, "val", overrides={"optim.batch_size": 4, "data.scale": "minmax"})
+        evaluate(run, "val", overrides={"optim.batch_size": 4, "data.crop": "center"})
 
 
 def command(folder: Path, *arguments: str, code: int = 0) -> str:
