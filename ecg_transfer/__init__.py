@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from ecg_transfer.advice.advise import advise
     from ecg_transfer.classifier import ECGClassifier
     from ecg_transfer.comparison import find_pairs, plot_curves
-    from ecg_transfer.config import RunConfig, make_config
+    from ecg_transfer.config import RunConfig
+    from ecg_transfer.config_reading import make_config
     from ecg_transfer.evaluation import evaluate
     from ecg_transfer.export import export_run
     from ecg_transfer.loaded_model import LoadedModel, load_model
@@ -47,7 +48,8 @@ _HOMES = {
     "ecg_transfer.advice.advise": ("advise",),
     "ecg_transfer.classifier": ("ECGClassifier",),
     "ecg_transfer.comparison": ("find_pairs", "plot_curves"),
-    "ecg_transfer.config": ("RunConfig", "make_config"),
+    "ecg_transfer.config": ("RunConfig",),
+    "ecg_transfer.config_reading": ("make_config",),
     "ecg_transfer.evaluation": ("evaluate",),
     "ecg_transfer.export": ("export_run",),
     "ecg_transfer.loaded_model": ("LoadedModel", "load_model"),

@@ -9,7 +9,8 @@ from pathlib import Path
 from data_modules.corpus_check import LEAKS, MEANINGS, Finding, check_corpus, summarise
 from data_modules.datamodule import ECGDataModule
 from data_modules.sources import is_corpus
-from ecg_transfer.config import Overrides, Phase, make_config
+from ecg_transfer.config import Phase
+from ecg_transfer.config_reading import Overrides, make_config
 from ecg_transfer.resolve import Resolved, pretrain_config
 from ecg_transfer.runs import DEFAULT_OUTPUT, open_run
 from ecg_transfer.upstream import RecordsOverlapWarning

@@ -127,7 +127,7 @@ def evaluate(
 ) -> None:
     """Score a run's best weights again, from the record files; with the challenges' own scores on their data."""
     with loading():
-        from ecg_transfer.config import config_from
+        from ecg_transfer.config_reading import config_from
         from ecg_transfer.evaluation import challenge_scores, predict_again
         from ecg_transfer.metrics import score
         from ecg_transfer.runs import open_run
@@ -183,7 +183,7 @@ def _train(
     upstream: str | None = None,
     with_pretrain: bool = False,
 ) -> None:
-    from ecg_transfer.config import make_config
+    from ecg_transfer.config_reading import make_config
     from ecg_transfer.data_identity import require_same_data, require_same_upstream
     from ecg_transfer.resolve import resolve
     from ecg_transfer.runs import RunNotFoundError

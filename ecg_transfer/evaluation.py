@@ -15,7 +15,8 @@ from data_modules.corpora.challenge2020 import Challenge2020Corpus
 from data_modules.datamodule import PARTS, ECGDataModule
 from ecg_transfer.challenge_metrics import CPSC2018_LABELS, challenge2020, cpsc2018
 from ecg_transfer.classifier import ECGClassifier
-from ecg_transfer.config import ConfigError, Overrides, RunConfig, changes, config_from
+from ecg_transfer.config import ConfigError, RunConfig, changes
+from ecg_transfer.config_reading import Overrides, config_from
 from ecg_transfer.curve import read_curve, summarise_pretext, time_to_targets
 from ecg_transfer.data_identity import refuse_seen_records
 from ecg_transfer.files import write_json

@@ -28,7 +28,7 @@ def labels(
     """Which labels mean the same; of a run or a model also its head's scores on them, without any training."""
     from data_modules.label_map import match_labels
     from data_modules.sources import is_corpus, spec_named
-    from ecg_transfer.config import make_config
+    from ecg_transfer.config_reading import make_config
 
     if part not in ("train", "val", "test"):
         raise ValueError(f"--part is {part!r}, expected val, test or train")

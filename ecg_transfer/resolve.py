@@ -9,7 +9,8 @@ from pathlib import Path
 from shlex import quote
 
 from data_modules.sources import is_corpus, will_simulate
-from ecg_transfer.config import RunConfig, make_config
+from ecg_transfer.config import RunConfig
+from ecg_transfer.config_reading import make_config
 from ecg_transfer.model_folder import is_model_folder, read_model_folder, refuse_by_name
 from ecg_transfer.pretext.config import PretextConfig
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, RunNotFoundError, find_runs, home, open_run, run_name

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from data_modules.claim import remove_void_claim
 from data_modules.plain_yaml import PlainYamlError
 from data_modules.unfinished import sweep
-from ecg_transfer.config import RunConfig, config_from, read_tree
+from ecg_transfer.config import RunConfig
+from ecg_transfer.config_reading import config_from, read_tree
 from ecg_transfer.curve import read_curve, time_to_targets
 from ecg_transfer.files import wait_for_disk, write_atomically, write_json
 from ecg_transfer.seal import sealed, vouched_for

@@ -15,7 +15,7 @@ from data_modules.completeness import check_completeness
 from data_modules.corpora import CORPORA
 from data_modules.sources import data_root, open_corpus, own_corpora
 from ecg_transfer.comparison import Pair
-from ecg_transfer.config import departures
+from ecg_transfer.config_reading import departures
 from ecg_transfer.metrics import Scores
 from ecg_transfer.pretext.config import pretext_name
 from ecg_transfer.runs import Run, RunChangedError

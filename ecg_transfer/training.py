@@ -10,7 +10,8 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from data_modules.claim import claimed
 from data_modules.datamodule import ECGDataModule
 from ecg_transfer.compilation import explained_compilation
-from ecg_transfer.config import ConfigError, Overrides, RunConfig, make_config
+from ecg_transfer.config import ConfigError, RunConfig
+from ecg_transfer.config_reading import Overrides, make_config
 from ecg_transfer.data_identity import require_same_data, require_same_upstream
 from ecg_transfer.fitting import fit_and_score
 from ecg_transfer.memory import explained

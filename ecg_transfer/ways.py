@@ -15,7 +15,8 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ecg_transfer.config import ConfigError, OptimConfig, RunConfig, TransferConfig, departures
+from ecg_transfer.config import ConfigError, OptimConfig, RunConfig, TransferConfig
+from ecg_transfer.config_reading import departures
 from ecg_transfer.models import Backbone
 from ecg_transfer.way_names import NUMBERS
 

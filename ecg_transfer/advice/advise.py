@@ -11,7 +11,7 @@ from typing import Any
 from data_modules.sources import will_simulate
 from ecg_transfer.advice.nearest import Choice, Gain, Nearest, expected_gain, measured, nearest
 from ecg_transfer.advice.proposal import FIRST_SEEDS, Proposal, as_dict, propose
-from ecg_transfer.config import Overrides, make_config
+from ecg_transfer.config_reading import Overrides, make_config
 from ecg_transfer.runs import DEFAULT_OUTPUT, find_runs
 from ecg_transfer.study.equivalence import equivalence_sentences
 from ecg_transfer.study.quantities import duration

@@ -13,7 +13,8 @@ import yaml
 from data_modules.config import DataConfig
 from data_modules.corpora import CORPORA
 from data_modules.sources import has_real_copy, own_corpora, will_simulate
-from ecg_transfer.config import RunConfig, make_config
+from ecg_transfer.config import RunConfig
+from ecg_transfer.config_reading import make_config
 from ecg_transfer.files import write_atomically
 from ecg_transfer.pretext.config import pretext_name, upstream_name
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, find_runs

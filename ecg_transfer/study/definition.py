@@ -10,7 +10,8 @@ from typing import Any, Literal, cast, get_args
 
 from data_modules.corpora import CORPORA
 from data_modules.sources import own_corpora
-from ecg_transfer.config import ConfigError, Way, read_tree
+from ecg_transfer.config import ConfigError, Way
+from ecg_transfer.config_reading import read_tree
 from ecg_transfer.models import BACKBONES
 from ecg_transfer.pretext.config import Task
 from ecg_transfer.recipes import RECIPES

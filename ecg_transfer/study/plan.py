@@ -14,7 +14,8 @@ from typing import Any
 
 from data_modules.corpus import CorpusFormatError, CorpusNotFoundError
 from data_modules.sources import open_corpus, will_simulate
-from ecg_transfer.config import ConfigError, Phase, RunConfig, make_config
+from ecg_transfer.config import ConfigError, Phase, RunConfig
+from ecg_transfer.config_reading import make_config
 from ecg_transfer.pretext.config import PretextConfig
 from ecg_transfer.pretext.requirements import require_pretext
 from ecg_transfer.runs import Run, home, run_name

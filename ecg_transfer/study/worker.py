@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from data_modules.claim import RunClaimedError, claimed
-from ecg_transfer.config import RunConfig, config_from
+from ecg_transfer.config import RunConfig
+from ecg_transfer.config_reading import config_from
 from ecg_transfer.loading import loading
 
 RUNNER = "ecg_transfer.study.worker:train_quietly"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from data_modules.config import DataConfig
 from data_modules.datamodule import ECGDataModule
 from data_modules.sources import is_corpus, will_simulate
-from ecg_transfer.config import Overrides, make_config
+from ecg_transfer.config_reading import Overrides, make_config
 from ecg_transfer.metrics import AGGREGATES
 from ecg_transfer.model_folder import ModelFolder, is_model_folder, read_model_folder
 from ecg_transfer.pretext.config import upstream_name

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from data_modules.datamodule import ECGDataModule
 from ecg_transfer import trainer as run_trainer
 from ecg_transfer.classifier import ECGClassifier
-from ecg_transfer.config import make_config
+from ecg_transfer.config_reading import make_config
 from ecg_transfer.runs import Run
 from ecg_transfer.training_settings import training_settings
 

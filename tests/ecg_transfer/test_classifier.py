@@ -12,7 +12,8 @@ from sklearn.metrics import f1_score
 from torch import nn
 
 from ecg_transfer.classifier import ECGClassifier, WeightsMismatchError, load_classifier
-from ecg_transfer.config import OptimConfig, make_config
+from ecg_transfer.config import OptimConfig
+from ecg_transfer.config_reading import make_config
 from ecg_transfer.fitting import _learner
 from tests.data_modules.fake_corpus import FakeCorpus, random_labels, write_fake_corpus
 from tests.ecg_transfer.tiny_backbone import NAME, TinyBackbone

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ecg_transfer.cli import app
-from ecg_transfer.config import make_config
+from ecg_transfer.config_reading import make_config
 from ecg_transfer.resolve import pretrain_config
 from tests.ecg_transfer.made_runs import make_run
 

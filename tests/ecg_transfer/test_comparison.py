@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from ecg_transfer.comparison import find_pairs, plot_curves
-from ecg_transfer.config import make_config
+from ecg_transfer.config_reading import make_config
 from ecg_transfer.drawing import ARM_COLOURS
 from ecg_transfer.runs import find_runs
 from ecg_transfer.tables import print_pairs

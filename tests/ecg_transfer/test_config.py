@@ -11,15 +11,8 @@ import numpy as np
 import pytest
 
 from data_modules.config import DataConfig
-from ecg_transfer.config import (
-    PLACES,
-    ConfigError,
-    OptimConfig,
-    RunConfig,
-    config_from,
-    departures,
-    make_config,
-)
+from ecg_transfer.config import PLACES, ConfigError, OptimConfig, RunConfig
+from ecg_transfer.config_reading import config_from, departures, make_config
 from ecg_transfer.recipes import RECIPES
 from ecg_transfer.runs import Run, save_config
 

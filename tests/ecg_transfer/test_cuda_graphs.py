@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ecg_transfer.callbacks.cuda_graphs import CudaGraphs
-from ecg_transfer.config import make_config
+from ecg_transfer.config_reading import make_config
 from ecg_transfer.cuda_graphs import RecordedForward
 from ecg_transfer.runs import Run
 from ecg_transfer.trainer import callbacks_of

@@ -10,7 +10,8 @@ import torch
 
 from ecg_transfer import compilation
 from ecg_transfer.compilation import CompilationError, compile_backbone
-from ecg_transfer.config import ConfigError, RunConfig, config_from
+from ecg_transfer.config import ConfigError, RunConfig
+from ecg_transfer.config_reading import config_from
 from ecg_transfer.models import create_backbone
 from ecg_transfer.training import train_from_scratch
 from tests.data_modules.fake_corpus import FakeCorpus, random_labels, write_fake_corpus

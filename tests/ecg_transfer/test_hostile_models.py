@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from ecg_transfer.classifier import ECGClassifier, WeightsMismatchError, load_classifier
-from ecg_transfer.config import ConfigError, config_from, make_config
+from ecg_transfer.config import ConfigError
+from ecg_transfer.config_reading import config_from, make_config
 from ecg_transfer.curve import read_curve
 from ecg_transfer.loaded_model import load_model
 from ecg_transfer.resolve import resolve

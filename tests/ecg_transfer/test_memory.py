@@ -10,7 +10,7 @@ import torch
 
 import ecg_transfer as et
 from ecg_transfer import fitting
-from ecg_transfer.config import make_config
+from ecg_transfer.config_reading import make_config
 from ecg_transfer.memory import OutOfMemoryError, explained
 from ecg_transfer.study.failures import remedy
 from tests.ecg_transfer.tiny_backbone import NAME

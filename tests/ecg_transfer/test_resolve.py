@@ -9,7 +9,8 @@ import pytest
 
 from data_modules.corpora import CORPORA
 from data_modules.corpus import CorpusNotFoundError
-from ecg_transfer.config import RunConfig, make_config
+from ecg_transfer.config import RunConfig
+from ecg_transfer.config_reading import make_config
 from ecg_transfer.resolve import UpstreamError, find_upstream, pretrain_config, resolve
 from ecg_transfer.runs import Run, RunNotFoundError, run_name
 from tests.data_modules.fake_corpus import FakeCorpus, random_labels, write_fake_corpus

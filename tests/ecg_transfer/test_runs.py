@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from ecg_transfer.config import ConfigError, make_config
+from ecg_transfer.config import ConfigError
+from ecg_transfer.config_reading import make_config
 from ecg_transfer.files import write_json
 from ecg_transfer.runs import (
     SEALED,

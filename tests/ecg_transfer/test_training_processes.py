@@ -13,7 +13,7 @@ import torch
 
 import ecg_transfer as et
 from data_modules.claim import RunClaimedError
-from ecg_transfer.config import make_config
+from ecg_transfer.config_reading import make_config
 from ecg_transfer.curve import read_curve
 from ecg_transfer.evaluation import evaluate
 from ecg_transfer.resolve import resolve

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from ecg_transfer.config import ConfigError, OptimConfig, TransferConfig, make_config
+from ecg_transfer.config import ConfigError, OptimConfig, TransferConfig
+from ecg_transfer.config_reading import make_config
 from ecg_transfer.models import BACKBONES, Backbone, create_backbone
 from ecg_transfer.optim import configure
 from ecg_transfer.runs import run_name

@@ -15,7 +15,7 @@ import ecg_transfer as et
 from data_modules.config import CropConfig, DataConfig
 from data_modules.datamodule import ECGDataModule
 from ecg_transfer.classifier import ECGClassifier
-from ecg_transfer.config import make_config
+from ecg_transfer.config_reading import make_config
 from ecg_transfer.curve import read_curve
 from ecg_transfer.runs import Run
 from ecg_transfer.windows import Windows

@@ -14,7 +14,8 @@ import torch
 from data_modules.config import AugmentConfig, DataConfig
 from data_modules.datamodule import ECGDataModule
 from ecg_transfer.callbacks.checkpoints import AtomicCheckpointIO
-from ecg_transfer.config import ConfigError, OptimConfig, RunConfig, config_from, make_config
+from ecg_transfer.config import ConfigError, OptimConfig, RunConfig
+from ecg_transfer.config_reading import config_from, make_config
 from ecg_transfer.curve import read_curve
 from ecg_transfer.pretext.config import PretextConfig, pretext_name
 from ecg_transfer.pretext.module import PretextModule

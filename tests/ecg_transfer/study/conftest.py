@@ -20,7 +20,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecg_transfer.config import RunConfig, make_config
+from ecg_transfer.config import RunConfig
+from ecg_transfer.config_reading import make_config
 from ecg_transfer.curve import summarise_pretext, time_to_targets
 from ecg_transfer.files import write_json
 from ecg_transfer.metrics import score, tune_thresholds

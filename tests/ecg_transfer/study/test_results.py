@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
-from ecg_transfer.config import PLACES, ConfigError, make_config
+from ecg_transfer.config import PLACES, ConfigError
+from ecg_transfer.config_reading import make_config
 from ecg_transfer.runs import Run, RunChangedError, find_runs
 from ecg_transfer.study.contests import find_contests
 from ecg_transfer.study.pairs import find_cells

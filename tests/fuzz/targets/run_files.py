@@ -8,7 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from ecg_transfer.config import ConfigError, make_config
+from ecg_transfer.config import ConfigError
+from ecg_transfer.config_reading import make_config
 from ecg_transfer.curve import read_curve
 from ecg_transfer.runs import SEALED, Run, RunNotFoundError
 from ecg_transfer.seal import sealed
