@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from data_modules.corpus import LEAD_NAMES, Record, RecordError
-from data_modules.formats.raw_record import MILLIVOLTS, RawRecord, Unit
+from data_modules.formats.raw_record import COUNTS, MILLIVOLTS, RawRecord, Unit
 from data_modules.leads import canonical_leads, twelve_leads
 
 NO_LEAD = "-"
@@ -114,7 +114,10 @@ def lead_names(raw: RawRecord, options: ReadingOptions) -> list[str | None]:
 
 def _millivolts(raw: RawRecord, options: ReadingOptions) -> float:
     """Millivolts of one unit of the numbers in the file."""
-    if raw.unit is not None:
+    if raw.unit == COUNTS and options.gain is None:
+        said = "" if options.unit is None else f", you say {options.unit}"
+        raise RecordError("unit", f"the file says that its numbers are raw codes{said}; say --gain (A/D units per mV)")
+    if raw.unit not in (None, COUNTS):
         if options.gain is not None or options.unit not in (None, raw.unit):
             wanted = options.unit or f"{options.gain:g} A/D units per mV"
             raise RecordError("unit", f"the file says that it is in {raw.unit}, you say {wanted}; leave the option out")

@@ -16,6 +16,9 @@ from data_modules.corpus import RecordError
 from data_modules.wfdb_header import MAX_SIGNALS, MAX_VALUES
 
 Unit = Literal["mV", "uV", "V"]
+Counts = Literal["counts"]
+COUNTS: Counts = "counts"
+"""What stands for a unit where a file says that its numbers are raw codes: only a gain makes them millivolts."""
 
 MILLIVOLTS: dict[Unit, float] = {"mV": 1.0, "uV": 1e-3, "V": 1e3}
 """Millivolts of one unit."""
@@ -32,13 +35,16 @@ FREE_BYTES = 2**26
 _UNITS: dict[str, Unit] = {"mv": "mV", "uv": "uV", "µv": "uV", "μv": "uV", "v": "V"}
 _UNITS |= {"millivolt": "mV", "millivolts": "mV", "microvolt": "uV", "microvolts": "uV", "volt": "V", "volts": "V"}
 _BRACKET = re.compile(r".*[\[(](?P<text>[^\[\]()]{0,40})[\])]\s*")
+_COUNTS = re.compile(
+    r"(?:adc|a/d|raw|digital)?[ _-]*(?:counts?|units?|codes?|values?|steps?)|adc|adu|a/d|raw|lsb|digits?|bits?",
+    re.IGNORECASE,
+)
 _OTHER_UNIT = re.compile(
-    r"(?:adc|a/d|raw|digital)?[ _-]*(?:counts?|units?|codes?|values?|steps?)|adc|adu|a/d|raw|lsb|digits?|bits?|"
     r"a\.?u\.?|arb\.?(?: units?)?|arbitrary(?: units?)?|normali[sz]ed|norm|z-?scores?|unitless|dimensionless|%|"
     r"(?:[\d.,]+ *[*x]? *)?[npkmuµμ]?v(?: */ *\w+)?",
     re.IGNORECASE,
 )
-"""What a bracket behind a lead's name holds where it says that the numbers are no millivolts, microvolts or volts."""
+"""What a bracket behind a lead's name holds where it says that the numbers are in a unit that is not read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +57,7 @@ class RawRecord:
     """Name of each signal, as it is written."""
     sampling_rate: float | None = None
     """Hz."""
-    unit: Unit | None = None
+    unit: Unit | Counts | None = None
     label_codes: tuple[str, ...] | None = None
     """Diagnosis codes out of the header."""
     notes: tuple[str, ...] = ()
@@ -76,29 +82,30 @@ def unit_named(text: str) -> Unit | None:
     return _UNITS.get(text.strip().casefold())
 
 
-def unit_stated(text: str) -> Unit | None:
-    """The unit of samples whose file has a place for it; None where that is empty.
+def unit_stated(text: str) -> Unit | Counts | None:
+    """The unit of samples whose file has a place for it, `COUNTS` for raw codes; None where that is empty.
 
     Raises:
         RecordError: `unit`, if it is no voltage: what is said of the numbers elsewhere cannot make it one.
     """
     unit = unit_named(text)
-    if unit is None and text.strip():
-        found = f"the file says that its numbers are {text.strip()[:20]!r}, which is no voltage (mV, uV or V)"
-        raise RecordError("unit", f"{found}; raw counts are read with --gain from a file that names no unit")
-    return unit
+    if unit is not None or not text.strip():
+        return unit
+    if _COUNTS.fullmatch(text.strip()):
+        return COUNTS
+    raise RecordError("unit", f"the file says that its numbers are {text.strip()[:20]!r}, no voltage in mV, uV or V")
 
 
-def unit_in_names(names: tuple[str, ...]) -> Unit | None:
+def unit_in_names(names: tuple[str, ...]) -> Unit | Counts | None:
     """The unit that all names of leads carry in brackets, as in `II (uV)`; None where one carries none.
 
     Brackets may hold other things, as in `Lead I (Einthoven)` and `I (1)`.
 
     Raises:
-        RecordError: `unit`, if they differ, or one is no voltage: `I (counts)`, `I (0.1 mV)`.
+        RecordError: `unit`, if they differ, or one is no voltage and no raw code: `I (a.u.)`, `I (0.1 mV)`.
     """
     brackets = [match["text"].strip() if (match := _BRACKET.fullmatch(name)) else "" for name in names]
-    stated = [text for text in brackets if unit_named(text) or _OTHER_UNIT.fullmatch(text)]
+    stated = [text for text in brackets if unit_named(text) or _COUNTS.fullmatch(text) or _OTHER_UNIT.fullmatch(text)]
     units = {unit_stated(text) for text in stated}
     if len(units) > 1:
         raise RecordError("unit", f"the leads are in {', '.join(dict.fromkeys(stated))}; all should be in one unit")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.corpus import LEAD_NAMES, CorpusFormatError, Record, RecordError
-from data_modules.formats.raw_record import MILLIVOLTS, Format, RawRecord
+from data_modules.formats.raw_record import COUNTS, MILLIVOLTS, Format, RawRecord
 from data_modules.heart_rate import heart_rate
 from data_modules.own.listing import Place, read_place
 from data_modules.quality import MAX_IDENTITY_RESIDUAL, identity_residual, typical_amplitude
@@ -115,7 +115,7 @@ def _say_unit(
 ) -> None:
     if not records:
         return
-    without = {record_id: raw for record_id, raw in raws.items() if raw.unit is None}
+    without = {record_id: raw for record_id, raw in raws.items() if raw.unit in (None, COUNTS)}
     source = "as you say" if without else "as the files say"
     unit = f"{options.gain:g} A/D units per mV" if options.gain else options.unit or "/".join(
         sorted({raw.unit for raw in raws.values() if raw.unit})

@@ -280,8 +280,9 @@ def test_numbers_that_pandas_writes_on_top_are_no_sample(tmp_path: Path, index: 
     [
         ("mV", "mV"), ("μV", "uV"), (" v ", "V"), ("microvolts", "uV"),
         ("Einthoven", None), ("1", None), ("left arm", None), ("", None),
-        ("counts", "refused"), ("ADC units", "refused"), ("adu", "refused"), ("a.u.", "refused"), ("nV", "refused"),
-        ("0.1 mV", "refused"), ("2.44uV/bit", "refused"), ("normalized", "refused"), ("LSB", "refused"),
+        ("counts", "counts"), ("ADC units", "counts"), ("adu", "counts"), ("LSB", "counts"),
+        ("a.u.", "refused"), ("nV", "refused"), ("0.1 mV", "refused"), ("2.44uV/bit", "refused"),
+        ("normalized", "refused"),
     ],
 )  # fmt: skip
 def test_units_in_names_of_leads(text: str, unit: str | None) -> None:
@@ -294,6 +295,17 @@ def test_units_in_names_of_leads(text: str, unit: str | None) -> None:
         with pytest.raises(RecordError, match="no voltage") as error:
             unit_in_names(some)
         assert error.value.reason == "unit"
+
+
+def test_raw_codes_are_read_with_a_gain_alone(tmp_path: Path) -> None:
+    millivolts = synthetic_millivolts(1000, RATE)
+    header = ",".join(f"{lead} (counts)" for lead in LEADS)
+    np.savetxt(tmp_path / "a.csv", 200 * millivolts.T, delimiter=",", header=header, comments="")
+    gain = ReadingOptions(gain=200, sampling_rate=RATE)
+    np.testing.assert_allclose(read(tmp_path / "a.csv", gain).signal, millivolts, atol=1e-5)
+    for options in (ReadingOptions(sampling_rate=RATE), ReadingOptions(unit="mV", sampling_rate=RATE)):
+        with pytest.raises(RecordError, match=r"the file says that its numbers are raw codes.*; say --gain"):
+            read(tmp_path / "a.csv", options)
 
 
 def test_names_of_leads_with_different_units_are_refused() -> None:
