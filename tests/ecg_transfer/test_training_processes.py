@@ -187,7 +187,8 @@ def test_two_processes_fine_tune_as_one_where_batch_norm_is_frozen(data: Path, t
     """Frozen weights get no gradient in either process, and those unfrozen later are averaged like all."""
     staged = "tests.ecg_transfer.tiny_backbone:staged_without_dropout"
     upstream = et.pretrain("cpsc2018", backbone=staged, recipe="modern", overrides=settings(data), output=tmp_path)
-    more = {"transfer.way": way, "transfer.batch_norm": "reestimate", "transfer.unfreeze_share": 0.7}
+    more = {"transfer.way": way, "transfer.batch_norm": "reestimate"}
+    more |= {"transfer.unfreeze_share": 0.7} if way == "gradual" else {}
     wanted = settings(data, **more)
     small = [f"{name}={value}" for name, value in wanted.items() if name != "data.root"]
     arguments = ("finetune", "ptb", "--upstream", upstream.name, "--backbone", staged, "--recipe", "modern", *small)
