@@ -164,11 +164,10 @@ def fingerprint(corpus: Corpus, preprocessing: Preprocessing) -> str:
 
 def _sizes_and_times(header: str) -> str:
     """Of a WFDB record's files: those of its own name where there is one, since looking into a header takes longer."""
-    beside = [f"{header[:-4]}{suffix}" for suffix in SIGNAL_SUFFIXES]
-    found = [_size_and_time(path) for path in (header, *beside)]
-    return " ".join(
-        found if any(found[1:]) else [*found, *(_size_and_time(str(path)) for path in files_of(Path(header)))]
-    )
+    found = [_size_and_time(path) for path in (header, *(f"{header[:-4]}{suffix}" for suffix in SIGNAL_SUFFIXES))]
+    if not any(found[1:]):
+        found += [_size_and_time(str(path)) for path in files_of(Path(header))]
+    return " ".join(found)
 
 
 def _size_and_time(path: str) -> str:
