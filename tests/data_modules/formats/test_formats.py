@@ -7,7 +7,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import pandas as pd
 import pydicom
 import pyedflib
 import pytest
@@ -16,8 +15,6 @@ from numpy.typing import NDArray
 
 from data_modules.corpus import LEAD_NAMES, Record, RecordError
 from data_modules.formats import FORMATS
-from data_modules.formats.raw_record import unit_in_names
-from data_modules.leads import canonical_lead
 from data_modules.quality import identity_residual, typical_amplitude
 from data_modules.reading import ReadingOptions, to_record
 from tests.data_modules.ecg_files import (
@@ -213,141 +210,6 @@ def test_files_cut_short_are_record_errors(tmp_path: Path, suffix: str) -> None:
     path.write_bytes(whole[: len(whole) // 2 - 3])
     with pytest.raises(RecordError):
         read(path.with_suffix(".hea") if suffix == "mat" else path, files.get(path))
-
-
-def test_an_empty_cell_is_no_sample(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("I;II;note\n" + "0.1;0.2;1\n" * 20 + "0.3;;2\n" + "0.1;0.2;3\n" * 20)
-    signal = FORMATS["csv"].read(tmp_path / "a.csv", 0, None).signal
-    assert signal.shape == (2, 41)
-    assert np.flatnonzero(np.isnan(signal[1])).tolist() == [20]
-
-
-@pytest.mark.parametrize("name", ["Lead {}", "{} (mV)", "Lead {} (mV)", "{}"])
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_names_of_csv_columns_may_hold_blanks(tmp_path: Path, name: str, delimiter: str) -> None:
-    numbers = np.round(np.random.default_rng(0).standard_normal((30, 12)), 3)
-    lines = [delimiter.join(map(name.format, LEADS)), *(delimiter.join(map(str, row)) for row in numbers)]
-    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
-    found = FORMATS["csv"].read(tmp_path / "a.csv", 0, None)
-    np.testing.assert_array_equal(found.signal, numbers.T.astype(np.float32))
-    assert [canonical_lead(lead) for lead in found.lead_names or ()] == list(LEADS)
-    assert found.unit == ("mV" if "mV" in name else None)
-
-
-@pytest.mark.parametrize(
-    "lines",
-    [
-        ['"I" "II"', '"1" 0.1 0.2', '"2" 0.1 0.2'],  # R's write.table
-        ["time (s) I II", "0.0 0.1 0.2", "0.1 0.1 0.2"],
-        ["I,II", "0,0.1,0.2", "1,0.1,0.2"],
-        ["time,I,II,note", "0.1,0.2,x"],
-    ],
-)
-def test_csv_rows_of_more_cells_than_the_first_line_are_refused(tmp_path: Path, lines: list[str]) -> None:
-    (tmp_path / "a.csv").write_text("\n".join(lines + lines[-1:] * 20) + "\n")
-    with pytest.raises(RecordError, match="names in its first line") as error:
-        FORMATS["csv"].read(tmp_path / "a.csv", 0, None)
-    assert error.value.reason == "header"
-
-
-@pytest.mark.parametrize(
-    ("first", "row"),
-    [
-        ("I,II", "0.1,0.2,"),
-        ("I,II,", "0.1,0.2"),
-        ("I\tII", "0.1\t0.2"),
-        ("\tI\tII", "7\t0.1\t0.2"),
-        ("I  II", "0.1 0.2"),
-    ],
-)
-def test_csv_lines_may_end_with_an_empty_cell(tmp_path: Path, first: str, row: str) -> None:
-    (tmp_path / "a.csv").write_text("\n".join([first, "", *[row] * 20]) + "\n")
-    found = FORMATS["csv"].read(tmp_path / "a.csv", 0, None)
-    assert found.lead_names == ("I", "II")
-    np.testing.assert_array_equal(found.signal, np.tile(np.float32([[0.1], [0.2]]), 20))
-
-
-@pytest.mark.parametrize("index", [False, True])
-@pytest.mark.parametrize("separator", [",", "\t"])
-def test_numbers_that_pandas_writes_on_top_are_no_sample(tmp_path: Path, index: bool, separator: str) -> None:
-    millivolts = synthetic_millivolts(1000, RATE)
-    pd.DataFrame(millivolts.T).to_csv(tmp_path / "a.csv", index=index, sep=separator)
-    np.testing.assert_allclose(read(tmp_path / "a.csv", PLAIN).signal, millivolts, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("text", "unit"),
-    [
-        ("mV", "mV"), ("μV", "uV"), (" v ", "V"), ("microvolts", "uV"),
-        ("Einthoven", None), ("1", None), ("left arm", None), ("", None),
-        ("counts", "counts"), ("ADC units", "counts"), ("adu", "counts"), ("LSB", "counts"),
-        ("a.u.", "refused"), ("nV", "refused"), ("0.1 mV", "refused"), ("2.44uV/bit", "refused"),
-        ("normalized", "refused"),
-    ],
-)  # fmt: skip
-def test_units_in_names_of_leads(text: str, unit: str | None) -> None:
-    names = tuple(f"{lead} ({text})" for lead in LEADS)
-    if unit != "refused":
-        assert unit_in_names(names) == unit
-        assert unit_in_names(("I", *names[1:])) is None
-        return
-    for some in (names, ("I", *names[1:])):
-        with pytest.raises(RecordError, match="no voltage") as error:
-            unit_in_names(some)
-        assert error.value.reason == "unit"
-
-
-def test_raw_codes_are_read_with_a_gain_alone(tmp_path: Path) -> None:
-    millivolts = synthetic_millivolts(1000, RATE)
-    header = ",".join(f"{lead} (counts)" for lead in LEADS)
-    np.savetxt(tmp_path / "a.csv", 200 * millivolts.T, delimiter=",", header=header, comments="")
-    gain = ReadingOptions(gain=200, sampling_rate=RATE)
-    np.testing.assert_allclose(read(tmp_path / "a.csv", gain).signal, millivolts, atol=1e-5)
-    for options in (ReadingOptions(sampling_rate=RATE), ReadingOptions(unit="mV", sampling_rate=RATE)):
-        with pytest.raises(RecordError, match=r"the file says that its numbers are raw codes.*; say --gain"):
-            read(tmp_path / "a.csv", options)
-
-
-def test_names_of_leads_with_different_units_are_refused() -> None:
-    with pytest.raises(RecordError, match="the leads are in mV, uV") as error:
-        unit_in_names(("I (mV)", "II (uV)", "V1 (mV)"))
-    assert error.value.reason == "unit"
-
-
-@pytest.mark.parametrize(
-    ("described", "unit", "rate"),
-    [
-        ({"Units": np.array(["uV"] * 12), "FS": np.array("500")}, "uV", 500),
-        ({"unit": np.array(["µV".encode()] * 12), "Sampling_Rate": np.array([b"250.0"])}, "uV", 250),
-        ({"units": np.array(0.001), "fs": np.full(12, 500)}, None, 500),
-        ({"unit": np.array(""), "fs": np.array("")}, None, None),
-    ],
-)
-def test_an_npz_says_its_unit_and_rate_in_many_ways(
-    tmp_path: Path, described: dict[str, NDArray[np.generic]], unit: str | None, rate: float | None
-) -> None:
-    names = {"Leads": np.array([lead.encode() for lead in LEADS])}
-    np.savez(tmp_path / "a.npz", ECG=synthetic_millivolts(1000, RATE), **names, **described)
-    found = FORMATS["npz"].read(tmp_path / "a.npz", 0, None)
-    assert (found.lead_names, found.unit, found.sampling_rate) == (LEADS, unit, rate)
-
-
-@pytest.mark.parametrize(
-    ("described", "reason"),
-    [
-        ({"units": np.array(["uV", "mV"])}, "unit"),
-        ({"units": np.array(b"counts")}, "unit"),
-        ({"fs": np.array([500, 250])}, "sampling_rate"),
-        ({"fs": np.array("fast")}, "sampling_rate"),
-    ],
-)
-def test_an_npz_that_contradicts_itself_or_says_no_voltage_is_refused(
-    tmp_path: Path, described: dict[str, NDArray[np.generic]], reason: str
-) -> None:
-    np.savez(tmp_path / "a.npz", ecg=synthetic_millivolts(1000, RATE), **described)
-    with pytest.raises(RecordError) as error:
-        read(tmp_path / "a.npz", PLAIN)
-    assert error.value.reason == reason
 
 
 def test_chest_leads_may_be_called_by_their_electrodes(tmp_path: Path) -> None:
