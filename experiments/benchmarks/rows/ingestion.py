@@ -69,7 +69,10 @@ def measure(block: str, options: Options) -> list[Row]:
     rows = _against_wfdb(simulated_cpsc2018(folder, num_simulated), "simulated CPSC2018", method, folder, num_repeats)
     real = os.environ.get("ECG_REAL_DATA")
     if real and CPSC2018.is_present(Path(real) / "cpsc2018"):
-        rows += _against_wfdb(Path(real) / "cpsc2018", "real CPSC2018", method, folder, num_repeats)
+        root = Path(real) / "cpsc2018"
+        rows += _against_wfdb(root, "real CPSC2018", method, folder, num_repeats)
+        many = _multiplied(root, folder / "many-real", num_simulated)  # of so few most is the start of the workers
+        rows += _against_wfdb(many, "real CPSC2018, each under several names", method, folder, num_repeats)
     return rows
 
 
@@ -80,7 +83,7 @@ def simulated_cpsc2018(folder: Path, num_records: int) -> Path:
 
 def _against_wfdb(root: Path, kind: str, method: Method, folder: Path, num_repeats: int) -> list[Row]:
     preprocessing = Preprocessing(resample=method)
-    paths = [str((root / file).with_suffix("")) for file in CPSC2018(root).table.files]
+    paths = [str((root / file).with_suffix("")) for file in ManyCPSC2018(root).table.files]
     ours, theirs = [], []
     for number in range(num_repeats):
         saved = folder / "saved"
@@ -209,15 +212,17 @@ def report_peak() -> None:
 
 
 def _multiplied(origin: Path, root: Path, count: int) -> Path:
-    """The records of one folder under many names, without their bytes: hard links of the headers."""
+    """The records of one folder under many names, without their bytes: hard links of a copy."""
     headers = sorted(origin.glob("g*/*.hea"))
-    folder = root / "g1"
-    folder.mkdir(parents=True)
+    copies, folder = root / "copies", root / "g1"
+    copies.mkdir(parents=True)
+    folder.mkdir()
     for header in headers:
-        os.link(header.with_suffix(".mat"), folder / f"{header.stem}.mat")
+        shutil.copyfile(header, copies / header.name)
+        shutil.copyfile(header.with_suffix(".mat"), folder / f"{header.stem}.mat")
     for number in range(count):
         header = headers[number % len(headers)]
         name = f"A{10_000 + number}"
-        os.link(header, folder / f"{name}.hea")
-        os.link(header.with_suffix(".mat"), folder / f"{name}.mat")
+        os.link(copies / header.name, folder / f"{name}.hea")
+        os.link(folder / f"{header.stem}.mat", folder / f"{name}.mat")
     return root
