@@ -160,6 +160,9 @@ def _pretraining_on(corpus: str, config: RunConfig, output: Path, *, simulated: 
     if fitting:
         listed = ", ".join(run.name for run in fitting)
         raise UpstreamError(f"several pre-trainings on {corpus} fit; name one of them with --upstream: {listed}")
+    from ecg_transfer.models import require_name  # PyTorch, which a finished run can do without
+
+    require_name(config.model.backbone)
     others = "".join(f"; {run.name} does not fit: {_run_mismatch(run, config)}" for run in trained[:3])
     raise RunNotFoundError(
         f"no finished pre-training of {config.model.backbone} on {corpus}{_without_labels(config)} in {output}"

@@ -17,6 +17,9 @@ from data_modules.formats.raw_record import Format, RawRecord
 
 MAX_FILES = 5_000_000
 
+ABOUT = ("changelog", "citation", "licence", "license", "readme", "sha256sums")
+"""What a file that comes with a data set is called, whatever its ending: it holds no recording."""
+
 _NUMBER = re.compile(r"\d+", re.ASCII)
 
 
@@ -36,7 +39,8 @@ class Place:
 def record_files(path: Path, formats: Collection[Format], ignored: Collection[Path] = ()) -> list[Path]:
     """The files of these formats in a folder and its subfolders, sorted; or the one file.
 
-    Links to folders and hidden files are left out; so are links to files elsewhere, with a warning.
+    Links to folders, hidden files and those named in `ABOUT` are left out; so are links to files elsewhere, with a
+    warning.
 
     Raises:
         CorpusNotFoundError: Nothing is there.
@@ -71,7 +75,8 @@ def _walk(path: Path) -> Iterator[Path]:
         seen += len(names)
         if seen > MAX_FILES:
             raise CorpusFormatError(f"{path} holds more than {MAX_FILES} files; name the folder of the records alone")
-        yield from (Path(folder) / name for name in sorted(names) if not name.startswith("."))
+        told = (name for name in sorted(names) if not name.startswith(".") and Path(name).stem.casefold() not in ABOUT)
+        yield from (Path(folder) / name for name in told)
 
 
 def detect_format(path: Path, ignored: Collection[Path] = ()) -> Format:

@@ -20,7 +20,7 @@ from ecg_transfer.models.rnn_benchmark import BenchmarkLSTM
 from ecg_transfer.models.s4d import s4d, s4d_small
 from ecg_transfer.models.xresnet1d import xresnet1d18, xresnet1d50, xresnet1d101
 
-__all__ = ["BACKBONES", "Backbone", "create_backbone"]
+__all__ = ["BACKBONES", "Backbone", "create_backbone", "require_name"]
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     "resnet1d18": resnet1d18,
@@ -67,12 +67,21 @@ def create_backbone(name: str, *, num_leads: int = 12, num_samples: int = 1000) 
         >>> create_backbone("gru_mean").num_features
         100
     """
+    require_name(name)
     if ":" in name:
         return import_backbone(name, num_leads=num_leads, num_samples=num_samples)
-    if name not in BACKBONES:
+    return BACKBONES[name](num_leads=num_leads, num_samples=num_samples)
+
+
+def require_name(name: str) -> None:
+    """Look whether a backbone may be called so; nothing is imported.
+
+    Raises:
+        ValueError: No such backbone; the message lists close matches.
+    """
+    if ":" not in name and name not in BACKBONES:
         close = difflib.get_close_matches(name, BACKBONES) or sorted(BACKBONES)
         raise ValueError(
             f"no backbone is called {name!r}; did you mean {' or '.join(close)}? "
             "A network of your own is named package.module:factory."
         )
-    return BACKBONES[name](num_leads=num_leads, num_samples=num_samples)

@@ -31,6 +31,7 @@ def no_corpora(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("scratch ptb transfer.upstream=cpsc2018", "transfer.upstream=cpsc2018 is for fine-tunings"),
         ("pretrain ptb transfer.upstream=cpsc2018", "transfer.upstream=cpsc2018 is for fine-tunings"),
         ("compare ptbx", "did you mean 'ptbxl'?"),
+        ("finetune ptb --upstream cpsc2018 --backbone resnet1d81", "did you mean resnet1d18"),
         ("evaluate {run} --part testt", "part is 'testt', expected one of train, val, test"),
     ],
 )

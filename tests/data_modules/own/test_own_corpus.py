@@ -282,6 +282,23 @@ def test_labels_come_from_headers_where_there_is_no_table(tmp_path: Path) -> Non
     assert corpus.table.labels.sum(axis=0).tolist() == [3, 3, 3]
 
 
+@pytest.mark.parametrize("name", ["README.txt", "LICENSE.txt", "SHA256SUMS.txt", "changelog.csv"])
+def test_what_comes_with_a_data_set_is_no_recording(tmp_path: Path, name: str) -> None:
+    for number in range(6):
+        codes = as_codes(synthetic_millivolts(5000, 500, number))
+        write_challenge_record(tmp_path / "ecgs", f"r{number}", codes, comments=(f"#Dx: {number % 2}",))
+    (tmp_path / "ecgs" / name).write_text("no recording\n")
+    corpus = add_corpus("mine", tmp_path / "ecgs", root=tmp_path / "data", progress=False)
+    assert corpus.table.record_ids == tuple(f"r{number}" for number in range(6))
+
+
+def test_several_formats_in_one_folder_are_a_question(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    write_challenge_record(tmp_path / "ecgs", "r99", as_codes(synthetic_millivolts(5000, 500, 0)))
+    with pytest.raises(CorpusFormatError, match=r"several formats \(csv 24, wfdb 1\); say which with --format"):
+        add(tmp_path)
+
+
 def test_a_record_of_the_wrong_kind_is_named(tmp_path: Path) -> None:
     corpus, _ = add(write_folder(tmp_path))
     (corpus.root / "r01.csv").write_text("I,II\n1,2\n")
