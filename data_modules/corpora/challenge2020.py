@@ -84,9 +84,13 @@ class Challenge2020Corpus(Corpus):
                 codes[record_id] = found
         columns = {code: self.label_names.index(name) for code, name in self.label_codes.items()}
         labels = np.zeros((len(codes), len(columns)), dtype=np.uint8)
-        places = [(row, columns[code]) for row, found in enumerate(codes.values()) for code in found if code in columns]
-        labels[tuple(np.array(places, dtype=np.int64).reshape(-1, 2).T)] = 1
-        others = Counter(code for found in codes.values() for code in dict.fromkeys(found) if code not in columns)
+        others: Counter[str] = Counter()
+        for row, found_codes in enumerate(codes.values()):
+            for code in dict.fromkeys(found_codes):
+                if code in columns:
+                    labels[row, columns[code]] = 1
+                else:
+                    others[code] += 1
         return RecordTable(
             record_ids=tuple(codes),
             labels=labels,

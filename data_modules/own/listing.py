@@ -75,8 +75,8 @@ def _walk(path: Path) -> Iterator[Path]:
         seen += len(names)
         if seen > MAX_FILES:
             raise CorpusFormatError(f"{path} holds more than {MAX_FILES} files; name the folder of the records alone")
-        told = (name for name in sorted(names) if not name.startswith(".") and Path(name).stem.casefold() not in ABOUT)
-        yield from (Path(folder) / name for name in told)
+        visible = (Path(folder) / name for name in sorted(names) if not name.startswith("."))
+        yield from (file for file in visible if file.stem.casefold() not in ABOUT)
 
 
 def detect_format(path: Path, ignored: Collection[Path] = ()) -> Format:

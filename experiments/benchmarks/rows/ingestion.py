@@ -71,7 +71,7 @@ def measure(block: str, options: Options) -> list[Row]:
     if real and CPSC2018.is_present(Path(real) / "cpsc2018"):
         root = Path(real) / "cpsc2018"
         rows += _against_wfdb(root, "real CPSC2018", method, folder, num_repeats)
-        many = _multiplied(root, folder / "many-real", num_simulated)  # of so few most is the start of the workers
+        many = _multiplied(root, folder / "many-real", num_simulated)  # 310 take little longer than workers to start
         rows += _against_wfdb(many, "real CPSC2018, each under several names", method, folder, num_repeats)
     return rows
 
