@@ -2,12 +2,13 @@
 
 Trains each backbone from scratch on 2,000 records, twice a seed: once in each precision, with the same weights, batches
 and records. Finished runs are found, not run again. Prints, and saves as CSV, the mean difference with its 95 % t
-interval beside the spread that seeds alone make.
+interval beside the spread that seeds alone make. `--imitated` runs on a CPU without bfloat16, too.
 """
 
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from scipy import stats
 
 import ecg_transfer as et
 from ecg_transfer.metrics import Scores
+from experiments.imitated_bfloat16 import imitated_bfloat16
 
 BUDGET = {
     "data.subset": 2000,
@@ -36,6 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", default="ptbxl")
     parser.add_argument("--simulated", action="store_true", help="on simulated ECGs in place of real ones")
+    parser.add_argument("--imitated", action="store_true", help="bfloat16 by rounding, for convolutional backbones")
     parser.add_argument("--backbones", nargs="+", default=["resnet1d18", "lstm", "bilstm", "gru"])
     parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--output", type=Path, default=Path("checkpoints/precision"), help="where the runs go")
@@ -55,14 +58,15 @@ def main() -> None:
 
 
 def _trained(options: argparse.Namespace, backbone: str, seed: int, precision: int | str) -> et.Run:
-    return et.train_from_scratch(
-        options.corpus,
-        backbone=backbone,
-        recipe="modern",
-        seed=seed,
-        overrides=BUDGET | (SIMULATED if options.simulated else REAL) | {"trainer.precision": precision},
-        output=options.output,
-    )
+    with imitated_bfloat16() if options.imitated and precision == "bf16" else nullcontext():
+        return et.train_from_scratch(
+            options.corpus,
+            backbone=backbone,
+            recipe="modern",
+            seed=seed,
+            overrides=BUDGET | (SIMULATED if options.simulated else REAL) | {"trainer.precision": precision},
+            output=options.output / "imitated" if options.imitated else options.output,
+        )
 
 
 def _row(backbone: str, metric: str, by_seed: list[dict[int | str, Scores]]) -> dict[str, object]:
