@@ -34,7 +34,9 @@ def bench(
         str | None, typer.Option(help=f"Some of {','.join(GROUPS)}, or parts: 'step lstm 64,start help'.")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer rows and repeats: about two minutes.")] = False,
-    full: Annotated[bool, typer.Option("--full", help="Also ten times PTB-XL's size: 12 GB of disk.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Also all of PTB-XL, and ten times its size: 12 GB of disk.")
+    ] = False,
     reference: Annotated[Path | None, typer.Option(help="The authors' checkout, run side by side.")] = None,
     scratch: Annotated[Path | None, typer.Option(help="Where to put up to 3 GB; else the system's folder.")] = None,
     to: Annotated[Path, typer.Option(help="Folder of the results.")] = RESULTS,

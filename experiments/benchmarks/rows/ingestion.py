@@ -27,6 +27,8 @@ from scipy.signal import resample_poly
 from data_modules.cache import Cache, open_cache
 from data_modules.config import Preprocessing
 from data_modules.corpora.cpsc2018 import CPSC2018
+from data_modules.corpora.ptbxl import PTBXL
+from data_modules.corpus import Corpus
 from data_modules.forked import forked_map
 from data_modules.simulation.simulated_corpus import simulate_corpus
 from experiments.benchmarks.options import Options
@@ -56,7 +58,7 @@ def measure(block: str, options: Options) -> list[Row]:
     """The rows of one block.
 
     Args:
-        block: `stride`, `polyphase`, `memory` or `ten times PTB-XL`.
+        block: `stride`, `polyphase`, `memory`, `whole PTB-XL` or `ten times PTB-XL`.
         options: See there.
     """
     folder = Path(options.scratch)
@@ -64,16 +66,27 @@ def measure(block: str, options: Options) -> list[Row]:
         return _memory(folder, [2_000, 8_000] if not options.quick else [1_000, 2_000])
     if block == "ten times PTB-XL":
         return _memory(folder, [TEN_TIMES_PTBXL])
+    if block == "whole PTB-XL":
+        ptbxl = _real_root(PTBXL)
+        return _against_wfdb(partial(PTBXL, ptbxl), "real PTB-XL, 100 Hz", "stride", folder, 3) if ptbxl else []
     method: Method = "stride" if block == "stride" else "polyphase"
     num_simulated, num_repeats = (600, 2) if options.quick else (2_000, 3)
-    rows = _against_wfdb(simulated_cpsc2018(folder, num_simulated), "simulated CPSC2018", method, folder, num_repeats)
-    real = os.environ.get("ECG_REAL_DATA")
-    if real and CPSC2018.is_present(Path(real) / "cpsc2018"):
-        root = Path(real) / "cpsc2018"
-        rows += _against_wfdb(root, "real CPSC2018", method, folder, num_repeats)
-        many = _multiplied(root, folder / "many-real", num_simulated)  # 310 take little longer than workers to start
-        rows += _against_wfdb(many, "real CPSC2018, each under several names", method, folder, num_repeats)
-    return rows
+    roots = {"simulated CPSC2018": simulated_cpsc2018(folder, num_simulated)}
+    if real := _real_root(CPSC2018):
+        roots["real CPSC2018"] = real
+        many = _multiplied(real, folder / "many-real", num_simulated)  # 310 take little longer than workers to start
+        roots["real CPSC2018, each under several names"] = many
+    return [
+        row
+        for kind, root in roots.items()
+        for row in _against_wfdb(partial(ManyCPSC2018, root), kind, method, folder, num_repeats)
+    ]
+
+
+def _real_root(corpus: type[Corpus]) -> Path | None:
+    """Where a corpus's real recordings lie, if the user said so."""
+    root = Path(os.environ.get("ECG_REAL_DATA") or os.devnull) / corpus.spec.name
+    return root if corpus.is_present(root) else None
 
 
 def simulated_cpsc2018(folder: Path, num_records: int) -> Path:
@@ -81,18 +94,19 @@ def simulated_cpsc2018(folder: Path, num_records: int) -> Path:
     return simulate_corpus("cpsc2018", folder / f"cpsc2018-{num_records}", num_records=num_records)
 
 
-def _against_wfdb(root: Path, kind: str, method: Method, folder: Path, num_repeats: int) -> list[Row]:
+def _against_wfdb(corpus: Callable[[], Corpus], kind: str, method: Method, folder: Path, num_repeats: int) -> list[Row]:
     preprocessing = Preprocessing(resample=method)
-    paths = [str((root / file).with_suffix("")) for file in ManyCPSC2018(root).table.files]
+    known = corpus()
+    paths = [str((known.root / file).with_suffix("")) for file in known.table.files]
     ours, theirs = [], []
     for number in range(num_repeats):
         saved = folder / "saved"
         saved.mkdir()
         theirs.append(_seconds(partial(_wfdb_loop, paths, method, saved)))
         shutil.rmtree(saved)
-        building = partial(_build, root, preprocessing, folder / f"cache-{kind}-{method}-{number}")
+        building = partial(_build, corpus, preprocessing, folder / f"cache-{kind}-{method}-{number}")
         ours.append(_seconds(building))
-    cache = _build(root, preprocessing, folder / f"cache-{kind}-{method}-0")
+    cache = _build(corpus, preprocessing, folder / f"cache-{kind}-{method}-0")
     checked = _check(cache, paths, method)
     return [
         Row(
@@ -112,9 +126,9 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _build(root: Path, preprocessing: Preprocessing, folder: Path) -> Cache:
+def _build(corpus: Callable[[], Corpus], preprocessing: Preprocessing, folder: Path) -> Cache:
     """The table, the decoding and the file: all that a user waits for."""
-    return open_cache(ManyCPSC2018(root), preprocessing, folder, progress=False)
+    return open_cache(corpus(), preprocessing, folder, progress=False)
 
 
 def _wfdb_loop(paths: list[str], method: Method, folder: Path) -> int:
@@ -130,9 +144,10 @@ def _wfdb_loop(paths: list[str], method: Method, folder: Path) -> int:
 
 
 def _read_with_wfdb(path: str, method: Method) -> NDArray[np.float32]:
-    """(samples, 12), millivolts at 100 Hz, at most 10 s."""
+    """(samples, 12), millivolts at 100 Hz, at most 10 s; records are sampled at 500 Hz, or, to be strided, at 100."""
     if method == "stride":
-        return np.asarray(wfdb.rdsamp(path, return_res=32)[0][::5][:1000])
+        signal, fields = wfdb.rdsamp(path, return_res=32)
+        return np.asarray(signal[:: fields["fs"] // 100][:1000])
     signal, _ = wfdb.rdsamp(path)  # float64, or the difference from ours would be half its own
     return np.asarray(resample_poly(signal[:6000], 1, 5, axis=0, padtype="edge")[:1000], np.float32)
 
@@ -203,7 +218,7 @@ def report_peak() -> None:
     import resource
 
     root, folder = map(Path, sys.argv[1:])
-    _build(root, Preprocessing(), folder / "cache-peak")
+    _build(partial(ManyCPSC2018, root), Preprocessing(), folder / "cache-peak")
     for process in multiprocessing.active_children():  # counted when they have ended
         process.join()
     unit = 1e6 if sys.platform == "darwin" else 1e3
