@@ -1,10 +1,10 @@
-"""Two-level bootstrap: test patients are drawn as whole clusters, then seeds; both arms see the same draws.
+"""Two-level bootstrap: test patients are drawn as whole clusters, then weights of seeds; all arms see the same draws.
 
 Shape legend: `B` draws, `N` test records, `L` labels, `R` runs, `S` seeds (units of a cell).
 
 Sources: Davison & Hinkley 1997, section 3.8 (clusters drawn whole); Owen 2007, doi 10.1214/07-AOAS122 (two crossed
-factors, drawn independently, are never too optimistic); Hesterberg 2015, doi 10.1080/00031305.2015.1089789 (why
-percentile intervals of few values are too narrow, and by how much).
+factors, drawn independently, are never too optimistic); Rubin 1981, doi 10.1214/aos/1176345338 (exponential weights);
+Hesterberg 2015, doi 10.1080/00031305.2015.1089789 (why percentile intervals of few values are too narrow).
 """
 
 from __future__ import annotations
@@ -135,16 +135,24 @@ def score_draws(
     return divide((f1 * positives).sum(axis=-1), total)
 
 
-def mean_over_seeds(values: Floats, *, num_draws: int = NUM_DRAWS, seed: int = 0) -> Floats:
-    """Draw seeds with replacement and average over them, on top of draws of patients where there are some.
+def mean_over_seeds(
+    values: Floats,
+    units: Sequence[tuple[int, ...]] | None = None,
+    *,
+    num_draws: int = NUM_DRAWS,
+    seed: int = 0,
+) -> Floats:
+    """Draw how much each seed counts and average over them, on top of draws of patients where there are some.
 
-    The mean over S drawn seeds strays too little from the mean over all, by sqrt((S - 1) / S), and its tails are the
-    normal distribution's, not Student's t. Its deviation is widened by `widening(S)`, so that an interval over seeds
-    alone is as wide as the t interval. Calls with the same S and seed draw the same seeds: arms stay paired, cells
-    too. A single seed has no deviation: the draws then tell of patients alone.
+    A seed's weight is exponential, drawn by its identity (Rubin 1981): it counts the same in every cell that has it,
+    whichever others that cell lacks, so that arms and cells stay paired and what they share is counted once. The mean
+    strays too little from that of all seeds, and its tails are the normal distribution's, not Student's t. Its
+    deviation is widened by `widening(S)`, so that an interval over seeds alone is as wide as the t interval. A single
+    seed has no deviation: the draws then tell of patients alone.
 
     Args:
         values: (S,), or (B, S) under each draw of patients.
+        units: What makes each seed itself, whole numbers from 0; its place where None.
         num_draws: B.
         seed: Of the draws.
 
@@ -153,24 +161,35 @@ def mean_over_seeds(values: Floats, *, num_draws: int = NUM_DRAWS, seed: int = 0
     """
     by_draw = np.broadcast_to(values, (num_draws, values.shape[-1]))
     num_seeds = by_draw.shape[1]
-    chosen = np.random.default_rng([seed, num_seeds]).integers(num_seeds, size=by_draw.shape)
+    if num_seeds == 1:
+        return np.asarray(by_draw[:, 0])
+    keys = [(place,) for place in range(num_seeds)] if units is None else units
+    weights = np.stack([_weights_of(tuple(map(int, key)), num_draws, seed) for key in keys], axis=1)
     centre = by_draw.mean(axis=1)
-    drawn = np.take_along_axis(by_draw, chosen, axis=1).mean(axis=1)
+    drawn = (weights * by_draw).sum(axis=1) / weights.sum(axis=1)
     return np.asarray(centre + widening(num_seeds) * (drawn - centre))
 
 
+@lru_cache(maxsize=1024)
+def _weights_of(unit: tuple[int, ...], num_draws: int, seed: int) -> Floats:
+    """How much one seed counts in each draw, (B,), mean 1."""
+    weights = np.random.default_rng([seed, *unit]).standard_exponential(num_draws)
+    weights.setflags(write=False)
+    return weights
+
+
 def widening(num_seeds: int) -> float:
-    """By how much a percentile interval over so few values is too narrow: sqrt(S / (S - 1)) * t / z, at 95 %.
+    """By how much a percentile interval over so few values is too narrow: sqrt((S + 1) / (S - 1)) * t / z, at 95 %.
 
     Example:
         >>> round(widening(6), 2)
-        1.44
+        1.55
     """
     if num_seeds < 2:
         return 1.0
     tail = (1 + LEVEL) / 2
     student, normal = stats.t.ppf(tail, num_seeds - 1), stats.norm.ppf(tail)
-    return float(np.sqrt(num_seeds / (num_seeds - 1)) * student / normal)
+    return float(np.sqrt((num_seeds + 1) / (num_seeds - 1)) * student / normal)
 
 
 def interval(draws: Floats, level: float = LEVEL) -> tuple[float, float]:

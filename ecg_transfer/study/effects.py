@@ -109,8 +109,8 @@ def cell_effects(
     """The effect of every cell, with p values adjusted by Holm over all of them: they are the declared family.
 
     Patients are drawn from stored predictions; where a cell has none (a table without its run directories) the
-    interval is over seeds alone, and the note says so. Cells on one test set share the draws of patients, cells with
-    equally many seeds those of seeds.
+    interval is over seeds alone, and the note says so. Cells on one test set share the draws of patients, and all
+    those of the seeds that they have.
 
     Args:
         cells: As `find_cells` gives them.
@@ -220,7 +220,7 @@ def _cell_effect(cell: Cell, metric: str, score_name: str, num_draws: int, seed:
     if len(differences) == 1:
         notes.append("one seed: the interval is over patients alone" if num_groups else "one seed: no interval")
     p, reason = _test(differences)
-    draws = {arm: mean_over_seeds(by_draw[arm], num_draws=num_draws, seed=seed) for arm in ARMS}
+    draws = {arm: mean_over_seeds(by_draw[arm], cell.units, num_draws=num_draws, seed=seed) for arm in ARMS}
     low, high = interval(draws["finetune"] - draws["scratch"])
     if not num_groups and len(differences) == 1:
         low = high = float("nan")

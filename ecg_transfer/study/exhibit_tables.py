@@ -245,13 +245,15 @@ def _label_rows(cell: Cell, by_run: dict[str, pd.DataFrame], anchors: Anchors) -
     }
     units = [*zip(cell.pairs["seed_finetune"], cell.pairs["subset_seed_finetune"], strict=True)]
     member = np.array([[unit == key for unit in units] for key in cell.units], dtype=np.float64)
-    by_unit = member @ (values["finetune", "f1"] - values["scratch", "f1"]) / member.sum(axis=1, keepdims=True)
+    member /= member.sum(axis=1, keepdims=True)
+    by_unit = {key: member @ scores for key, scores in values.items()}
+    differences = by_unit["finetune", "f1"] - by_unit["scratch", "f1"]
     rows = []
     for place, (label, test, train) in enumerate(
         zip(first["label"], first["positives_test"], first["positives_train"], strict=True)
     ):
-        difference = by_unit[:, place]
-        low, high = interval(mean_over_seeds(difference)) if len(difference) > 1 else (np.nan, np.nan)
+        difference = differences[:, place]
+        low, high = interval(mean_over_seeds(difference, cell.units)) if len(difference) > 1 else (np.nan, np.nan)
         rows.append(
             [
                 Entry(corpus_name(cell.upstream)),
@@ -259,10 +261,10 @@ def _label_rows(cell: Cell, by_run: dict[str, pd.DataFrame], anchors: Anchors) -
                 Entry(str(label)),
                 number(test, 0),
                 number(train, 0),
-                *(number(float(values[arm, "f1"][:, place].mean()), link=anchors.link(cell)) for arm in ARMS),
+                *(number(float(by_unit[arm, "f1"][:, place].mean()), link=anchors.link(cell)) for arm in ARMS),
                 Entry(signed(difference.mean()), "", limits(low, high), f"number {direction(low, high)}"),
-                *(number(float(values[arm, "auroc"][:, place].mean())) for arm in ARMS),
-                *(number(float(values["finetune", score][:, place].mean())) for score in ZERO_SHOT),
+                *(number(float(by_unit[arm, "auroc"][:, place].mean())) for arm in ARMS),
+                *(number(float(by_unit["finetune", score][:, place].mean())) for score in ZERO_SHOT),
             ]
         )
     return rows

@@ -99,6 +99,28 @@ def test_the_two_level_interval_covers_the_truth_as_often_as_it_says(patient_sd:
     assert 0.92 <= hits / num_studies <= 0.98  # 0.95 with a standard error of 0.009; crossed draws err to the safe side
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("missing", [(), (0, 3, 7)])
+def test_what_cells_share_is_counted_once_also_where_each_lacks_another_seed(missing: tuple[int, ...]) -> None:
+    """Three upstreams against one training from scratch a seed; the truth is 0."""
+    cells = [[seed for seed in range(8) if seed != gap] for gap in (missing or (None, None, None))]
+    num_studies, rng, hits = 600, np.random.default_rng(0), 0
+    for study in range(num_studies):
+        scratch = rng.normal(0, 1, 8)
+        drawn = [
+            mean_over_seeds(
+                rng.normal(0, 0.3, len(seeds)) - scratch[seeds],
+                [(seed, 0) for seed in seeds],
+                num_draws=400,
+                seed=study,
+            )
+            for seeds in cells
+        ]
+        low, high = interval(np.mean(drawn, axis=0))
+        hits += low <= 0 <= high
+    assert 0.92 <= hits / num_studies <= 0.98  # 0.95 with a standard error of 0.009
+
+
 @pytest.mark.parametrize("metric", ["f1_macro", "f1_weighted", "f1_micro"])
 def test_sure_decisions_are_thresholded_as_they_are_scored(metric: str) -> None:
     """In float32 the probabilities of the first two logits are 1, and the threshold between them as well."""

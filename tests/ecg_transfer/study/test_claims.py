@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from ecg_transfer.runs import find_runs
 from ecg_transfer.study.claims import CLAIMS, judge
@@ -14,7 +15,7 @@ from ecg_transfer.study.effects import cell_effects
 from ecg_transfer.study.evidence import ClaimResult
 from ecg_transfer.study.pairs import find_cells
 from ecg_transfer.study.results import Study, read_study
-from ecg_transfer.study.verdict import Finding, all_of
+from ecg_transfer.study.verdict import MARGIN, Finding, all_of
 
 if TYPE_CHECKING:
     from conftest import FakeRuns
@@ -60,6 +61,19 @@ def test_c1_not_supported_when_everything_improves(verdict: Callable[..., ClaimR
     result = verdict("C1", {"finetune": arm(0.05)}, {"finetune": arm(0.04), "downstream": "georgia", "num_train": 6895})
     assert result.verdict == "not supported"
     assert "improves every one of 2 cells" in result.reason
+
+
+@pytest.mark.parametrize(("standard_errors", "excluded"), [(3.7, False), (4.8, True)])
+def test_c1_allows_for_many_cells_and_few_seeds(
+    verdict: Callable[..., ClaimResult], standard_errors: float, excluded: bool
+) -> None:
+    """Student's t at 5 % over 12 cells, one-sided with 5 degrees of freedom, is 4.22; the normal quantile is 2.64."""
+    assert stats.t.ppf(1 - 0.05 / 12, 5) == pytest.approx(4.22, abs=0.01)
+    gains = MARGIN + (WOBBLE[:6] - WOBBLE[:6].mean())
+    unsure = list(np.array(SCRATCH[:6]) + gains - standard_errors * stats.sem(gains))
+    others = [{"finetune": arm(0.05, num_seeds=6), "num_train": 100 * number} for number in range(1, 12)]
+    result = verdict("C1", *others, {"finetune": unsure, "num_train": 6895})
+    assert ("1 of 12 cells exclude" in result.reason) is excluded
 
 
 def test_c1_inconclusive_when_seeds_scatter(verdict: Callable[..., ClaimResult]) -> None:
