@@ -6,7 +6,7 @@ A cell is one comparison repeated over seeds: (upstream, downstream, backbone, s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,11 +34,17 @@ Floats = NDArray[np.float64]
 MIN_CELLS = 5
 """Cells below which no correlation is given."""
 
+MIN_MODELS = 5
+"""Pre-trained models below which a correlation has no interval."""
+
 NUM_DRAWS = 1000
-"""Draws of cells: enough for limits that are read to two digits."""
+"""Draws of models: enough for limits that are read to two digits."""
 
 BLOCK = ["downstream", "num_train"]
 """What is given when an upstream is to be chosen."""
+
+MODEL = ["upstream_cell", "backbone"]
+"""What makes one pre-trained model."""
 
 SCOPES = ("all cells", "same downstream and size")
 """Over what a correlation is taken: all cells; or the differences from the mean of the cells that share a downstream
@@ -164,7 +170,8 @@ def correlations(table: pd.DataFrame, *, num_draws: int = NUM_DRAWS, seed: int =
     """Rank correlation of every measure with the gain, turned so that above 0 the measure helps.
 
     `tau_w` is Vigna's weighted Kendall tau (doi 10.1145/2736277.2741088, scipy's `weightedtau`: exchanges among the
-    most promising weigh most), `rho` Spearman's. The interval is the 95 % percentile interval over draws of cells.
+    most promising weigh most), `rho` Spearman's. The interval is the 95 % percentile interval over draws of pre-trained
+    models, each with all its cells: those of one model are no independent witnesses. It is widened for their number.
     Within the scope `same downstream and size` measure and gain are taken relative to their means in each block. Cells
     for which a measure is not known (LEEP and MELEP of an upstream that learnt without labels) take no part in its row.
 
@@ -175,23 +182,32 @@ def correlations(table: pd.DataFrame, *, num_draws: int = NUM_DRAWS, seed: int =
 
     Returns:
         One row a (measure, scope, statistic): estimate, low, high, note, num_cells, num_models (pre-trained ones). With
-        fewer than `MIN_CELLS` cells, or where a measure or the gain does not vary, no number and a note that says so.
+        fewer than `MIN_CELLS` cells, or where a measure or the gain does not vary, no number and a note that says so;
+        with fewer than `MIN_MODELS` models no limits.
     """
     rows = []
     for name, measure in MEASURES.items():
         cells = table[np.isfinite(table[name].to_numpy(np.float64))] if len(table) else table
-        chosen = np.random.default_rng(seed).integers(max(len(cells), 1), size=(num_draws, len(cells)))
         blocks = np.asarray(cells.groupby(BLOCK).ngroup() if len(cells) else [], dtype=np.int64)
-        models = cells[["upstream_cell", "backbone"]].drop_duplicates() if len(cells) else cells
+        models = np.asarray(cells.groupby(MODEL).ngroup() if len(cells) else [], dtype=np.int64)
+        num_models = len(np.unique(models))
+        chosen = _draws_of_models(models, num_draws, seed) if num_models >= MIN_MODELS else []
         values = measure.sign * cells[name].to_numpy(np.float64) if len(cells) else np.empty(0)
         gains = cells["gain"].to_numpy(np.float64) if len(cells) else np.empty(0)
-        counts = {"num_cells": len(cells), "num_models": len(models)}
+        counts = {"num_cells": len(cells), "num_models": num_models}
         for scope in SCOPES:
             group = blocks if scope == SCOPES[1] else np.zeros(len(cells), np.int64)
             for statistic, function in STATISTICS.items():
-                found = _with_interval(function, values, gains, group, chosen)
+                found = _with_interval(function, values, gains, group, chosen, num_models)
                 rows.append({"measure": name, "scope": scope, "statistic": statistic, **found, **counts})
     return pd.DataFrame(rows)
+
+
+def _draws_of_models(models: NDArray[np.int64], num_draws: int, seed: int) -> list[NDArray[np.int64]]:
+    """Rows of models drawn with replacement, a draw each; `models` gives the model of each row."""
+    rows = [np.flatnonzero(models == model) for model in np.unique(models)]
+    drawn = np.random.default_rng(seed).integers(len(rows), size=(num_draws, len(rows)))
+    return [np.concatenate([rows[place] for place in places]) for places in drawn]
 
 
 def weighted_tau(values: Floats, gains: Floats) -> float:
@@ -214,7 +230,8 @@ def _with_interval(
     values: Floats,
     gains: Floats,
     group: NDArray[np.int64],
-    chosen: NDArray[np.int64],
+    chosen: Sequence[NDArray[np.int64]],
+    num_models: int,
 ) -> dict[str, object]:
     nothing = {"estimate": float("nan"), "low": float("nan"), "high": float("nan")}
     if len(values) < MIN_CELLS:
@@ -222,13 +239,24 @@ def _with_interval(
     ours, theirs = _centred(values, group), _centred(gains, group)
     if np.ptp(ours) < 1e-12 or np.ptp(theirs) < 1e-12:
         return {**nothing, "note": "cannot be told: it is the same for all cells that are compared"}
+    if not chosen:
+        found = {**nothing, "estimate": function(ours, theirs)}
+        return {**found, "note": f"no interval: fewer than {MIN_MODELS} pre-trained models"}
     draws = []
     for places in chosen:
         first, second = _centred(values[places], group[places]), _centred(gains[places], group[places])
         varies = np.ptp(first) > 1e-12 and np.ptp(second) > 1e-12
         draws.append(function(first, second) if varies else float("nan"))
-    low, high = interval(np.array(draws))
-    return {"estimate": function(ours, theirs), "low": low, "high": high, "note": ""}
+    estimate = function(ours, theirs)
+    limits = estimate + _widening(num_models) * (np.array(interval(np.array(draws))) - estimate)
+    low, high = limits.clip(-1, 1).tolist()
+    return {"estimate": estimate, "low": low, "high": high, "note": ""}
+
+
+def _widening(num_models: int) -> float:
+    """By how much a percentile interval over so few models is too narrow (Hesterberg 2015, see `study.bootstrap`)."""
+    student, normal = stats.t.ppf(0.975, num_models - 1), stats.norm.ppf(0.975)
+    return float(np.sqrt(num_models / (num_models - 1)) * student / normal)
 
 
 def _centred(values: Floats, group: NDArray[np.int64]) -> Floats:

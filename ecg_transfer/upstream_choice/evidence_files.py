@@ -91,10 +91,13 @@ def sentences(group: pd.DataFrame, result: pd.DataFrame) -> list[str]:
 
 
 def _told(result: pd.DataFrame, measure: str, scope: str) -> tuple[str, str, str]:
-    """Weighted tau and Spearman's rho with their intervals, and why there are none."""
+    """Weighted tau and Spearman's rho with their intervals, if there are any; and why there are no numbers at all."""
     rows = result[(result["measure"] == measure) & (result["scope"] == scope)].to_dict("records")
-    texts = {row["statistic"]: f"{row['estimate']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]" for row in rows}
-    return texts["tau_w"], texts["rho"], str(rows[0]["note"])
+    texts = {}
+    for row in rows:
+        limits = f" [{row['low']:+.2f}, {row['high']:+.2f}]" if np.isfinite(row["low"]) else ""
+        texts[row["statistic"]] = f"{row['estimate']:+.2f}{limits}"
+    return texts["tau_w"], texts["rho"], "" if np.isfinite(rows[0]["estimate"]) else str(rows[0]["note"])
 
 
 def scatter(group: pd.DataFrame, result: pd.DataFrame, metric: str) -> Figure:

@@ -10,7 +10,7 @@ from scipy import stats
 import ecg_transfer as et
 from data_modules.datamodule import ECGDataModule
 from ecg_transfer.data_identity import DataChangedError
-from ecg_transfer.upstream_choice.evidence import MIN_CELLS, SCOPES, correlations, evidence_table
+from ecg_transfer.upstream_choice.evidence import MIN_CELLS, MIN_MODELS, SCOPES, correlations, evidence_table
 from ecg_transfer.upstream_choice.evidence_files import CELLS, CORRELATIONS, write_evidence
 from ecg_transfer.upstream_choice.scores import MEASURES
 from tests.ecg_transfer.tiny_backbone import NAME
@@ -19,7 +19,7 @@ RNG = np.random.default_rng(0)
 SIZES = (20, 35, 50)
 
 
-def made_cells(num_blocks: int = 3, per_block: int = 4, noise: float = 0.0) -> pd.DataFrame:
+def made_cells(num_blocks: int = 3, per_block: int = 6, noise: float = 0.0) -> pd.DataFrame:
     """Cells in blocks of one size: LogME knows the gain within a block, MELEP its opposite, the blocks differ."""
     rows = [
         {
@@ -49,8 +49,8 @@ def value(result: pd.DataFrame, measure: str, scope: str, statistic: str, column
 def test_a_measure_that_orders_the_gains_correlates_fully_whatever_its_direction() -> None:
     result = correlations(made_cells(), num_draws=30)
     assert set(result["measure"]) == set(MEASURES)
-    assert (result["num_cells"] == 12).all()
-    assert (result["num_models"] == 4).all()
+    assert (result["num_cells"] == 18).all()
+    assert (result["num_models"] == 6).all()
     for statistic in ("tau_w", "rho"):
         assert value(result, "melep", SCOPES[0], statistic) == pytest.approx(1)
         assert value(result, "melep", SCOPES[0], statistic, "low") == pytest.approx(1)
@@ -72,10 +72,31 @@ def test_correlations_are_scipys() -> None:
 
 
 def test_the_interval_holds_the_estimate_and_excludes_no_luck() -> None:
-    result = correlations(made_cells(4, 4, noise=0.02), num_draws=100)
+    result = correlations(made_cells(4, 6, noise=0.02), num_draws=100)
     low, high = (value(result, "leep", SCOPES[0], "rho", limit) for limit in ("low", "high"))
     assert low < value(result, "leep", SCOPES[0], "rho") < high
-    assert high - low > 0.4  # sixteen cells tell little of a measure that is noise
+    assert high - low > 0.4  # six models tell little of a measure that is noise
+
+
+def test_three_sizes_of_a_model_are_one_witness_not_three() -> None:
+    """Measure and gain are each a model's own and unrelated: an interval that excludes 0 does so by luck."""
+    rng, num_studies, excluded = np.random.default_rng(1), 60, 0
+    for study in range(num_studies):
+        table = made_cells(3, 11).assign(logme=0.0, melep=0.0, probe=0.0, size=0.0)
+        model = table["upstream_cell"].astype("category").cat.codes.to_numpy()
+        table["gain"], table["leep"] = rng.normal(size=11)[model], rng.normal(size=11)[model]
+        table[["gain", "leep"]] += 0.3 * rng.normal(size=(33, 2))
+        result = correlations(table, num_draws=60, seed=study)
+        low, high = (value(result, "leep", SCOPES[0], "rho", limit) for limit in ("low", "high"))
+        excluded += not low <= 0 <= high
+    assert excluded <= 6  # 3 at most expected; with draws of cells some 15
+
+
+def test_few_models_give_a_correlation_without_an_interval() -> None:
+    result = correlations(made_cells(3, MIN_MODELS - 1))
+    assert value(result, "melep", SCOPES[0], "rho") == pytest.approx(1)
+    assert np.isnan(value(result, "melep", SCOPES[0], "rho", "low"))
+    assert "no interval: fewer than 5" in str(value(result, "melep", SCOPES[0], "rho", "note"))
 
 
 def test_too_few_cells_and_constant_measures_give_no_number() -> None:
