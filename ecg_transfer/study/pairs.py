@@ -50,11 +50,17 @@ class Cell:
         return self.upstream.partition(", ")[2]
 
     @property
+    def upstream_mark(self) -> str:
+        """What tells its upstream from another one of the same name; empty where there is none."""
+        return str(self.pairs["upstream_mark_finetune"].iloc[0])
+
+    @property
     def name(self) -> str:
         """Readable, and unique up to recipes of the same name."""
         kind = " SIMULATED" if self.simulated else ""
         way = "" if self.way == WAY_NAMES["full"] else f", {self.way}"
-        return f"{self.upstream} -> {self.downstream}, {self.backbone}, {self.recipe}{way}, n={self.num_train}{kind}"
+        models = f"{self.upstream}{self.upstream_mark} -> {self.downstream}, {self.backbone}"
+        return f"{models}, {self.recipe}{way}, n={self.num_train}{kind}"
 
     @cached_property
     def units(self) -> list[tuple[int, int]]:

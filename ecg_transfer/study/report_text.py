@@ -54,7 +54,15 @@ def ways_answer(families: Sequence[WaysOf]) -> str:
     if not several_ways:
         return ""
     each = max(several_ways, key=lambda family: len(family.by_way))
-    effects = dict(each.means) or {way: members[-1][1].effect for way, members in each.by_way.items()}
+    effects = dict(each.means) or {
+        way: members[-1][1].effect
+        for way, members in each.by_way.items()
+        if members[-1][0].cell.num_train == each.sizes[-1]
+    }
+    others = [way for way in each.by_way if way not in effects]
+    missing = (
+        f" Not run at {'every one' if each.means else 'this one'} of the sizes, and so left out: {', '.join(others)}."
+    )
     sizes = [f"{size:,}" for size in each.sizes]
     where = (
         f"on the mean of {', '.join(sizes[:-1])} and {sizes[-1]} records" if each.means else f"on {sizes[-1]} records"
@@ -69,7 +77,8 @@ def ways_answer(families: Sequence[WaysOf]) -> str:
     best = max(effects, key=lambda way: effects[way].estimate)
     effect = effects[best]
     gain = f"{best} {with_interval(effect.estimate, effect.low, effect.high)}"
-    return f"{sentence} The largest difference: {gain} (the best of {len(effects)}, and so a little flattered)."
+    largest = f"The largest difference: {gain} (the best of {len(effects)}, and so a little flattered)."
+    return f"{sentence} {largest}{missing * bool(others)}"
 
 
 def _effect_metric(effects: Sequence[CellEffect]) -> str:

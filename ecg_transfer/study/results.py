@@ -135,11 +135,12 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
         run, path, phase, upstream (None, a corpus, `ptbxl, contrastive` where it learnt without labels, `ptbxl, labels
         all` where it learnt a label set that was asked for, or `ptbxl, paper recipe` where it was trained by another
         recipe than the fine-tuning), upstream_kind (what that tells behind the corpus), pretext (of a pre-training, or
-        of a fine-tuning's upstream; `none` is labels), upstream_run, upstream_recipe, upstream_cell, upstream_kin
-        (equal for upstreams that differ in the pretext and seeds alone), upstream_rivals (equal for those that also
-        differ in the label set, the recipe and how they were trained), downstream, label_set (as asked), backbone,
-        recipe, lr, batch_size, num_epochs, updates, seed, subset (as asked for; NaN is all), subset_seed, num_train,
-        num_val, num_test, simulated (also where only the upstream is), precision, seconds,
+        of a fine-tuning's upstream; `none` is labels), upstream_run, upstream_recipe, upstream_cell, upstream_mark
+        (what tells two of them apart whose `upstream` is the same, else empty), upstream_kin (equal for upstreams that
+        differ in the pretext and seeds alone), upstream_rivals (equal for those that also differ in the label set, the
+        recipe and how they were trained), downstream, label_set (as asked), backbone, recipe, lr, batch_size,
+        num_epochs, updates, seed, subset (as asked for; NaN is all), subset_seed, num_train, num_val, num_test,
+        simulated (also where only the upstream is), precision, seconds,
         records_per_second;
         for each of `SCORE_NAMES`: `<name>/epoch` from 1, `<name>/<metric>` of `METRICS`, `<name>/tuned/<metric>` of
         `TUNED`, `<name>/val/<metric>` of `MONITORS`; `monitor`, `optimism`; `epochs_to_90`, `updates_to_90`,
@@ -320,7 +321,13 @@ def _with_upstream_cells(results: pd.DataFrame) -> pd.DataFrame:
     if results.empty:
         return results
     told: dict[str, pd.Series[Any]] = {}
-    for column, unknown in (("cell", "upstream"), ("kin", "upstream"), ("rivals", "upstream"), ("recipe", "recipe")):
+    # a model whose pre-training is not among the runs is told by its name, or models of one corpus would be averaged
+    for column, unknown in (
+        ("cell", "upstream_run"),
+        ("kin", "upstream"),
+        ("rivals", "upstream"),
+        ("recipe", "recipe"),
+    ):
         of_run = dict(zip(results["run"], results[column], strict=True))
         told[f"upstream_{column}"] = results["upstream_run"].map(of_run).fillna(results[unknown])
     labels = results["upstream_run"].map(dict(zip(results["run"], results["label_set"], strict=True)))
@@ -329,6 +336,9 @@ def _with_upstream_cells(results: pd.DataFrame) -> pd.DataFrame:
     has_own = named.notna() & (told["upstream_recipe"] != results["recipe"])
     named[has_own] += ", " + told["upstream_recipe"][has_own] + " recipe"
     told["upstream_kind"] = named.str.partition(", ")[2] if named.notna().any() else named
+    named_alike = [named, results["backbone"], results["recipe"]]
+    is_ambiguous = told["upstream_cell"].groupby(named_alike).transform("nunique") > 1
+    told["upstream_mark"] = (" (" + told["upstream_cell"].astype(str).str[-8:] + ")").where(is_ambiguous, "")
     return results.assign(upstream=named, **told).drop(columns=["kin", "rivals"])
 
 

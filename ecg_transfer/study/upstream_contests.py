@@ -15,13 +15,14 @@ import pandas as pd
 
 from ecg_transfer.study.arrangement import backbone_name, corpus_name, metric_name
 from ecg_transfer.study.contests import SCHEDULE, Contest, contest_of, contests_table
-from ecg_transfer.study.effects import CellEffect, Effect, cell_effects, pooled, shared_units
+from ecg_transfer.study.effects import CellEffect, Effect, cell_effects, pooled
 from ecg_transfer.study.page import Entry, Table, number, p_text
 from ecg_transfer.study.significance import holm
 from ecg_transfer.study.way_tables import difference_entry, rate_entry, without_repeats
 
-Kind = tuple[str, str, str, str, str, str, bool]
-"""Downstream, upstream, the one it is held against, backbone, recipe, way, simulated: a contest but for its size."""
+Kind = tuple[str, str, str, str, str, str, str, str, bool]
+"""Downstream, upstream, its mark, the one it is held against, that one's mark, backbone, recipe, way, simulated: a
+contest but for its size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +88,7 @@ def read_upstream_contests(results: pd.DataFrame, metric: str, num_draws: int) -
     effects = cell_effects([one.cell for one in contests], metric, num_draws=num_draws)
     found = UpstreamContests(contests=contests, effects=effects, means={})
     by_kind = {kind: [result for _, result in members] for kind, members in found.by_kind().items()}
-    means = {
-        kind: pooled(members, name="mean over sizes")[0]
-        for kind, members in by_kind.items()
-        if len(members) > 1 and shared_units(members)
-    }
+    means = {kind: pooled(members, name="mean over sizes")[0] for kind, members in by_kind.items() if len(members) > 1}
     adjusted = holm([effect.p for effect in means.values()])
     means = {kind: replace(effect, p_holm=p) for (kind, effect), p in zip(means.items(), adjusted, strict=True)}
     return replace(found, means=means)
@@ -153,19 +150,35 @@ def _mean_row(kind: Kind, effect: Effect) -> list[Entry]:
 
 
 def _heading(kind: Kind) -> list[Entry]:
-    _, _, against, _, _, way, simulated = kind
-    return [Entry(title_of(kind), kind="simulated" if simulated else ""), Entry(corpus_name(against)), Entry(way)]
+    way, simulated = kind[-2:]
+    return [Entry(title_of(kind), kind="simulated" if simulated else ""), Entry(against_of(kind)), Entry(way)]
 
 
 def title_of(kind: Kind) -> str:
     """`PTB-XL, contrastive → CPSC2018, ResNet1d-18`."""
-    downstream, upstream, _, backbone, *_ = kind
-    return f"{corpus_name(upstream)} → {corpus_name(downstream)}, {backbone_name(backbone)}"
+    downstream, upstream, mark, _, _, backbone, *_ = kind
+    return f"{corpus_name(upstream)}{mark} → {corpus_name(downstream)}, {backbone_name(backbone)}"
+
+
+def against_of(kind: Kind) -> str:
+    """`PTB-XL`: the upstream that it is held against."""
+    _, _, _, against, mark, *_ = kind
+    return f"{corpus_name(against)}{mark}"
 
 
 def _kind(one: Contest) -> Kind:
     cell = one.cell
-    return cell.downstream, cell.upstream, _against(one), cell.backbone, cell.recipe, cell.way, cell.simulated
+    return (
+        cell.downstream,
+        cell.upstream,
+        cell.upstream_mark,
+        _against(one),
+        str(cell.pairs["upstream_mark_scratch"].iloc[0]),
+        cell.backbone,
+        cell.recipe,
+        cell.way,
+        cell.simulated,
+    )
 
 
 def _against(one: Contest) -> str:

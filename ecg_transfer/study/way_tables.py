@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from ecg_transfer.study.arrangement import backbone_name, corpus_name, metric_name
 from ecg_transfer.study.contests import Choice, Contest
-from ecg_transfer.study.effects import CellEffect, Effect, pooled, shared_units
+from ecg_transfer.study.effects import CellEffect, Effect, pooled
 from ecg_transfer.study.page import (
     MISSING,
     Anchors,
@@ -26,8 +26,8 @@ from ecg_transfer.study.significance import MIN_SEEDS, holm, p_floor
 from ecg_transfer.study.speed import Speed
 from ecg_transfer.way_names import ways_in_order
 
-Family = tuple[str, str, str, str, bool]
-"""Downstream, upstream, backbone, recipe, simulated: what ways are compared within."""
+Family = tuple[str, str, str, str, str, bool]
+"""Downstream, upstream, its mark, backbone, recipe, simulated: what ways are compared within."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class WaysOf:
     by_way: Mapping[str, Sequence[tuple[Contest, CellEffect]]]
     """Contests by rising size, ways in the order of tables."""
     means: Mapping[str, Effect]
-    """Of each way with several sizes, the mean effect over them, p adjusted over the ways of all families."""
+    """Of each way that was run at all of several sizes, the mean effect, p adjusted over the ways of all families."""
 
     @property
     def sizes(self) -> list[int]:
@@ -48,8 +48,8 @@ class WaysOf:
     @property
     def title(self) -> str:
         """`PTB-XL → CPSC2018, ResNet1d-18`."""
-        downstream, upstream, backbone, *_ = self.family
-        return f"{corpus_name(upstream)} → {corpus_name(downstream)}, {backbone_name(backbone)}"
+        downstream, upstream, mark, backbone, *_ = self.family
+        return f"{corpus_name(upstream)}{mark} → {corpus_name(downstream)}, {backbone_name(backbone)}"
 
     @property
     def simulated(self) -> bool:
@@ -62,7 +62,7 @@ def ways_of(contests: Sequence[Contest], effects: Sequence[CellEffect]) -> list[
     families: dict[Family, dict[str, list[tuple[Contest, CellEffect]]]] = {}
     for one, result in zip(contests, effects, strict=True):
         cell = one.cell
-        family = (cell.downstream, cell.upstream, cell.backbone, cell.recipe, cell.simulated)
+        family = (cell.downstream, cell.upstream, cell.upstream_mark, cell.backbone, cell.recipe, cell.simulated)
         families.setdefault(family, {}).setdefault(cell.way, []).append((one, result))
     found = [
         WaysOf(family=family, by_way={way: members[way] for way in ways_in_order(members)}, means=_means(members))
@@ -76,11 +76,12 @@ def ways_of(contests: Sequence[Contest], effects: Sequence[CellEffect]) -> list[
 
 
 def _means(members: Mapping[str, Sequence[tuple[Contest, CellEffect]]]) -> dict[str, Effect]:
-    by_way = {way: [result for _, result in members[way]] for way in ways_in_order(members)}
+    sizes_of = {way: sorted(one.cell.num_train for one, _ in members[way]) for way in ways_in_order(members)}
+    sizes = sorted({size for found in sizes_of.values() for size in found})
     return {
-        way: pooled(results, name="mean over sizes")[0]
-        for way, results in by_way.items()
-        if len(results) > 1 and shared_units(results)
+        way: pooled([result for _, result in members[way]], name="mean over sizes")[0]
+        for way, found in sizes_of.items()
+        if found == sizes and len(sizes) > 1
     }
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ecg_transfer.drawing import new_figure, style
-from ecg_transfer.study.arrangement import corpus_name, metric_name
+from ecg_transfer.study.arrangement import metric_name
 from ecg_transfer.study.effects import Effect
 from ecg_transfer.study.figures.exhibit import Exhibit, forest, seeds_of, several
-from ecg_transfer.study.upstream_contests import Kind, UpstreamContests, title_of
+from ecg_transfer.study.upstream_contests import Kind, UpstreamContests, against_of, title_of
 from ecg_transfer.way_names import WAY_NAMES
 
 MAX_KINDS = 24
@@ -73,5 +73,5 @@ def _forest(found: UpstreamContests, metric: str) -> Exhibit:
 
 def _name(kind: Kind) -> str:
     """Two lines: upstream, corpora and backbone; what it is held against, and the way where it is not the usual one."""
-    against, way = kind[2], kind[-2]
-    return f"{title_of(kind)}\nagainst {corpus_name(against)}" + (f", {way}" if way != WAY_NAMES["full"] else "")
+    way = kind[-2]
+    return f"{title_of(kind)}\nagainst {against_of(kind)}" + (f", {way}" if way != WAY_NAMES["full"] else "")

@@ -20,8 +20,9 @@ from ecg_transfer.study.page import Anchors
 from ecg_transfer.study.pairs import find_cells
 from ecg_transfer.study.report import write_report
 from ecg_transfer.study.report_text import ways_answer
-from ecg_transfer.study.results import results_table
+from ecg_transfer.study.results import read_study, results_table
 from ecg_transfer.study.way_tables import way_table, ways_of
+from ecg_transfer.study.ways import read_ways
 from ecg_transfer.way_names import schedule_name, way_name, ways_in_order
 
 VAL, TEST = "val_selected/val/f1_weighted", "val_selected/f1_weighted"
@@ -210,6 +211,31 @@ def test_the_table_tells_rates_means_over_sizes_and_what_p_cannot_be(results: pd
     assert largest.startswith(f"full fine-tune +{family.means['full fine-tune'].estimate:.3f} [+")
     assert largest.endswith("(the best of 2, and so a little flattered).")
     assert ways_answer([]) == ""
+
+
+def test_ways_are_compared_over_the_same_sizes_and_models(fake_runs: Any) -> None:  # noqa: ANN401
+    """A missing seed does not hide a way; a missing size keeps it out of the mean; another model is another family."""
+    models = [fake_runs.run("pretrain", "ptbxl", overrides=[f"optim.max_epochs={epochs}"]) for epochs in (7, 8)]
+    for seed in SEEDS:
+        for size in (50, 100, 200):
+            of = {"seed": seed, "subset": size, "num_train": size}
+            fake_runs.run("scratch", skill=0.6, **of)
+            fake_runs.run("finetune", upstream=models[0], skill=0.6, **of)
+            if (seed, size) != (5, 100):
+                fake_runs.run("finetune", upstream=models[0], skill=4.0, overrides=["transfer.way=lp_ft"], **of)
+            if size != 100:
+                fake_runs.run("finetune", upstream=models[0], skill=0.9, overrides=["transfer.way=gradual"], **of)
+        fake_runs.run("finetune", upstream=models[1], seed=seed, subset=50, num_train=50, skill=0.1)
+    ways = read_ways(read_study(fake_runs.written), "f1_weighted", 100)
+    first, second = sorted(ways.families, key=lambda family: -len(family.by_way))
+    assert (len(first.by_way), len(second.by_way)) == (3, 1)
+    assert first.title != second.title
+    assert set(first.means) == {"full fine-tune", "LP-FT"}
+    said = ways_answer(ways.families)
+    assert "1 of 2 ways" in said
+    assert "on the mean of 50, 100 and 200 records" in said
+    assert "The largest difference: LP-FT" in said
+    assert said.endswith("Not run at every one of the sizes, and so left out: gradual unfreezing.")
 
 
 def test_a_side_that_was_tried_more_often_is_told(fake_runs: Any) -> None:  # noqa: ANN401

@@ -27,7 +27,8 @@ def test_a_row_says_what_the_run_was_and_scored(fake_runs: FakeRuns) -> None:
         "run": run.name, "phase": "finetune", "upstream": "ptbxl", "upstream_run": upstream.name, "downstream": "ptb",
         "backbone": "resnet1d18", "recipe": "paper", "lr": 0.01, "batch_size": 256, "num_epochs": 4, "updates": 40,
         "seed": 3, "subset": 200.0, "subset_seed": 2, "num_train": 200, "num_val": 40, "num_test": 60,
-        "simulated": False, "precision": "32", "seconds": 40.0, "records_per_second": 100.0, "upstream_cell": "ptbxl",
+        "simulated": False, "precision": "32", "seconds": 40.0, "records_per_second": 100.0,
+        "upstream_cell": upstream.name,
         "epochs_to_90": 3, "updates_to_99": 40, "val_selected/epoch": 4,
     }  # fmt: skip
     assert {name: row[name] for name in expected} == expected
@@ -36,6 +37,20 @@ def test_a_row_says_what_the_run_was_and_scored(fake_runs: FakeRuns) -> None:
     assert row["val_selected/f1_weighted"] == pytest.approx(f1_score(test.targets, called, average="weighted"))
     assert row["val_selected/f1_macro"] == pytest.approx(f1_score(test.targets, called, average="macro"))
     assert row["last_epoch/auroc_macro"] == pytest.approx(roc_auc_score(test.targets, test.logits, average="macro"))
+
+
+def test_models_of_one_corpus_are_told_apart_also_without_their_pretrainings(fake_runs: FakeRuns) -> None:
+    models = [fake_runs.run("pretrain", "ptbxl", overrides=[f"optim.max_epochs={epochs}"]) for epochs in (1, 100)]
+    for seed in range(2):
+        fake_runs.run("scratch", seed=seed)
+        for model, skill in zip(models, (0.1, 4.0), strict=True):
+            fake_runs.run("finetune", upstream=model, seed=seed, skill=skill)
+    for runs in (fake_runs.written, [run for run in fake_runs.written if run.config.phase != "pretrain"]):
+        cells = find_cells(results_table(runs))
+        assert [len(cell.pairs) for cell in cells] == [2, 2]
+        assert len({cell.name for cell in cells}) == 2
+        scores = sorted(cell.by_unit("val_selected/f1_weighted", "finetune").mean() for cell in cells)
+        assert scores[0] < scores[1] - 0.2
 
 
 def test_tables_of_labels_and_epochs(fake_runs: FakeRuns) -> None:
