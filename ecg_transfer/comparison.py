@@ -100,7 +100,7 @@ def pair_key(config: RunConfig, data_digest: str) -> str:
 
 
 def plot_curves(pairs: Iterable[Pair], path: str | Path, *, metric: str = "f1_weighted") -> None:
-    """Draw test-score curves over epochs, fine-tuning against scratch, a panel for corpora, backbone and way.
+    """Draw test-score curves over epochs, fine-tuning against scratch, a panel for all that differ in seeds alone.
 
     Several seeds are drawn as their mean in its 95 % band.
 
@@ -116,12 +116,12 @@ def plot_curves(pairs: Iterable[Pair], path: str | Path, *, metric: str = "f1_we
 
     from ecg_transfer.drawing import draw_arm, new_figure, seeds_text, style, write_picture
 
-    panels: dict[tuple[str, str, str, str, bool], list[Pair]] = defaultdict(list)
+    panels: dict[tuple[str, str, str, bool], list[Pair]] = defaultdict(list)
     for pair in pairs:
-        backbone = pair.scratch.config.model.backbone
-        panels[pair.downstream, pair.upstream, backbone, pair.way, pair.simulated].append(pair)
+        panels[_but_for_seeds(pair.scratch.config), pair.upstream, pair.way, pair.simulated].append(pair)
     if not panels:
         raise ValueError("there is no pair of runs to draw; see find_pairs")
+    details = _details([members[0].scratch.config for members in panels.values()])
     num_columns = min(len(panels), 3)
     num_rows = -(-len(panels) // num_columns)
     is_simulated = [simulated for *_, simulated in panels]
@@ -130,17 +130,32 @@ def plot_curves(pairs: Iterable[Pair], path: str | Path, *, metric: str = "f1_we
         axes = figure.subplots(num_rows, num_columns, squeeze=False)
         for axis in axes.flat[len(panels) :]:
             axis.set_visible(False)
-        for axis, ((downstream, upstream, backbone, way, simulated), members) in zip(
-            axes.flat, panels.items(), strict=False
+        for axis, detail, ((_, upstream, way, simulated), members) in zip(
+            axes.flat, details, panels.items(), strict=False
         ):
             for arm, label in (("finetune", _start(upstream, way)), ("scratch", "from scratch")):
-                tables = [_curve(getattr(pair, arm), f"test/{metric}") for pair in members]
+                runs = {run.name: run for run in (getattr(pair, arm) for pair in members)}  # a shared one is one
+                tables = [_curve(run, f"test/{metric}") for run in runs.values()]
                 curves = [np.stack([table["epoch"] + 1, table[f"test/{metric}"]]) for table in tables]
                 draw_arm(axis, curves, arm, label=label)
-            axis.set_title(f"{downstream}, {backbone}, {seeds_text([len(members)])}{', SIMULATED' * simulated}")
+            first, seeds = members[0], len({pair.scratch.name for pair in members})
+            title = f"{first.downstream}, {first.scratch.config.model.backbone}, {seeds_text([seeds])}"
+            axis.set_title(f"{title}{', SIMULATED' * simulated}{detail}")
             axis.set(xlabel="epoch", ylabel=f"test {metric.replace('_', ' ')}", ylim=(0, 1))
             axis.legend(loc="lower right")
         write_picture(figure, Path(path))
+
+
+def _but_for_seeds(config: RunConfig) -> str:
+    return replace(config, seed=0, data=replace(config.data, subset_seed=0)).digest()
+
+
+def _details(configs: Sequence[RunConfig]) -> list[str]:
+    """A second line of each title: size, recipe and rate where trainings differ in them."""
+    sizes = ["all records" if (part := config.data.subset) is None else f"subset {part:g}" for config in configs]
+    told = [sizes, [config.recipe for config in configs], [f"lr {config.optim.lr:g}" for config in configs]]
+    differing = [values for values in told if len(set(values)) > 1]
+    return ["\n" * bool(differing) + ", ".join(values[place] for values in differing) for place in range(len(configs))]
 
 
 def _curve(run: Run, column: str) -> pd.DataFrame:

@@ -73,7 +73,8 @@ class Measured:
 def measure(results: pd.DataFrame, *, num_draws: int = MAX_DRAWS) -> list[Measured]:
     """Trainings on all training records of the real PTB-XL, seeds together, by label set, then backbone, then recipe.
 
-    Intervals are over test patients and seeds; see `ecg_transfer.study.bootstrap`.
+    On 10 s at 100 Hz, as the published ones. Intervals are over test patients and seeds; see
+    `ecg_transfer.study.bootstrap`.
 
     Args:
         results: As `results_table` gives it; read from its runs' directories are predictions.
@@ -82,7 +83,7 @@ def measure(results: pd.DataFrame, *, num_draws: int = MAX_DRAWS) -> list[Measur
     if results.empty:
         return []
     wanted = (results["downstream"] == CORPUS) & ~results["simulated"] & results["subset"].isna()
-    wanted &= results["pretext"] == "none"
+    wanted &= (results["pretext"] == "none") & (results["sampling_rate"] == 100) & (results["num_samples"] == 1000)
     whole = results[wanted & (results["phase"] != "finetune")].drop_duplicates(["cell", "seed"])
     groups = [group.sort_values("seed") for _, group in whole.groupby("cell", sort=True)]
     found = list(forked_map(lambda place: _measured(groups[place], min(num_draws, MAX_DRAWS)), range(len(groups))))

@@ -280,7 +280,7 @@ CLAIMS = (
         id="C3",
         text="Fine-tuning converges faster.",
         test="The geometric mean ratio of updates to 95 % of scratch's final validation score, fine-tuning over "
-        "scratch, is below 1; runs that never reach it count as reaching it at their end.",
+        "scratch, is below 1; a run that never reaches it counts as reaching it at the end of the longer training.",
         quantity="ratio of updates to the target",
         judge=judge_speed,
     ),

@@ -137,10 +137,7 @@ def speed_table(setting: Setting, speeds: Iterable[Speed], anchors: Anchors) -> 
                 number(cell.num_train, 0),
                 Entry(with_interval(speed.ratio, low, high, 2, sign=False), anchors.link(cell), "", f"number {faster}"),
                 *(Entry(text, kind="number") for text in medians),
-                *(
-                    Entry(f"{speed.num_censored[arm]} of {cell.pairs[f'run_{arm}'].nunique()}", kind="number")
-                    for arm in ARMS
-                ),
+                *(Entry(f"{speed.num_censored[arm]} of {speed.num_runs[arm]}", kind="number") for arm in ARMS),
                 Entry(signed(speed.jump_start), kind="number"),
             ]
         )
@@ -148,8 +145,9 @@ def speed_table(setting: Setting, speeds: Iterable[Speed], anchors: Anchors) -> 
         id=f"convergence-{anchors.link(setting.effects[0].cell)[1:]}",
         title="Convergence",
         caption="Updates to 95 % of scratch's final validation score: fine-tuning over scratch (below 1 is faster; "
-        "geometric mean with its 95 % interval over seeds), Kaplan–Meier medians, runs that never get there, and the "
-        "difference in test score after the first evaluated epoch (jump-start).",
+        "geometric mean with its 95 % interval over seeds), Kaplan–Meier medians, runs that never get there, of those "
+        "whose training from scratch ends above 0 and so sets a target, and the difference in test score after the "
+        "first evaluated epoch (jump-start).",
         headers=["corpora", "model", "n", "ratio of updates", "median fine-tuned", "median scratch",
                  "never, fine-tuned", "never, scratch", "jump-start"],
         rows=rows,

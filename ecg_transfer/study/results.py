@@ -139,9 +139,9 @@ def results_table(runs: Iterable[Run]) -> pd.DataFrame:
         (what tells two of them apart whose `upstream` is the same, else empty), upstream_kin (equal for upstreams that
         differ in the pretext and seeds alone), upstream_rivals (equal for those that also differ in the label set, the
         recipe and how they were trained), downstream, label_set (as asked), backbone, recipe, lr, batch_size,
-        num_epochs, updates, seed, subset (as asked for; NaN is all), subset_seed, num_train, num_val, num_test,
-        simulated (also where only the upstream is), precision, seconds,
-        records_per_second;
+        num_epochs, updates, seed, subset (as asked for; NaN is all), subset_seed, sampling_rate (Hz),
+        num_samples (of a signal), num_train, num_val, num_test, simulated (also where only the upstream is), precision,
+        seconds, records_per_second;
         for each of `SCORE_NAMES`: `<name>/epoch` from 1, `<name>/<metric>` of `METRICS`, `<name>/tuned/<metric>` of
         `TUNED`, `<name>/val/<metric>` of `MONITORS`; `monitor`, `optimism`; `epochs_to_90`, `updates_to_90`,
         `seconds_to_90` and those to 95 and 99 % of the run's own best validation score;
@@ -209,6 +209,8 @@ def _row(run: Run, config: RunConfig, curve: list[dict[str, Any]]) -> dict[str, 
         "seed": config.seed,
         "subset": float("nan") if config.data.subset is None else float(config.data.subset),
         "subset_seed": config.data.subset_seed,
+        "sampling_rate": config.data.sampling_rate,
+        "num_samples": config.data.num_samples,
         **{f"num_{part}": data["parts"][part]["records"] for part in ("train", "val", "test")},
         "simulated": bool(data["simulated"] or upstream.get("simulated", False)),
         "precision": str(config.trainer.precision),

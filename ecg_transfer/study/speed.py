@@ -43,10 +43,13 @@ class Speed:
     """The shortest of the trainings compared."""
     num_censored: dict[str, int]
     """Runs that never get there."""
+    num_runs: dict[str, int]
+    """Runs of the pairs with a target, of which those are."""
     num_pairs: int
     """Pairs with a target; those whose scratch ends at a validation score of 0 have none."""
     log_ratios: Floats
-    """Logarithm of fine-tuning's time over scratch's, one a unit (S,); censored times count as the horizon."""
+    """Logarithm of fine-tuning's time over scratch's, one a unit (S,). A run that never gets there counts as getting
+    there at the end of the longer of the two trainings: one that was stopped early is not quick."""
     log_ratio_draws: Floats
     """Draws (B,) of their mean."""
     areas: dict[str, float]
@@ -195,6 +198,7 @@ def _cell_speed(cell: Cell, by_run: Mapping[str, Curve], unit: Unit, num_draws: 
         restricted_means={arm: restricted_mean(*outcomes[arm], horizon) for arm in ARMS},
         horizon=horizon,
         num_censored={arm: int((~outcomes[arm][1]).sum()) for arm in ARMS},
+        num_runs={arm: len(unique[arm]) for arm in ARMS},
         num_pairs=len(pairs),
         log_ratios=log_ratios,
         log_ratio_draws=mean_over_seeds(log_ratios, by_seed.index.to_list(), num_draws=num_draws, seed=seed),
@@ -216,13 +220,13 @@ def _pair(pair: Mapping[object, object], by_run: Mapping[str, Curve], unit: Unit
         for arm, curve in zip(ARMS, (finetune, scratch), strict=True)
     }
     column = "epoch" if unit == "epochs" else unit
-    horizon = float(min(finetune[column][-1], scratch[column][-1]))
+    ends = [float(curve[column][-1]) for curve in (finetune, scratch)]
     last = float(min(finetune["updates"][-1], scratch["updates"][-1]))
-    within = {arm: min(times[arm][0], horizon) for arm in ARMS}
+    counted = {arm: when if reached else max(ends) for arm, (when, reached) in times.items()}
     return {
         "seeds": (pair["seed_finetune"], pair["subset_seed_finetune"]),
-        "horizon": horizon,
-        "log_ratio": float(np.log(within["finetune"] / within["scratch"])),
+        "horizon": min(ends),
+        "log_ratio": float(np.log(counted["finetune"] / counted["scratch"])),
         "jump_start": float(finetune[f"test/{monitor}"][0] - scratch[f"test/{monitor}"][0]),
         **{f"run_{arm}": pair[f"run_{arm}"] for arm in ARMS},
         **{f"time_{arm}": times[arm][0] for arm in ARMS},

@@ -39,7 +39,8 @@ def corpora_table(manifests: Iterable[Manifest]) -> Table:
         id="table-1",
         title="Table 1",
         caption="Corpora, as split for the runs with the largest training set of each. Records that were set aside "
-        "have a reason.",
+        "have a reason. Where a corpus does not publish its patients, distinct recordings stand in for them, here and "
+        "in every interval over patients.",
         headers=["corpus", "version", "ECGs", "train", "validation", "test", "patients", "labels", "set aside",
                  "licence"],
         rows=rows,

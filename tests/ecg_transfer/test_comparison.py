@@ -115,6 +115,20 @@ def test_recipes_are_told_where_they_differ(output: Path, capsys: pytest.Capture
     assert sorted(row.partition("SIMULATED")[2].strip() for row in rows[:4]) == ["paper"] * 3 + ["paper, lr=0.5"]
 
 
+def test_what_differs_in_more_than_seeds_has_its_own_panel(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    half: dict[str, Any] = {"data.subset": 0.5, "data.subset_seed": 7}
+    make_run(output, make_config("scratch", "ptb", overrides=half), simulated=True)
+    make_finetuning(output, make_config("finetune", "ptb", upstream="cpsc2018", overrides=half))
+    drawn: list[Figure] = []
+    monkeypatch.setattr("ecg_transfer.drawing.write_picture", lambda figure, _: drawn.append(figure))
+    plot_curves(find_pairs(output), Path("nowhere.png"))
+    assert sorted(axis.get_title() for axis in drawn[0].axes if axis.get_visible()) == [
+        "ptb, resnet1d18, 1 seed, SIMULATED\nall records",
+        "ptb, resnet1d18, 1 seed, SIMULATED\nsubset 0.5",
+        "ptb, resnet1d18, 2 seeds, SIMULATED\nall records",
+    ]
+
+
 def test_scores_of_every_tenth_epoch_are_drawn_there(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for run in find_runs(output):
         lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]

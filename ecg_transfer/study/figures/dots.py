@@ -94,7 +94,7 @@ def speed_dots(setting: Setting, speeds: Sequence[Speed]) -> Exhibit | None:
         title="Convergence",
         caption="Updates that fine-tuning needs to 95 % of scratch's final validation score, over those of scratch: "
         "left of 1, fine-tuning is faster. Geometric mean over seeds with its 95 % interval. Runs that never get there "
-        f"count as getting there at their end. {several(len(kept))}, "
+        f"count as getting there at the end of the longer training. {several(len(kept))}, "
         f"{seeds_text([len(speed.log_ratios) for speed in kept.values()])} each.",
         alt="Ratios with intervals; the numbers stand in the table of convergence.",
         figure=figure,

@@ -241,10 +241,11 @@ def _study(cells: Sequence[FakeCell]) -> Study:
                 rows.append(
                     {
                         "run": name, "path": f"nowhere/{name}", "phase": phase, "upstream": cell.upstream,
-                        "upstream_cell": cell.upstream, "upstream_mark": "", "downstream": cell.downstream, "backbone": cell.backbone,
-                        "recipe": "paper", "lr": 0.01, "batch_size": 256, "seed": seed, "subset": cell.subset,
-                        "subset_seed": 0, "num_train": cell.num_train, "num_test": 100, "simulated": cell.simulated,
-                        "val_selected/f1_weighted": value, "monitor": "f1_weighted", "pair_key": f"{number} {seed}",
+                        "upstream_cell": cell.upstream, "upstream_mark": "", "downstream": cell.downstream,
+                        "backbone": cell.backbone, "recipe": "paper", "lr": 0.01, "batch_size": 256, "seed": seed,
+                        "subset": cell.subset, "subset_seed": 0, "num_train": cell.num_train, "num_test": 100,
+                        "simulated": cell.simulated, "val_selected/f1_weighted": value, "monitor": "f1_weighted",
+                        "pair_key": f"{number} {seed}",
                         "cell": f"cell {number}", "series": f"series {key} {cell.simulated}", "setting": "setting",
                         "way": "full fine-tune", "pretext": "none",
                     }
