@@ -63,7 +63,8 @@ class Grid:
     starts: list[Literal["finetune", "scratch", "pretrain"]] = field(default_factory=lambda: ["finetune", "scratch"])
     """`finetune` from each upstream, or from `scratch`; `pretrain` trains the downstreams as other runs' upstreams."""
     subsets: list[Any] = field(default_factory=lambda: ["all"])
-    """Training records: numbers, fractions up to 1, or `all`."""
+    """Training records: numbers, fractions up to 1, or `all`. Each seed has its own draw of them, and larger subsets of
+    a seed hold its smaller ones; `data.subset_seed` among the overrides gives all seeds one draw."""
     seeds: list[int] = field(default_factory=lambda: [0])
     """Both starts get the same ones: they share the head's weights and the order of the batches."""
     lrs: list[float] = field(default_factory=list)

@@ -264,7 +264,7 @@ def _patient_draws(
     limits = [_thresholds(path, score_name) if is_tuned else 0.5 for arm in ARMS for path in paths[arm]]
     scores = score_draws(aggregate, [part.logits for part in parts], first.targets, limits, patients.weights)
     keys = list(zip(cell.pairs["seed_finetune"], cell.pairs["subset_seed_finetune"], strict=True))
-    member = np.array([[float(key == unit) for unit in cell.units] for key in keys])
+    member = np.array([[float(key == repetition) for repetition in cell.repetitions] for key in keys])
     member /= member.sum(axis=0)
     return {"finetune": scores[:, : len(keys)] @ member, "scratch": scores[:, len(keys) :] @ member}, patients
 

@@ -242,7 +242,7 @@ def _label_rows(cell: Cell, by_run: dict[str, pd.DataFrame], anchors: Anchors) -
         for score in ("f1", "auroc", *ZERO_SHOT)
     }
     units = [*zip(cell.pairs["seed_finetune"], cell.pairs["subset_seed_finetune"], strict=True)]
-    member = np.array([[unit == key for unit in units] for key in cell.units], dtype=np.float64)
+    member = np.array([[unit == key for unit in units] for key in cell.repetitions], dtype=np.float64)
     member /= member.sum(axis=1, keepdims=True)
     by_unit = {key: member @ scores for key, scores in values.items()}
     differences = by_unit["finetune", "f1"] - by_unit["scratch", "f1"]

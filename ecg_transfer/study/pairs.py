@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -63,10 +64,23 @@ class Cell:
         return f"{models}, {self.recipe}{way}, n={self.num_train}{kind}"
 
     @cached_property
-    def units(self) -> list[tuple[int, int]]:
-        """The different (seed, subset seed), sorted: what repetitions there are."""
+    def repetitions(self) -> list[tuple[int, int]]:
+        """The different (seed, subset seed), sorted."""
         columns = self.pairs[["seed_finetune", "subset_seed_finetune"]].drop_duplicates()
         return sorted((int(seed), int(subset)) for seed, subset in columns.itertuples(index=False))
+
+    @cached_property
+    def units(self) -> list[tuple[int, int]]:
+        """What each repetition is beside those of other cells: its seed, and which of the seed's subsets it is, from 0.
+
+        Subsets are drawn anew for each seed, and all records are no subset: their seeds are the same all the same.
+        """
+        counted: Counter[int] = Counter()
+        found = []
+        for seed, _ in self.repetitions:
+            found.append((seed, counted[seed]))
+            counted[seed] += 1
+        return found
 
     def by_unit(self, column: str, arm: str) -> Floats:
         """A column's values (S,), one a unit in the order of `units`.

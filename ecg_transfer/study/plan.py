@@ -184,6 +184,8 @@ class _Draft:
         if problem is not None:
             self._note(problem)
             return
+        if config.data.subset is not None and "data.subset_seed" not in self._overrides(arm):
+            config.data.subset_seed = arm.seed  # its own draw of records: intervals over seeds hold that as well
         if arm.upstream is None:
             self._append(config, None)
             return
@@ -198,17 +200,18 @@ class _Draft:
         self._append(config, upstream)
 
     def _config(self, arm: _Arm) -> RunConfig:
-        layers = {**self.study.overrides, **arm.grid.overrides, **self.study.corpora.get(arm.downstream, {})}
         return make_config(
             arm.phase,
             arm.downstream,
             recipe=arm.grid.recipe or self.study.recipe,
             backbone=arm.backbone,
             seed=arm.seed,
-            overrides=_flat(
-                {**layers, **(arm.pretext if arm.upstream is None else {}), **arm.fields, "data.subset": arm.subset}
-            ),
+            overrides={**self._overrides(arm), "data.subset": arm.subset},
         )
+
+    def _overrides(self, arm: _Arm) -> dict[str, object]:
+        layers = {**self.study.overrides, **arm.grid.overrides, **self.study.corpora.get(arm.downstream, {})}
+        return _flat({**layers, **(arm.pretext if arm.upstream is None else {}), **arm.fields})
 
     def _pretraining(self, arm: _Arm) -> RunConfig:
         assert arm.upstream is not None

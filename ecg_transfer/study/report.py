@@ -46,7 +46,7 @@ from ecg_transfer.study.learning_curve import learning_curves
 from ecg_transfer.study.optimism import optimism_summary
 from ecg_transfer.study.page import Anchors, Table, run_link
 from ecg_transfer.study.pairs import find_cells
-from ecg_transfer.study.report_text import answer, counts, left_out, simulated_text, ways_answer
+from ecg_transfer.study.report_text import answer, counts, left_out, one_draw, simulated_text, ways_answer
 from ecg_transfer.study.results import Study, write_results
 from ecg_transfer.study.speed import Speed, cell_speeds, speeds_table, split_curves
 from ecg_transfer.study.study_tables import (
@@ -137,7 +137,7 @@ def write_report(
         answers=[text for text in (ways_answer(ways.families), answer(settings, benchmark)) if text],
         counts=counts(every, study, effects),
         simulated=simulated_text(study),
-        notes=[*notes, *left_out(every, len(settings[MAX_SETTINGS:]))],
+        notes=[*notes, *one_draw(study), *left_out(every, len(settings[MAX_SETTINGS:]))],
         claims=claims[:4],
         estimate_text=estimate_text,
         several=several,

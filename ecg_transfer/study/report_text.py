@@ -113,6 +113,17 @@ def simulated_text(study: Study) -> str:
     )
 
 
+def one_draw(study: Study) -> list[str]:
+    """A sentence where all seeds were trained on the same part of the records; else none."""
+    parts = study.results[study.results["subset"].notna()] if len(study.results) else study.results
+    if not len(parts) or parts["subset_seed"].nunique() > 1 or parts["seed"].nunique() < 2:
+        return []
+    return [
+        "Trainings on part of the records all have the same draw of them (one data.subset_seed): the intervals at "
+        "these sizes leave out what another draw would bring."
+    ]
+
+
 def left_out(runs: Sequence[Run], num_hidden: int) -> list[str]:
     """Sentences on what the page does not show: unfinished runs, and so many settings without figures."""
     notes = []

@@ -189,6 +189,7 @@ def _cell_speed(cell: Cell, by_run: Mapping[str, Curve], unit: Unit, num_draws: 
     horizon = float(pairs["horizon"].min())
     by_seed = pairs.groupby("seeds", sort=True)["log_ratio"].mean()
     log_ratios = by_seed.to_numpy(dtype=np.float64)
+    unit_of = dict(zip(cell.repetitions, cell.units, strict=True))
     unique = {arm: pairs.drop_duplicates(f"run_{arm}") for arm in ARMS}
     outcomes = {arm: (unique[arm][f"time_{arm}"], unique[arm][f"reached_{arm}"]) for arm in ARMS}
     return Speed(
@@ -201,7 +202,9 @@ def _cell_speed(cell: Cell, by_run: Mapping[str, Curve], unit: Unit, num_draws: 
         num_runs={arm: len(unique[arm]) for arm in ARMS},
         num_pairs=len(pairs),
         log_ratios=log_ratios,
-        log_ratio_draws=mean_over_seeds(log_ratios, by_seed.index.to_list(), num_draws=num_draws, seed=seed),
+        log_ratio_draws=mean_over_seeds(
+            log_ratios, [unit_of[key] for key in by_seed.index], num_draws=num_draws, seed=seed
+        ),
         areas={arm: float(unique[arm][f"area_{arm}"].mean()) for arm in ARMS},
         jump_start=float(pairs["jump_start"].mean()),
     )

@@ -67,5 +67,17 @@ def test_several_upstream_seeds_are_one_repetition(fake_runs: FakeRuns) -> None:
     assert cell.by_unit("val_selected/f1_weighted", "finetune") == pytest.approx(tuned.mean())
 
 
+def test_seeds_are_the_same_ones_on_their_own_draws_of_records_and_on_all(fake_runs: FakeRuns) -> None:
+    upstream = fake_runs.run("pretrain", "ptbxl")
+    for seed in (0, 4):
+        fake_runs.pair(upstream=upstream, seed=seed)
+        for draw in (seed, 9):
+            fake_runs.pair(upstream=upstream, seed=seed, subset=100, subset_seed=draw, num_train=100)
+    part, whole = find_cells(results_table(find_runs(fake_runs.output)))
+    assert (part.num_train, part.repetitions) == (100, [(0, 0), (0, 9), (4, 4), (4, 9)])
+    assert part.units == [(0, 0), (0, 1), (4, 0), (4, 1)]
+    assert whole.repetitions == whole.units == [(0, 0), (4, 0)]
+
+
 def test_no_runs_make_no_cells() -> None:
     assert find_cells(results_table([])) == []

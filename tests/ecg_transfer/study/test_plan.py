@@ -123,6 +123,18 @@ def test_a_subset_beyond_the_corpus_is_the_whole_corpus_and_said(tmp_path: Path)
     assert plan.notices == ("ptb has 180 training records: the subsets 5000, 9000 are all of them",)
 
 
+@pytest.mark.parametrize("stated", [None, 5])
+def test_each_seed_draws_its_own_records_unless_one_draw_is_asked_for(tmp_path: Path, stated: int | None) -> None:
+    study = simulated(downstreams=["ptb"], upstreams=["georgia"], subsets=[50, 9000, "all"], seeds=[0, 3])
+    study.corpora = {"ptb": {"data": {"num_simulated": 300}}}
+    study.grids[0].overrides |= {} if stated is None else {"data.subset_seed": stated}
+    data = [one.config for one in make_plan(study, tmp_path).runs if one.config.phase != "pretrain"]
+    assert len(data) == 2 * 2 * 2, "9000 and all are one run"
+    drawn = {(config.seed, config.data.subset_seed) for config in data if config.data.subset}
+    assert drawn == ({(0, 0), (3, 3)} if stated is None else {(0, stated), (3, stated)})
+    assert {config.data.subset_seed for config in data if config.data.subset is None} == {stated or 0}
+
+
 def test_a_share_that_leaves_no_record_is_left_out_and_said(tmp_path: Path) -> None:
     study = simulated(downstreams=["ptb"], starts=["scratch"], subsets=[0.001, 0.5])
     study.corpora = {"ptb": {"data": {"num_simulated": 300}}}

@@ -89,6 +89,35 @@ def test_runs_that_never_reach_the_target_are_censored(fake_runs: FakeRuns) -> N
     assert speed.restricted_means == {"finetune": pytest.approx(40), "scratch": pytest.approx(30)}
 
 
+@pytest.mark.parametrize(
+    ("finetune", "scratch", "ratio"),
+    [
+        ((0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.6), (0.1, 0.3, 0.5, 0.6), 80 / 40),  # later than scratch's end
+        ((0.1, 0.1, 0.1, 0.1), (0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.6), 80 / 80),  # never, and stopped early
+        ((0.1, 0.6), (0.1, 0.3, 0.5, 0.6), 20 / 40),
+    ],
+)
+def test_trainings_of_different_lengths(
+    fake_runs: FakeRuns, finetune: tuple[float, ...], scratch: tuple[float, ...], ratio: float
+) -> None:
+    upstream = fake_runs.run("pretrain", "ptbxl")
+    fake_runs.run("finetune", upstream=upstream, val_curve=finetune)
+    fake_runs.run("scratch", val_curve=scratch)
+    study = read_study(find_runs(fake_runs.output))
+    (speed,) = cell_speeds(find_cells(study.results), study.curves)
+    assert speed.ratio == pytest.approx(ratio)
+
+
+def test_runs_without_a_target_are_not_counted(fake_runs: FakeRuns) -> None:
+    upstream = fake_runs.run("pretrain", "ptbxl")
+    for seed, last in enumerate((0.0, 0.0, 0.6)):
+        fake_runs.run("scratch", seed=seed, val_curve=(0.0, last))
+        fake_runs.run("finetune", upstream=upstream, seed=seed, val_curve=(0.0, 0.1))
+    study = read_study(find_runs(fake_runs.output))
+    (speed,) = cell_speeds(find_cells(study.results), study.curves)
+    assert (speed.num_censored, speed.num_runs) == ({"finetune": 1, "scratch": 0}, {"finetune": 1, "scratch": 1})
+
+
 def test_without_a_score_of_scratch_there_is_no_target(fake_runs: FakeRuns) -> None:
     fake_runs.pair(upstream=fake_runs.run("pretrain", "ptbxl"), val_curve=(0.0, 0.0))
     study = read_study(find_runs(fake_runs.output))
