@@ -150,7 +150,8 @@ def _limit(value: float) -> str:
 
 def _what(found: Nearest, best: Choice) -> Section:
     few = " It is the only one that was tried." if len(found.choices) == 1 else ""
-    others = f"the best validation score of {len(found.choices)} that were tried" if not few else "from what is known"
+    where = "at the nearest size" if found.is_same_corpus else "on as many corpora"
+    others = f"of {len(found.choices)}, the best validation score {where}" if not few else "from what is known"
     return Section(
         title="Which upstream, backbone and way",
         sentences=(

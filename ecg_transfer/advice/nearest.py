@@ -114,7 +114,7 @@ class Nearest:
     """In words: on what corpora and sizes."""
     is_same_corpus: bool
     choices: tuple[Choice, ...]
-    """The best by validation first."""
+    """Those tried on the most corpora first, of them those at the nearest size, of them the best by validation."""
     curves: tuple[LearningCurve, ...]
     """Learning curves of the best choice on the corpus itself."""
 
@@ -152,7 +152,13 @@ def nearest(effects: Sequence[CellEffect], downstream: str, num_train: int) -> N
         return None
     is_own = found is own
     kept = _nearest_of_each(near, num_train)
-    choices = sorted(_choices(kept), key=lambda one: (-len(one.downstreams), -one.validation_score(), one.name))
+
+    def rank(choice: Choice) -> tuple[float, float, float, str]:
+        """Validation scores of other sizes are no rivals: more records score more."""
+        distance = min(_ratio(effect, num_train) for effect in choice.effects) if is_own else 0.0
+        return -len(choice.downstreams), round(distance, 2), -choice.validation_score(), choice.name
+
+    choices = sorted(_choices(kept), key=rank)
     series = {effect.cell.series for effect in choices[0].effects}
     curves = learning_curves([effect for effect in own if effect.cell.series in series]) if is_own else []
     sizes = sorted({effect.cell.num_train for effect in kept})

@@ -122,6 +122,19 @@ def test_the_choice_is_made_on_validation_and_the_rest_is_listed(fake_runs: Any)
     assert "resnet1d18 from cpsc2018" in text.partition("What else was tried")[2]
 
 
+def test_a_choice_at_a_far_size_does_not_win_by_its_records(fake_runs: Any) -> None:  # noqa: ANN401
+    upstream = fake_runs.run("pretrain", "ptbxl")
+    few: dict[str, Any] = {"subset": 100, "num_train": 100, "skill": 0.6, "gain": 0.6}
+    many: dict[str, Any] = {"subset": 3000, "num_train": 3000, "skill": 2.2, "recipe": "modern"}
+    for seed in range(2):
+        fake_runs.pair(corpus="cpsc2018", upstream=upstream, seed=seed, **few)
+        fake_runs.pair(corpus="cpsc2018", upstream=upstream, seed=seed, **many)
+    found = nearest(measured(fake_runs.written, simulated=False, metric="f1_weighted"), "cpsc2018", 300)
+    assert found is not None
+    assert found.choices[0].validation_score() < found.choices[1].validation_score()
+    assert [choice.effects[0].cell.num_train for choice in found.choices] == [100, 3000]
+
+
 def test_other_corpora_are_second_best_and_too_few_give_no_interval(fake_runs: Any) -> None:  # noqa: ANN401
     add_pairs(fake_runs, "ribeiro", gain=1.0)
     text = advice(fake_runs)

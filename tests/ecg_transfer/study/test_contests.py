@@ -19,7 +19,7 @@ from ecg_transfer.study.effects import cell_effects, effects_table
 from ecg_transfer.study.page import Anchors
 from ecg_transfer.study.pairs import find_cells
 from ecg_transfer.study.report import write_report
-from ecg_transfer.study.report_text import ways_answer
+from ecg_transfer.study.report_text import one_draw, ways_answer
 from ecg_transfer.study.results import read_study, results_table
 from ecg_transfer.study.way_tables import way_table, ways_of
 from ecg_transfer.study.ways import read_ways
@@ -236,6 +236,18 @@ def test_ways_are_compared_over_the_same_sizes_and_models(fake_runs: Any) -> Non
     assert "on the mean of 50, 100 and 200 records" in said
     assert "The largest difference: LP-FT" in said
     assert said.endswith("Not run at every one of the sizes, and so left out: gradual unfreezing.")
+
+
+def test_one_draw_of_records_for_all_seeds_is_said(fake_runs: Any) -> None:  # noqa: ANN401
+    upstream = fake_runs.run("pretrain", "ptbxl")
+    for seed in range(2):
+        fake_runs.pair(upstream=upstream, seed=seed)
+    assert one_draw(read_study(fake_runs.written)) == []
+    for seed in range(2):
+        fake_runs.pair(upstream=upstream, seed=seed, subset=100, num_train=100)
+    assert "leave out what another draw would bring" in one_draw(read_study(fake_runs.written))[0]
+    fake_runs.pair(upstream=upstream, seed=1, subset=100, subset_seed=1, num_train=100)
+    assert one_draw(read_study(fake_runs.written)) == []
 
 
 def test_a_side_that_was_tried_more_often_is_told(fake_runs: Any) -> None:  # noqa: ANN401
