@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, DistributedSampler
 
 from data_modules.quality import MAX_MILLIVOLTS
 from data_modules.signal import scale_
@@ -103,12 +103,13 @@ class ECGDataset(Dataset[Batch]):
         )
 
 
-class ShuffledBatches(Sampler[NDArray[np.int64]]):
+class ShuffledBatches(DistributedSampler[NDArray[np.int64]]):
     """Batches of shuffled rows; the order follows from (seed, epoch) alone, whatever ran before.
 
     A global batch is the same for any number of processes; each takes every `world_size`-th row of it. Where the last
     batch of an epoch does not divide by them, the rest (fewer than `world_size` records) sits that epoch out, so that
-    the mean of the processes' gradients is the batch's gradient.
+    the mean of the processes' gradients is the batch's gradient. It is a DistributedSampler by name alone, so that no
+    Trainer shares its rows among the processes once more.
 
     Args:
         rows: Rows to draw from, (N,).
@@ -149,10 +150,11 @@ class ShuffledBatches(Sampler[NDArray[np.int64]]):
                 yield np.ascontiguousarray(batch[self._rank :: self._world_size])
 
 
-class OrderedBatches(Sampler[NDArray[np.int64]]):
+class OrderedBatches(DistributedSampler[NDArray[np.int64]]):
     """Batches of rows in their order, for evaluation.
 
-    With several processes each gets as many; the last ones may repeat a row, so results are to be joined by `index`.
+    With several processes each gets as many; the last ones may repeat a row, so results are to be joined by `index`. A
+    DistributedSampler by name, as `ShuffledBatches`.
 
     Args:
         rows: Rows in order, (N,).

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from data_modules.corpus import LEAD_NAMES, RecordError
 
-_PREFIX = r"(?:mdc[ _]ecg[ _](?:lead|elec[ _]potl)[ _]|(?:ecg|ekg)[ _-]*)?(?:lead[ _-]*)?"
-_REST = r"(?:\s*[,(\[].*)?"
+_GAP = r"(?:[ _]*|-| - )"
+"""Between words; a minus right before a name is its sign: `Lead -aVR` is aVR turned over, as Cabrera's order has it."""
+_PREFIX = rf"(?:mdc[ _]ecg[ _](?:lead|elec[ _]potl)[ _]|(?:ecg|ekg){_GAP})?(?:lead{_GAP})?"
+_REST = r"(?:\s*[,(\[](?!.*invert)(?!\s*-\s*[)\]]).*)?"
 _NAME = re.compile(rf"{_PREFIX}(?P<lead>iii|ii|i|avr|avl|avf|v[1-6]){_REST}", re.IGNORECASE)
 _CHEST_ELECTRODE = re.compile(rf"{_PREFIX}c(?P<number>[1-6]){_REST}", re.IGNORECASE)
 _CANONICAL = {name.casefold(): name for name in LEAD_NAMES}
@@ -22,6 +24,8 @@ _FROM_ONE_AND_TWO = np.array([[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [1, -0.5], 
 
 def canonical_lead(name: str) -> str | None:
     """What a signal's name means: `aVR` for `avr`, `Lead AVR`, `MDC_ECG_LEAD_aVR`, `aVR (uV)`; None for no lead.
+
+    None for a lead that is turned over, too, `Lead -aVR` or `aVR (inverted)`: it can be derived of two others.
 
     The prefixes are those of ISO/IEEE 11073-10101 (MDC), of EDF's standard texts (`ECG I`) and of DICOM
     (`Lead I (Einthoven)`).

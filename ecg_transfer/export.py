@@ -103,7 +103,8 @@ def _write(run: Run, model: LoadedModel, folder: Path, *, onnx: bool, rate: int)
     from safetensors.numpy import save
     from safetensors.torch import save as save_torch
 
-    state = {name: value.contiguous() for name, value in model.classifier.state_dict().items()}
+    # a copy each: safetensors refuses two names of one weight
+    state = {name: value.clone().contiguous() for name, value in model.classifier.state_dict().items()}
     with write_atomically(folder / WEIGHTS) as stream:
         stream.write(save_torch(state, metadata={"format": "pt"}))
     sets, digests = _training_records(run, model)

@@ -27,6 +27,7 @@ from ecg_transfer.resume import newest_state, recover
 from ecg_transfer.runs import Run, save_config
 from ecg_transfer.trainer import build_trainer, fit, num_devices, way_callbacks
 from ecg_transfer.ways import require_possible
+from ecg_transfer.weights import require_numbers
 from ecg_transfer.windows import Windows
 
 
@@ -49,6 +50,8 @@ def fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
     num_epochs = config.optim.num_epochs(updates_per_epoch)
     learner = _learner(config, data)
     require_possible(config.transfer, learner.backbone, num_epochs)
+    if config.is_supervised:
+        require_numbers(learner.state_dict())  # what could not be read again is refused before it is trained
     if config.trainer.precision == 64:
         learner.double()
     num_loaded, untrained = _load_upstream(learner, resolved, data)

@@ -23,6 +23,8 @@ from ecg_transfer.way_names import NUMBERS
 FREEZING = ("linear_probe", "lp_ft", "gradual")
 """Ways in which some weights get no gradient in some epochs."""
 
+LR_FACTOR = "lr_factor"
+"""In a group of the optimizer: its rate as a multiple of `optim.lr`."""
 PHASED = ("lp_ft", "gradual")
 """Those in which that changes, so that one epoch is too few."""
 
@@ -91,6 +93,15 @@ def stage_parameters(backbone: Backbone) -> list[list[nn.Parameter]]:
     return stages
 
 
+def lists_stages(backbone: Backbone) -> bool:
+    """Whether a backbone says of each weight in which stage it is; one of the user's own need not."""
+    try:
+        stage_parameters(backbone)
+    except (ConfigError, NotImplementedError):
+        return False
+    return True
+
+
 def parameter_groups(
     backbone: Backbone, head: nn.Module, transfer: TransferConfig, optim: OptimConfig
 ) -> list[dict[str, Any]]:
@@ -118,7 +129,11 @@ def parameter_groups(
             (transfer.layer_decay**depth, stage)
             for depth, stage in enumerate(reversed(stage_parameters(backbone)), start=1)
         ]
-    return [{"params": values, "lr": optim.lr * factor, "weight_decay": decay} for factor, values in groups if values]
+    return [
+        {"params": values, "lr": optim.lr * factor, "weight_decay": decay, LR_FACTOR: factor}
+        for factor, values in groups
+        if values
+    ]
 
 
 def kept_in_evaluation(backbone: Backbone, transfer: TransferConfig, num_frozen: int) -> list[nn.Module]:

@@ -23,6 +23,8 @@ MAX_LEADS, MAX_SAMPLES, MAX_LABELS = 64, 1_000_000, 10_000
 """Of a model's input and output."""
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+WHOLE_NUMBERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.bool)
+"""Of counts, and of buffers that a user's own network may have."""
 
 
 class WeightsMismatchError(ValueError):
@@ -125,7 +127,8 @@ def require_fit(
     ):
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
             raise WeightsMismatchError(f"a model of {str(value)[:20]} {name}, expected 1 to {most}")
-    with torch.device("meta"):
+    # a backbone of the user's own may look at its numbers while it is built, of which `meta` has none
+    with torch.random.fork_rng(devices=[]), torch.device("meta" if backbone in BACKBONES else "cpu"):
         network = create_backbone(backbone, num_leads=num_leads, num_samples=num_samples)
         head = nn.Linear(network.num_features, num_labels)
     parts = {"backbone": network.state_dict(), "head": head.state_dict()}
@@ -143,15 +146,15 @@ def require_fit(
 
 
 def require_numbers(state: Mapping[str, Tensor]) -> None:
-    """Check that weights are floating point numbers (counts aside) and finite.
+    """Check that weights are floating point numbers (counts, indices and masks aside) and finite.
 
     Raises:
         WeightsMismatchError: See above.
     """
     for name, value in state.items():
-        if value.dtype not in (*FLOATS, torch.int64) or value.is_sparse or value.is_quantized:
+        if value.dtype not in (*FLOATS, *WHOLE_NUMBERS) or value.is_sparse or value.is_quantized:
             raise WeightsMismatchError(f"{name} holds {value.dtype}, expected floating point numbers")
     if state["head.weight"].dtype not in FLOATS:
         raise WeightsMismatchError(f"head.weight holds {state['head.weight'].dtype}, expected floating point numbers")
-    if not all(torch.isfinite(value).all() for value in state.values()):
-        raise WeightsMismatchError("the weights hold NaN or infinite values")
+    if wrong := [name for name, value in state.items() if not torch.isfinite(value).all()]:
+        raise WeightsMismatchError(f"the weights hold NaN or infinite values, in {', '.join(wrong[:3])}")

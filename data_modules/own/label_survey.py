@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from data_modules.own.definition import LabelRules
-from data_modules.own.labels import FALSE, MAX_LABELS, SEPARATOR, TRUE, Table, fold_number, record_names_of
+from data_modules.own.labels import (
+    FALSE,
+    MAX_LABELS,
+    SEPARATOR,
+    TRUE,
+    UNKNOWN_LABELS,
+    Table,
+    fold_number,
+    record_names_of,
+)
 
 PATIENT_COLUMNS = ("patient", "patient_id", "patientid", "subject", "subject_id")
 PART_COLUMNS = ("split", "part")
@@ -16,6 +26,9 @@ FOLD_COLUMNS = ("fold", "strat_fold", *PART_COLUMNS)
 LIST_COLUMNS = ("label", "labels", "diagnosis", "diagnoses", "class", "classes", "target", "dx")
 NOT_LABELS = ("age", "sex", "gender", "male", "female", "is_male", "height", "weight", "date", "device", "site")
 """Names, in lower case, by which columns are recognised."""
+
+_OTHER_SEPARATOR = re.compile(r"\s*[,|/+&]\s*")
+"""What people put between labels in place of `SEPARATOR`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,31 +138,53 @@ def chosen_names(
 def _record_column(table: Table, record_ids: Sequence[str], wanted: str | None, findings: Findings) -> str | None:
     """The column whose cells name the most records."""
     columns = [wanted] if wanted else list(table.columns)
-    matched = {name: len(set(record_names_of(table.column(name), record_ids)) - {None}) for name in columns}
+    named = {name: record_names_of(table.column(name), record_ids) for name in columns}
+    matched = {name: len(set(found) - {None}) for name, found in named.items()}
     best = max(columns, key=lambda name: matched[name])
-    if matched[best] == 0 or (not wanted and 2 * matched[best] < min(len(table.rows), len(record_ids))):
+    enough = min(len(table.rows), len(record_ids)) / 2
+    if matched[best] == 0 or (not wanted and matched[best] < enough):
         findings.questions.append(
             f"no column of {table.path.name} names the records ({_some(record_ids)}); say which with --record-column, "
             "or --in-order if its rows are the records in their order"
         )
         return None
-    if (ends := _numbered_otherwise(table.column(best), record_ids)) is not None:
+    rivals = [name for name in columns if matched[name] >= enough and _disagree(named[name], named[best])]
+    if rivals:
+        findings.questions.append(
+            f"{best!r} and {', '.join(map(repr, rivals))} name records, and not the same ones; say which it is with "
+            "--record-column"
+        )
+        return None
+    if (ends := _numbered_otherwise(table.column(best), record_ids)) is not None and not (
+        wanted and ends[1] < len(record_ids)
+    ):
+        inside = f"; if record 0 has no row, --record-column {best!r}" if ends[1] < len(record_ids) else ""
         findings.questions.append(
             f"{best!r} runs from {ends[0]} to {ends[1]}, the records are numbered from 0 to {len(record_ids) - 1}: "
-            "number the table's rows from 0, or say --in-order if they are the records in their order"
+            f"number the table's rows from 0, or say --in-order if they are the records in their order{inside}"
         )
         return None
     findings.lines.append(f"records are named by {best!r}: {matched[best]} of {len(record_ids)} have a row")
     return best
 
 
+def _disagree(some: Sequence[str | None], others: Sequence[str | None]) -> bool:
+    """Whether a column names each of its records once, but another one in a row than a second column does.
+
+    A running number beside the records' names, say; an age or a patient's number comes back in other rows.
+    """
+    names = [name for name in some if name is not None]
+    is_unique = len(set(names)) == len(names)
+    return is_unique and any(a != b for a, b in zip(some, others, strict=True) if a is not None and b is not None)
+
+
 def _numbered_otherwise(cells: Sequence[str], record_ids: Sequence[str]) -> tuple[int, int] | None:
-    """The first and last number of a column that does not count from 0, where the records do; None for any other."""
+    """The first and last number of a column without a 0, where the records count from there; None for any other."""
     numbers, num_records = _numbers(cells), len(record_ids)
     if sorted(_numbers(record_ids)) != list(range(num_records)) or not numbers:
         return None
     first, last = min(numbers), max(numbers)
-    return (first, last) if first > 0 and last >= num_records else None
+    return (first, last) if first > 0 else None
 
 
 def _numbers(cells: Sequence[str]) -> list[int]:
@@ -169,6 +204,7 @@ def _labels(
     if options.label_column is None:
         binary = [name for name in columns if _is_binary(table.column(name))]
         if texts and texts <= set(columns):
+            findings.questions += [question for name in sorted(texts) if (question := _odd_cells(table, name))]
             return "columns", None, sorted(texts), []
         plain = [name for name in binary if name.casefold() not in NOT_LABELS]
         if plain and not texts - set(plain):
@@ -182,9 +218,29 @@ def _labels(
             "--label-column (names with ; between them) or --label-names (columns of 0 and 1)"
         )
         return "columns", None, sorted(texts), []
-    names = sorted({part.strip() for cell in table.column(column) for part in cell.split(SEPARATOR) if part.strip()})
+    cells = table.column(column)
+    known = [cell for cell in cells if cell.casefold() not in UNKNOWN_LABELS]
+    names = sorted({part.strip() for cell in known for part in cell.split(SEPARATOR) if part.strip()})
     findings.lines.append(f"labels: names in the column {column!r}, {SEPARATOR} between them")
+    if empty := cells.count(""):
+        findings.lines.append(f"{empty} cells of it are empty: these records count as having none of the labels")
+    joined = next(
+        (name for name in names if len(parts := _OTHER_SEPARATOR.split(name)) > 1 and {*parts} <= {*names}), ""
+    )
+    if joined:
+        findings.questions.append(
+            f"{joined!r} in the column {column!r} seems to be several labels; put {SEPARATOR} between them in the table"
+        )
     return "list", column, names, [name for name in columns if name != column]
+
+
+def _odd_cells(table: Table, column: str) -> str | None:
+    """A question where most of what stands in a label's column is no 0 and no 1."""
+    cells = [cell for cell in table.column(column) if cell]
+    odd = [cell for cell in cells if cell.casefold() not in TRUE | FALSE]
+    if 2 * len(odd) <= len(cells):
+        return None
+    return f"the column {column!r} holds {odd[0]!r}; of a label are expected 0 or 1, true or false, yes or no"
 
 
 def _list_column(table: Table, columns: Sequence[str]) -> str | None:

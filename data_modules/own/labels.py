@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,8 @@ _SEP = re.compile(r"\s*\"?sep=(?P<delimiter>[,;\t|])\"?[ ,;]*(?:\n|$)", re.IGNOR
 
 UNKNOWN = frozenset({"", "nan", "none", "na", "n/a", "<na>", "nat", "null", "unknown"})
 """What stands for a patient that is not known, in lower case."""
+UNKNOWN_LABELS = UNKNOWN - {"", "none"}
+"""A cell of labels that are not known; an empty one, and `none`, may mean that there are none."""
 
 FOLD_WORDS = {
     **dict.fromkeys(("train", "training"), 1),
@@ -123,21 +126,25 @@ def record_names_of(cells: Sequence[str], record_ids: Sequence[str]) -> list[str
     """For each cell the record it means: by id or row number, with or without folders or a file's ending.
 
     Folders agree as far as both give them: `b/r1` is not the record `a/r1`. Only names that one record alone could have
-    are taken. No path is ever made of a cell.
+    are taken. No path is ever made of a cell. An umlaut may be one letter or a letter and its dots.
     """
-    whole = {record_id: record_id for record_id in record_ids}
+    whole = {_composed(record_id): record_id for record_id in record_ids}
     if all(record_id.isascii() and record_id.isdecimal() and len(record_id) < 20 for record_id in record_ids):
         whole = {str(int(record_id)): record_id for record_id in record_ids} | whole
     owners: dict[str, list[str]] = {}
     for record_id in record_ids:
-        for tail in _tails(record_id):
+        for tail in _tails(_composed(record_id)):
             owners.setdefault(tail, []).append(record_id)
     found: list[str | None] = []
     for cell in cells:
-        plain = cell.replace("\\", "/").removeprefix("./")
+        plain = _composed(cell).replace("\\", "/").removeprefix("./")
         candidates = [_record_of(name, whole, owners) for name in dict.fromkeys((plain, _without_ending(plain)))]
         found.append(next((record_id for record_id in candidates if record_id is not None), None))
     return found
+
+
+def _composed(text: str) -> str:
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def _record_of(name: str, whole: Mapping[str, str], owners: Mapping[str, Sequence[str]]) -> str | None:
@@ -184,8 +191,10 @@ def apply_rules(
     elif table is None:
         raise CorpusFormatError("labels of this style need a table")
     elif rules.style == "list":
-        column = [[part.strip() for part in cell.split(SEPARATOR)] for cell in table.column(rules.label_column or "")]
-        multi_hot = _from_lists({key: column[row] for key, row in rows.items()}, rules, column)
+        cells = table.column(rules.label_column or "")
+        problems = {key: "label_unknown" for key, row in rows.items() if cells[row].casefold() in UNKNOWN_LABELS}
+        column = [[part.strip() for part in cell.split(SEPARATOR)] for cell in cells]
+        multi_hot = _from_lists({key: column[row] for key, row in rows.items() if key not in problems}, rules, column)
     else:
         multi_hot, problems = _from_columns(rows, rules, table)
     return Labels(

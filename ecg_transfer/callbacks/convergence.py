@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 
 from ecg_transfer.curve import read_curve
 from ecg_transfer.learner import Learner
+from ecg_transfer.ways import LR_FACTOR
 
 
 class Convergence(pl.Callback):
@@ -63,13 +64,18 @@ class Convergence(pl.Callback):
             "seconds": round(self._before + time.perf_counter() - self._started, 3),
             "train_seconds": round(self._train_seconds, 3),
             "records_per_second": round(learner.num_trained * trainer.world_size / self._train_seconds, 1),
-            "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
+            "lr": _base_rate(trainer.optimizers[0].param_groups[0]),
             "train": learner.train_scores,
             **learner.records(),
         }
         if learner.movement:
             record["movement"] = learner.movement
         return record
+
+
+def _base_rate(group: dict[str, Any]) -> float:
+    """`optim.lr` under the schedule, whatever multiple of it a group of weights has: the head's, of a stage."""
+    return float(group["lr"] / group.get(LR_FACTOR, 1.0))
 
 
 def points_of(record: dict[str, Any]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from ecg_transfer.cka import MIN_RECORDS, gram, linear_cka
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.models import Backbone
 from ecg_transfer.precision import in_full_precision
-from ecg_transfer.ways import stage_names, stage_parameters
+from ecg_transfer.ways import lists_stages, stage_names, stage_parameters
 
 NUM_RECORDS = 32
 """Of the fixed batch: the first validation records. They cost 1.8 % of an epoch of 184 records; 45 cost 2.7 %."""
@@ -115,17 +115,16 @@ def distances(backbone: Backbone, start: Mapping[str, Tensor]) -> dict[str, floa
         start: Its state as it was, on the same device; running statistics are no weights and do not count.
 
     Returns:
-        By the stages' names, those left out that have no weights or started at zero.
+        By the stages' names, those left out that have no weights or started at zero; of a backbone that does not list
+        its stages, of all weights alone.
     """
     names = {id(weight): name for name, weight in backbone.named_parameters()}
-    stages = {
-        name: [(weight, start[names[id(weight)]]) for weight in stage]
-        for name, stage in zip(stage_names(backbone), stage_parameters(backbone), strict=True)
-        if stage
-    }
-    norms = torch.stack([_norms(stage) for stage in stages.values()]).tolist()
+    listed = zip(stage_names(backbone), stage_parameters(backbone), strict=True) if lists_stages(backbone) else ()
+    parts = {name: stage for name, stage in listed if stage} or {"every weight": list(backbone.parameters())}
+    pairs = [[(weight, start[names[id(weight)]]) for weight in part] for part in parts.values()]
+    norms = torch.stack([_norms(part) for part in pairs]).tolist()
     norms.append([math.hypot(*column) for column in zip(*norms, strict=True)])
-    named = zip([*stages, WHOLE], norms, strict=True)
+    named = zip([*parts, WHOLE], norms, strict=True)
     return {name: moved / was for name, (moved, was) in named if was > 0}
 
 
@@ -155,7 +154,8 @@ def _listen(backbone: Backbone, notes: dict[str, Tensor]) -> list[torch.utils.ho
         if name not in notes and isinstance(features, Tensor) and features.dim() > 1:
             notes[name] = gram(features[:NUM_RECORDS])
 
-    heard = [*zip(stage_names(backbone), (stage[-1] for stage in backbone.stages()), strict=True)]
+    stages = backbone.stages() if lists_stages(backbone) else []
+    heard = [*zip(stage_names(backbone) if stages else [], (stage[-1] for stage in stages), strict=True)]
     return [
         module.register_forward_hook(lambda _, __, output, name=name: note(name, output))
         for name, module in [*heard, (WHOLE, backbone)]

@@ -49,10 +49,12 @@ class Conv1d(nn.Conv1d):
         return F.conv2d(x, weight.unsqueeze(2), None, (1, self.stride[0]), (0, self.kernel_size[0] // 2))
 
     def _is_served(self, x: Tensor) -> bool:
+        if is_traced():  # first: a compiler would follow the rest
+            return False
         is_trained = torch.is_grad_enabled() and self.weight.requires_grad
         width = min(self.out_channels, self.in_channels * self.kernel_size[0])
         is_narrow = width < (WIDE_WINDOW if self.kernel_size[0] > 1 else WIDE_SAMPLE)
-        if not is_trained or is_narrow or not _products_are_faster() or is_traced():
+        if not is_trained or is_narrow or not _products_are_faster():
             return False
         is_full = x.dtype == self.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
         return is_full and x.device.type == self.weight.device.type == "cpu"

@@ -158,6 +158,55 @@ def test_rows_numbered_from_1_are_not_matched_with_records_numbered_from_0(tmp_p
     assert rows(labels) == {record_id: [row % 2] for row, record_id in enumerate(ids)}
 
 
+def test_a_table_without_record_0_asks_until_the_column_is_named(tmp_path: Path) -> None:
+    """Numbered from 1, the last record without a label, or from 0, the first one without: nobody can tell."""
+    ids, text = tuple("01234"), "nr,AF\n1,1\n2,0\n3,1\n4,0\n"
+    _, _, findings = survey(tmp_path, text, ids)
+    assert "'nr' runs from 1 to 4, the records are numbered from 0 to 4" in findings.questions[0]
+    assert "--record-column 'nr'" in findings.questions[0]
+    labels, _, _ = survey(tmp_path, text, ids, record_column="nr")
+    assert rows(labels) == {"1": [1], "2": [0], "3": [1], "4": [0]}
+
+
+def test_a_running_number_beside_the_records_names_is_asked_about(tmp_path: Path) -> None:
+    ids, text = ("1", "2", "3"), "Nr,EKG,AF\n1,3,1\n2,1,0\n3,2,0\n"
+    _, _, findings = survey(tmp_path, text, ids)
+    assert findings.questions == [
+        "'Nr' and 'EKG' name records, and not the same ones; say which it is with --record-column"
+    ]
+    labels, _, _ = survey(tmp_path, text, ids, record_column="EKG")
+    assert rows(labels) == {"1": [0], "2": [0], "3": [1]}
+    for rest in ("age,EKG,AF\n2,3,1\n2,1,0\n3,2,0\n", "Nr,EKG,AF\n3,3,1\n1,1,0\n2,2,0\n"):  # ages come twice
+        assert not survey(tmp_path, rest, ids, names=("AF",))[2].questions
+
+
+@pytest.mark.parametrize("separator", [",", " | ", "/"])
+def test_other_separators_between_labels_are_asked_about(tmp_path: Path, separator: str) -> None:
+    text = f'record,dx\nr1,"AF{separator}LBBB"\nr2,AF\nr3,LBBB\n'
+    _, _, findings = survey(tmp_path, text)
+    assert "seems to be several labels; put ; between them" in findings.questions[0]
+    assert not survey(tmp_path, f'record,dx\nr1,"AF{separator}slow"\nr2,AF\nr3,LBBB\n')[2].questions
+
+
+def test_unknown_labels_are_no_label(tmp_path: Path) -> None:
+    labels, rules, findings = survey(tmp_path, "record,dx\nr1,AF\nr2,NA\nr3,\n")
+    assert labels is not None
+    assert rules.names == ("AF",)
+    assert (rows(labels), labels.problems) == ({"a/r1": [1], "b/r3": [0]}, {"a/r2": "label_unknown"})
+    assert "1 cells of it are empty" in " ".join(findings.lines)
+
+
+def test_words_in_a_column_that_is_to_be_a_label_are_named(tmp_path: Path) -> None:
+    _, _, findings = survey(tmp_path, "id,VHF\nr1,ja\nr2,nein\nr3,ja\n", names=("VHF",))
+    assert "the column 'VHF' holds 'ja'; of a label are expected 0 or 1" in findings.questions[0]
+
+
+def test_umlauts_are_the_same_however_they_are_written() -> None:
+    composed, decomposed = "M\u00fcller", "Mu\u0308ller"
+    assert record_names_of([composed, decomposed], [decomposed]) == [decomposed, decomposed]
+    assert record_names_of([composed, decomposed], [composed]) == [composed, composed]
+
+
 def test_unknown_patients_are_each_their_own(tmp_path: Path) -> None:
     words = ("", "nan", "None", "NA", "n/a", "NULL", "Unknown", "p1", "p1")
     ids = tuple(f"r{row}" for row in range(len(words)))
