@@ -28,7 +28,7 @@ help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  variables: UPSTREAM=$(UPSTREAM) DOWNSTREAM=$(DOWNSTREAM) BACKBONE=$(BACKBONE) RECIPE=$(RECIPE) SEED=$(SEED) DEVICES=$(DEVICES) STUDY=$(STUDY)"
-	@echo '             OVERRIDES="optim.max_epochs=10 data.subset=200"'
+	@echo '             OVERRIDES="optim.max_updates=200 data.subset=100"'
 
 # Versions come from .constraints.txt. The hashes of .requirements.lock are those of PyPI's wheels alone, and PyTorch's own
 # index, which has the builds without CUDA, serves others: `make audit` compares versions with the lock.

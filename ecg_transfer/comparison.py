@@ -116,9 +116,7 @@ def plot_curves(pairs: Iterable[Pair], path: str | Path, *, metric: str = "f1_we
 
     from ecg_transfer.drawing import draw_arm, new_figure, seeds_text, style, write_picture
 
-    panels: dict[tuple[str, str, str, bool], list[Pair]] = defaultdict(list)
-    for pair in pairs:
-        panels[_but_for_seeds(pair.scratch.config), pair.upstream, pair.way, pair.simulated].append(pair)
+    panels = _panels(pairs)
     if not panels:
         raise ValueError("there is no pair of runs to draw; see find_pairs")
     details = _details([members[0].scratch.config for members in panels.values()])
@@ -144,6 +142,23 @@ def plot_curves(pairs: Iterable[Pair], path: str | Path, *, metric: str = "f1_we
             axis.set(xlabel="epoch", ylabel=f"test {metric.replace('_', ' ')}", ylim=(0, 1))
             axis.legend(loc="lower right")
         write_picture(figure, Path(path))
+
+
+def _panels(pairs: Iterable[Pair]) -> dict[tuple[str, str, str, bool], list[Pair]]:
+    """Pairs that differ in seeds alone, by configuration, upstream, way and kind of ECGs.
+
+    Several upstreams of one corpus for one seed are several models: their panels have the names of their runs.
+    """
+    groups: dict[tuple[str, str, str, bool], list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        groups[_but_for_seeds(pair.scratch.config), pair.upstream, pair.way, pair.simulated].append(pair)
+    panels: dict[tuple[str, str, str, bool], list[Pair]] = defaultdict(list)
+    for (config, upstream, way, simulated), members in groups.items():
+        is_one_model = len({pair.scratch.name for pair in members}) == len(members)
+        for pair in members:
+            model = upstream if is_one_model else str(pair.finetune.manifest["upstream"]["run"])
+            panels[config, model, way, simulated].append(pair)
+    return panels
 
 
 def _but_for_seeds(config: RunConfig) -> str:

@@ -52,14 +52,20 @@ def make_config(
         overrides: Dotted fields, `optim.lr=1e-3`.
 
     Raises:
-        ConfigError: An unknown recipe or field, or a value that does not fit it.
+        ConfigError: An unknown recipe or field, a value that does not fit it, or another phase or recipe among the
+            overrides.
     """
     if recipe not in RECIPES:
         raise ConfigError(f"there is no recipe {recipe!r}: there are {', '.join(RECIPES)}{_meant_recipe(recipe)}")
     fields: dict[str, object] = {"phase": phase, "recipe": recipe, "data.corpus": corpus, **RECIPES[recipe]}
     given = {"model.backbone": backbone, "seed": seed, "transfer.upstream": upstream}
     fields |= {name: value for name, value in given.items() if value is not None}
-    return config_from({}, fields, overrides)
+    config = config_from({}, fields, overrides)
+    if config.recipe != recipe:
+        raise ConfigError(f"recipe={config.recipe} is no field to set: its numbers come with --recipe {config.recipe}")
+    if config.phase != phase:
+        raise ConfigError(f"phase={config.phase} is no field to set: it is another command's, this is a {phase} run")
+    return config
 
 
 def _meant_recipe(recipe: str) -> str:

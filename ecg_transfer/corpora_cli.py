@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -68,7 +69,7 @@ def add(
     from data_modules.own.adding import add_corpus
     from data_modules.own.definition import definition_path
     from data_modules.own.label_survey import LabelOptions
-    from data_modules.sources import data_root
+    from data_modules.sources import data_root, will_simulate
 
     home = data_root(root)
     corpus = add_corpus(
@@ -91,7 +92,14 @@ def add(
         say=typer.echo,
     )
     typer.echo(f"\nwrote {definition_path(home, name)}; now for example:")
-    typer.echo(f"  ecg-transfer finetune {corpus.spec.name} --upstream cpsc2018 --with-pretrain")
+    there = "" if root is None else f" data.root={quote(str(home))}"
+    upstream = next((known for known in ("ptbxl", "cpsc2018") if not will_simulate(known, home, "auto")), None)
+    if upstream is None:
+        typer.echo(f"  ecg-transfer scratch {corpus.spec.name} --recipe modern{there}")
+        typer.echo("  ecg-transfer data download ptbxl --rate 100     # real ECGs to pre-train on")
+    else:
+        command = f"finetune {corpus.spec.name} --upstream {upstream} --with-pretrain --recipe modern"
+        typer.echo(f"  ecg-transfer {command}{there}")
 
 
 def reading_options(

@@ -111,7 +111,11 @@ def _places(
             yield str(given), RecordError("unreadable", f"there is no file or folder {given}"), None
             continue
         kind = FORMATS[format_name] if format_name else detect_format(given) if given.is_dir() else None
-        for file in record_files(given, [kind] if kind else FORMATS.values()) if given.is_dir() else [given]:
+        found_files = record_files(given, [kind] if kind else FORMATS.values()) if given.is_dir() else [given]
+        if not found_files:
+            wanted = f" of format {kind.name}" if kind else ""
+            yield str(given), RecordError("unreadable", f"{given} holds no file{wanted}"), None
+        for file in found_files:
             try:
                 found = kind or format_of(file)
                 names = found.record_names(file, dataset)

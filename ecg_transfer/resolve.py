@@ -215,8 +215,11 @@ def _run_mismatch(run: Run, config: RunConfig) -> str | None:
 def _mismatch(backbone: str, inputs: Mapping[str, object], downstream: RunConfig) -> str | None:
     """In what an upstream's inputs differ from a downstream's; None when its backbone can be taken over."""
     if backbone != downstream.model.backbone:
-        return f"it is a {backbone}, a {downstream.model.backbone} is wanted"
+        return f"it is a {backbone}, a {downstream.model.backbone} is wanted (--backbone {backbone} takes it)"
     for name, ours in input_fields(downstream.data).items():
         if inputs[name] != ours:
-            return f"it was trained with data.{name}={inputs[name]}, this run has data.{name}={ours}"
+            return (
+                f"it was trained with data.{name}={inputs[name]}, this run has data.{name}={ours}: give that field, or "
+                "the --recipe that it was trained by"
+            )
     return None

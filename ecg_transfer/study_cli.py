@@ -111,9 +111,15 @@ def report_command(
     to: Annotated[
         Path | None, typer.Option("--to", "-o", help="Folder of the report; else reports/NAME among the runs.")
     ] = None,
-    metric: Annotated[str, typer.Option(help="The test score it is about.")] = "f1_weighted",
+    metric: Annotated[
+        str, typer.Option(help="The test score it is about: f1_weighted, f1_macro, auroc_macro or ap_macro.")
+    ] = "f1_weighted",
 ) -> None:
     """Judge and draw what is done: one HTML page, its figures, its tables, a TensorBoard log."""
+    from ecg_transfer.corpora_cli import one_of
+    from ecg_transfer.study.results import METRICS
+
+    one_of("--metric", metric, METRICS)
     from ecg_transfer.study.report_command import report
 
     plan = _plan(file, output, grid)

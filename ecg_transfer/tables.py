@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -56,7 +56,7 @@ def _print_scores_of(run: Run, console: Console) -> None:
         epoch = run.results[name]["epoch"] + 1
         table.add_row(EXPLAINED[name], str(epoch), *(_number(getattr(scores, column)) for column in COLUMNS))
     console.print(table)
-    print_labels(run.scores["val_selected"], console)
+    print_labels(run.scores["val_selected"], console, "test records, the epoch chosen on validation")
 
 
 def _print_pretext(run: Run, console: Console) -> None:
@@ -82,7 +82,7 @@ def print_scores(scores: Mapping[str, Scores], *, title: str) -> None:
     for name, content in scores.items():
         table.add_row(name, str(content.num_records), *(_number(getattr(content, column)) for column in COLUMNS))
     console.print(table)
-    print_labels(next(iter(scores.values())), console)
+    print_labels(next(iter(scores.values())), console, "records")
 
 
 def print_challenge_scores(scores: Mapping[str, Mapping[str, float]]) -> None:
@@ -93,13 +93,19 @@ def print_challenge_scores(scores: Mapping[str, Mapping[str, float]]) -> None:
         console.print(f"as {challenge} defines it: {listed}", markup=False)
 
 
-def print_labels(scores: Scores, console: Console) -> None:
-    """F1 and AUROC of each label, with its positives."""
+def print_labels(scores: Scores, console: Console, what: str) -> None:
+    """F1 and AUROC of each label, with its positives.
+
+    Args:
+        scores: Of some records.
+        console: Where to.
+        what: Which records these are, and of which epoch.
+    """
     table = Table("label", "positives", "F1", "precision", "recall", "AUROC", box=None, padding=(0, 2, 0, 0))
     columns = (scores.f1, scores.precision, scores.recall, scores.auroc)
     for row, label in enumerate(scores.label_names):
         table.add_row(label, str(int(scores.num_positives[row])), *(_number(float(column[row])) for column in columns))
-    console.print(f"\nchosen on validation, {scores.num_records} test records, threshold 0.5:", markup=False)
+    console.print(f"\n{scores.num_records} {what}, threshold 0.5:", markup=False)
     console.print(table)
 
 
@@ -180,13 +186,16 @@ def print_pairs(pairs: Sequence[Pair], output: Path) -> None:
             *([recipe] if is_told else []),
         )
     console.print(table)
-    seeds = Counter(
-        (replace(pair.scratch.config, seed=0).digest(), pair.upstream, pair.way, pair.simulated) for pair in pairs
-    )
-    lonely = "; one seed is no result" if min(seeds.values()) == 1 else ""
+    seeds: dict[tuple[str, str, str, bool], set[int]] = defaultdict(set)
+    for pair in pairs:
+        alike = replace(pair.scratch.config, seed=0).digest(), pair.upstream, pair.way, pair.simulated
+        seeds[alike].add(pair.scratch.config.seed)
+    lonely = "; one seed is no result" if min(map(len, seeds.values())) == 1 else ""
+    monitors = dict.fromkeys(pair.scratch.config.monitor for pair in pairs)
+    several = " (whichever its epoch was chosen by)" if len(monitors) > 1 else ""
     console.print(
-        f"test {config.monitor} of the epoch chosen on validation; epochs to 95 % of each arm's own best validation "
-        f"score, scratch / fine-tuned{lonely}",
+        f"test {' or '.join(monitors)}{several} of the epoch chosen on validation; epochs to 95 % of each arm's own "
+        f"best validation score, scratch / fine-tuned{lonely}",
         markup=False,
     )
 

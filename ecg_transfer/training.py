@@ -164,6 +164,9 @@ def train(
         require_same_data(run, resolved.config)
         run.tidy()
         return run
+    from ecg_transfer.models import require_name  # PyTorch, which a finished run can do without
+
+    require_name(config.model.backbone)
     require_devices(resolved.config)
     require_precision(resolved.config)
     quiet_lightning()

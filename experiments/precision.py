@@ -8,7 +8,8 @@ interval beside the spread that seeds alone make. `--imitated` runs on a CPU wit
 from __future__ import annotations
 
 import argparse
-from contextlib import nullcontext
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,6 @@ from scipy import stats
 
 import ecg_transfer as et
 from ecg_transfer.metrics import Scores
-from experiments.imitated_bfloat16 import imitated_bfloat16
 
 BUDGET = {
     "data.subset": 2000,
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def _trained(options: argparse.Namespace, backbone: str, seed: int, precision: int | str) -> et.Run:
-    with imitated_bfloat16() if options.imitated and precision == "bf16" else nullcontext():
+    with _imitated() if options.imitated and precision == "bf16" else nullcontext():
         return et.train_from_scratch(
             options.corpus,
             backbone=backbone,
@@ -67,6 +67,13 @@ def _trained(options: argparse.Namespace, backbone: str, seed: int, precision: i
             overrides=BUDGET | (SIMULATED if options.simulated else REAL) | {"trainer.precision": precision},
             output=options.output / "imitated" if options.imitated else options.output,
         )
+
+
+def _imitated() -> AbstractContextManager[None]:
+    sys.path.append(str(Path(__file__).resolve().parents[1]))  # started as a script, it finds its neighbours alone
+    from experiments.imitated_bfloat16 import imitated_bfloat16
+
+    return imitated_bfloat16()
 
 
 def _row(backbone: str, metric: str, by_seed: list[dict[int | str, Scores]]) -> dict[str, object]:

@@ -20,7 +20,7 @@ from data_modules.formats.wfdb import diagnoses
 from data_modules.own.definition import RESERVED, Definition, LabelRules, definition_path, definition_yaml, is_own_name
 from data_modules.own.label_survey import Findings, LabelOptions, survey_headers, survey_table
 from data_modules.own.labels import read_table
-from data_modules.own.listing import Place, detect_format, falling_numbers, list_records
+from data_modules.own.listing import Place, detect_format, falling_numbers, first_problem, list_records
 from data_modules.own.own_corpus import OwnCorpus
 from data_modules.own.signal_survey import survey_signals
 from data_modules.reading import ReadingOptions
@@ -72,10 +72,10 @@ def add_corpus(
     chosen = _format(format_name) if format_name else detect_format(path, ignored)
     places, broken = list_records(path, chosen, reading.dataset, ignored)
     if not places:
-        raise CorpusFormatError(f"{path} holds no {chosen.name} record that can be read")
+        raise CorpusFormatError(f"{path} holds no {chosen.name} record that can be read{first_problem(broken)}")
     say(f"{len(places):,} records in {path} ({chosen.name})")
-    for stem, reason in list(broken.items())[:5]:
-        say(f"cannot be read: {stem} ({reason})")
+    for stem, problem in list(broken.items())[:5]:
+        say(f"cannot be read: {stem} ({problem.reason})")
     signals = survey_signals(places, chosen, reading)
     rules, found = _survey_labels(places, chosen, labels, label_options or LabelOptions(), root)
     for line in (*signals.lines, *found.lines):

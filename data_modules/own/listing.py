@@ -110,8 +110,8 @@ def format_of(file: Path) -> Format:
 
 def list_records(
     path: Path, chosen: Format, dataset: str | None = None, ignored: Collection[Path] = ()
-) -> tuple[dict[str, Place], dict[str, str]]:
-    """All records by id; and the files that cannot be listed, by name, with the reason code.
+) -> tuple[dict[str, Place], dict[str, RecordError]]:
+    """All records by id; and the files that cannot be listed, by name, with the reason.
 
     Files come sorted by their names without endings, the records of one file in its own order: `--in-order` means this.
 
@@ -124,13 +124,13 @@ def list_records(
     root = path if path.is_dir() else path.parent
     files = sorted(record_files(path, [chosen], ignored), key=lambda file: _stem(file, root))
     found: dict[str, Place] = {}
-    broken: dict[str, str] = {}
+    broken: dict[str, RecordError] = {}
     for file in files:
         stem = _stem(file, root)
         try:
             rows = chosen.record_names(file, dataset)
         except RecordError as error:
-            broken[stem] = error.reason
+            broken[stem] = error
             continue
         ids = [stem] if rows is None else [row if len(files) == 1 else f"{stem}/{row}" for row in rows]
         for row, record_id in enumerate(ids):
@@ -138,6 +138,11 @@ def list_records(
                 raise CorpusFormatError(f"{found[record_id].file} and {file} both hold {record_id}; rename one")
             found[record_id] = Place(file, row)
     return found, broken
+
+
+def first_problem(broken: Mapping[str, RecordError]) -> str:
+    """What is the matter with the first file that cannot be listed, behind a colon; nothing where there is none."""
+    return next((f": {error.detail}" for error in broken.values()), "")
 
 
 def _stem(file: Path, root: Path) -> str:

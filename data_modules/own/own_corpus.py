@@ -43,7 +43,8 @@ class OwnCorpus(Corpus):
         table = definition.labels.table
         self.label_file = None if table is None else resolve_path(table, home)
         ignored = [self.label_file] if self.label_file else []
-        self.places, self._broken = list_records(self.path, self.format, definition.reading.dataset, ignored)
+        self.places, broken = list_records(self.path, self.format, definition.reading.dataset, ignored)
+        self._broken = {stem: error.reason for stem, error in broken.items()}
         self.spec = _spec(definition, len(self.places))
         super().__init__(self.path if self.path.is_dir() else self.path.parent, label_set=label_set)
 

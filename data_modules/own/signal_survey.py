@@ -120,9 +120,8 @@ def _say_unit(
     unit = f"{options.gain:g} A/D units per mV" if options.gain else options.unit or "/".join(
         sorted({raw.unit for raw in raws.values() if raw.unit})
     )  # fmt: skip
-    height = float(
-        np.median([typical_amplitude(record.signal[1:2], record.sampling_rate) for record in records.values()])
-    )
+    heights = [typical_amplitude(_height_lead(record), record.sampling_rate) for record in records.values()]
+    height = float(np.median(heights))
     low, high = LEAD_II_MILLIVOLTS
     if low <= height <= high:
         findings.lines.append(f"unit: {unit}, {source}; lead II is {height:.2f} mV high (median), as an ECG is")
@@ -134,6 +133,13 @@ def _say_unit(
         )
     else:
         findings.lines.append(f"unit: {unit}, {source}; but lead II is {height:,.3g} mV high, expected {low} to {high}")
+
+
+def _height_lead(record: Record) -> NDArray[np.float32]:
+    """Lead II, (1, samples); the leads that a record has where that is none of them."""
+    if "II" not in record.absent_leads:
+        return record.signal[1:2]
+    return record.signal[[name not in record.absent_leads for name in LEAD_NAMES]]
 
 
 def _say_heart_rate(records: Mapping[str, Record], findings: SignalFindings) -> None:

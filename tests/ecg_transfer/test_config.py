@@ -193,6 +193,15 @@ def test_overrides_come_after_arguments_after_the_recipe() -> None:
     assert make_config("scratch", "ptb", seed=1, overrides={"seed": 2}).seed == 2
 
 
+@pytest.mark.parametrize(
+    ("override", "match"), [("recipe=modern", "--recipe modern"), ("phase=scratch", "pretrain run")]
+)
+def test_recipe_and_phase_are_no_fields_to_set(override: str, match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        make_config("pretrain", "ptb", overrides=[override])
+    assert make_config("pretrain", "ptb", recipe="modern", overrides=["recipe=modern"]).recipe == "modern"
+
+
 def test_the_papers_recipe_is_the_default_of_every_field() -> None:
     """Nguyen and Do 2024: Adam at 0.01, no schedule, decay or clipping, batch 256, 100 epochs, seed 0, min-max."""
     config = make_config("scratch", "cpsc2018")
