@@ -25,6 +25,7 @@ FREEZING = ("linear_probe", "lp_ft", "gradual")
 
 LR_FACTOR = "lr_factor"
 """In a group of the optimizer: its rate as a multiple of `optim.lr`."""
+
 PHASED = ("lp_ft", "gradual")
 """Those in which that changes, so that one epoch is too few."""
 

@@ -185,11 +185,13 @@ def widening(num_seeds: int) -> float:
         >>> round(widening(6), 2)
         1.55
     """
-    if num_seeds < 2:
-        return 1.0
+    return float(np.sqrt((num_seeds + 1) / (num_seeds - 1)) * student_over_normal(num_seeds)) if num_seeds > 1 else 1.0
+
+
+def student_over_normal(num_values: int) -> float:
+    """How much wider the t interval of a mean of so few values is than the normal one, at 95 %."""
     tail = (1 + LEVEL) / 2
-    student, normal = stats.t.ppf(tail, num_seeds - 1), stats.norm.ppf(tail)
-    return float(np.sqrt((num_seeds + 1) / (num_seeds - 1)) * student / normal)
+    return float(stats.t.ppf(tail, num_values - 1) / stats.norm.ppf(tail))
 
 
 def interval(draws: Floats, level: float = LEVEL) -> tuple[float, float]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ecg_transfer.study.bootstrap import LEVEL, NUM_DRAWS
+from ecg_transfer.study.bootstrap import NUM_DRAWS, student_over_normal
 from ecg_transfer.study.effects import CellEffect, cell_effects, equal_corpora, pooled, shared_units
 from ecg_transfer.study.equivalence import crossover_sentence
 from ecg_transfer.study.evidence import (
@@ -247,10 +247,10 @@ def _is_excluded(result: CellEffect, num_cells: int) -> bool:
 
     Draws are as wide as Student's t at 95 %; so far out as 5 % over many cells is, t is wider still.
     """
-    tail = (1 + LEVEL) / 2
-    t = stats.t(result.effect.num_seeds - 1)
-    standard_error = result.difference_draws.std() * stats.norm.ppf(tail) / t.ppf(tail)
-    return bool(result.effect.estimate + t.ppf(1 - 0.05 / num_cells) * standard_error < MARGIN)
+    num_seeds = result.effect.num_seeds
+    standard_error = result.difference_draws.std() / student_over_normal(num_seeds)
+    bound = stats.t.ppf(1 - 0.05 / num_cells, num_seeds - 1) * standard_error
+    return bool(result.effect.estimate + bound < MARGIN)
 
 
 def _slope_weights(sizes: NDArray[np.int64]) -> Floats:

@@ -5,6 +5,7 @@ A cell is one comparison repeated over seeds: (upstream, downstream, backbone, s
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from ecg_transfer.data_identity import refuse_other_data
 from ecg_transfer.model_folder import is_model_folder, read_model_folder
 from ecg_transfer.runs import Run
 from ecg_transfer.study.apart import PREFIX, read_apart
-from ecg_transfer.study.bootstrap import interval
+from ecg_transfer.study.bootstrap import interval, student_over_normal
 from ecg_transfer.study.effects import CellEffect, cell_effects
 from ecg_transfer.study.pairs import find_cells
 from ecg_transfer.upstream import Upstream
@@ -248,15 +249,11 @@ def _with_interval(
         varies = np.ptp(first) > 1e-12 and np.ptp(second) > 1e-12
         draws.append(function(first, second) if varies else float("nan"))
     estimate = function(ours, theirs)
-    limits = estimate + _widening(num_models) * (np.array(interval(np.array(draws))) - estimate)
+    # a percentile interval over so few is too narrow by that much (Hesterberg 2015, see `study.bootstrap`)
+    widening = math.sqrt(num_models / (num_models - 1)) * student_over_normal(num_models)
+    limits = estimate + widening * (np.array(interval(np.array(draws))) - estimate)
     low, high = limits.clip(-1, 1).tolist()
     return {"estimate": estimate, "low": low, "high": high, "note": ""}
-
-
-def _widening(num_models: int) -> float:
-    """By how much a percentile interval over so few models is too narrow (Hesterberg 2015, see `study.bootstrap`)."""
-    student, normal = stats.t.ppf(0.975, num_models - 1), stats.norm.ppf(0.975)
-    return float(np.sqrt(num_models / (num_models - 1)) * student / normal)
 
 
 def _centred(values: Floats, group: NDArray[np.int64]) -> Floats:

@@ -14,13 +14,11 @@ from numpy.typing import NDArray
 from ecg_transfer.drawing import INK, distinct_colours, new_figure, style, write_picture
 from ecg_transfer.runs import Run
 from ecg_transfer.study.results import write_results
-from ecg_transfer.upstream_choice.evidence import MIN_CELLS, SCOPES, correlations, evidence_table
+from ecg_transfer.upstream_choice.evidence import MIN_CELLS, MIN_MODELS, SCOPES, correlations, evidence_table
 from ecg_transfer.upstream_choice.scores import MEASURES
 
 CELLS, CORRELATIONS = "transferability.csv", "transferability_correlations.csv"
 MARKERS = "osD^vP*X<>hd"
-FEW_MODELS = 5
-"""Pre-trained models below which the interval is said to tell of these alone."""
 
 
 def write_evidence(
@@ -85,7 +83,7 @@ def sentences(group: pd.DataFrame, result: pd.DataFrame) -> list[str]:
             over = f"   over the {known} cells that have it" if known < len(group) and not note else ""
             lines.append(f"    {measure.title:8} {note or f'tau_w {tau}   Spearman {rho}'}{over}")
     num_models = int(result["num_models"].max())
-    if num_models < FEW_MODELS:
+    if num_models < MIN_MODELS:
         lines.append(f"  only {num_models} pre-trained models: this tells of them, not of models in general")
     return lines
 

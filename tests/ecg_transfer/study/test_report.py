@@ -16,13 +16,12 @@ from matplotlib.figure import Figure
 from ecg_transfer.runs import Run, find_runs
 from ecg_transfer.study.arrangement import settings_of
 from ecg_transfer.study.effects import cell_effects
-from ecg_transfer.study.exhibit_tables import label_tables, speed_table
+from ecg_transfer.study.exhibit_tables import speed_table
 from ecg_transfer.study.figures.epochs import curve_figures
 from ecg_transfer.study.figures.sizes import _size_axis
 from ecg_transfer.study.page import Anchors
 from ecg_transfer.study.pairs import find_cells
 from ecg_transfer.study.report import inline_svg, write_report
-from ecg_transfer.study.results import read_study
 from ecg_transfer.study.speed import cell_speeds, split_curves
 
 if TYPE_CHECKING:
@@ -301,26 +300,6 @@ def test_a_sweep_of_sizes_is_figure_three_and_not_in_table_two(fake_runs: FakeRu
     expected = ", ".join(f"{row.estimate:+.3f} at {row.num_train}" for row in sweep.itertuples())
     assert expected in label
     assert [row[2] for row in page.tables["equivalence"][1:]] == ["100", "200", "400", "800"]
-
-
-def test_scores_of_a_label_are_means_over_seeds_however_many_pretrainings_each_has(fake_runs: FakeRuns) -> None:
-    upstreams = [fake_runs.run("pretrain", "ptbxl", seed=seed) for seed in range(3)]
-    for seed, skill, starts in ((0, 0.2, upstreams), (1, 2.0, upstreams[:1])):
-        fake_runs.run("scratch", seed=seed, skill=skill)
-        for upstream in starts:
-            fake_runs.run("finetune", upstream=upstream, seed=seed, skill=skill)
-    study = read_study(find_runs(fake_runs.output))
-    effects = cell_effects(find_cells(study.results), num_draws=50)
-    (setting,) = settings_of(effects)
-    table = label_tables(setting, study.labels, Anchors(effect.cell for effect in effects))[0]
-    scores = study.labels.merge(study.results[["run", "phase", "seed"]], on="run").groupby(["label", "phase", "seed"])[
-        "f1"
-    ]
-    by_seed = scores.mean().groupby(["label", "phase"]).mean()
-    columns = {"finetune": table.headers.index("F1 fine-tuned"), "scratch": table.headers.index("F1 scratch")}
-    for row in table.rows:
-        for arm, column in columns.items():
-            assert float(row[column].text) == pytest.approx(by_seed[row[2].text, arm], abs=6e-4)
 
 
 def test_labels_come_with_positives_and_seed_means(written: Path) -> None:
