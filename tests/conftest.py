@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
+import torch
+
+if not torch.cuda.is_available():  # Triton's kernels are interpreted then; it is asked when they are defined
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture(scope="session", autouse=True)

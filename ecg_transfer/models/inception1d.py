@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ecg_transfer.models.benchmark import BenchmarkBackbone, kaiming_fan_in
 from ecg_transfer.models.convolution import Conv1d
-from ecg_transfer.models.resnet1d import BatchNorm1d
+from ecg_transfer.models.normalization import BatchNorm1d
 
 KERNEL_SIZES = (39, 19, 9)
 NUM_FILTERS = 32

@@ -17,17 +17,10 @@ from torch import Tensor, nn
 
 from ecg_transfer.models.backbone import Backbone
 from ecg_transfer.models.convolution import Conv1d
+from ecg_transfer.models.normalization import BatchNorm1d, rectified
 
 EMBEDDING_WIDTH = 512
 STAGE_WIDTHS = (64, 128, 256, 512)
-
-
-class BatchNorm1d(nn.BatchNorm1d):
-    """`nn.BatchNorm1d` that also takes `(B, C, 1, T)`."""
-
-    def _check_input_dim(self, input: Tensor) -> None:
-        if input.dim() not in (3, 4):
-            raise ValueError(f"BatchNorm1d got {input.dim()} dimensions, expected (B, C, T) or (B, C, 1, T)")
 
 
 class StemPool(nn.Module):
@@ -55,9 +48,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, num_inputs, [1,] T)` to `(B, width, [1,] ceil(T / stride))`."""
-        out = _relu(self.bn1(self.conv1(x)))
-        out = self.bn2(self.conv2(out)) + self.downsample(x)
-        return _relu(out)
+        out = rectified(self.bn1, self.conv1(x))
+        return rectified(self.bn2, self.conv2(out), self.downsample(x))
 
 
 class Bottleneck(nn.Module):
@@ -78,10 +70,9 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, num_inputs, [1,] T)` to `(B, 4 * width, [1,] ceil(T / stride))`."""
-        out = _relu(self.bn1(self.conv1(x)))
-        out = _relu(self.bn2(self.conv2(out)))
-        out = self.bn3(self.conv3(out)) + self.downsample(x)
-        return _relu(out)
+        out = rectified(self.bn1, self.conv1(x))
+        out = rectified(self.bn2, self.conv2(out))
+        return rectified(self.bn3, self.conv3(out), self.downsample(x))
 
 
 class ResNet1d(Backbone):
@@ -122,14 +113,14 @@ class ResNet1d(Backbone):
         """Turn `(B, num_leads, T)` into `(B, 512 * expansion, ceil(T / 32))`."""
         if self.channels_last:
             signal = signal.unsqueeze(2).contiguous(memory_format=torch.channels_last)
-        x: Tensor = self.maxpool(_relu(self.bn1(self.conv1(signal))))
+        x: Tensor = self.maxpool(rectified(self.bn1, self.conv1(signal)))
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = layer(x)
         return x.squeeze(2) if self.channels_last else x
 
     def pool(self, features: Tensor) -> Tensor:
         """Average over time, then the linear layer and ReLU: `(B, 512)`."""
-        return _relu(self.embedding(features.mean(dim=2)))
+        return F.relu(self.embedding(features.mean(dim=2)), inplace=True)
 
     def stages(self) -> list[list[nn.Module]]:
         """List the stem, the four stages of blocks and the linear layer."""
@@ -150,11 +141,6 @@ def resnet1d50(*, num_leads: int = 12, num_samples: int | None = None, channels_
 def resnet1d101(*, num_leads: int = 12, num_samples: int | None = None, channels_last: bool = True) -> ResNet1d:
     """Build ResNet1d-101: 29,315,712 parameters at 12 leads. Takes any length; `num_samples` is not used."""
     return ResNet1d(Bottleneck, (3, 4, 23, 3), num_leads=num_leads, channels_last=channels_last)
-
-
-def _relu(x: Tensor) -> Tensor:
-    """Rectify in place: the input is always the fresh output of BatchNorm, an addition or a linear layer."""
-    return F.relu(x, inplace=True)
 
 
 def _layer(

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from ecg_transfer.models.benchmark import BenchmarkBackbone, kaiming_fan_in
 from ecg_transfer.models.convolution import Conv1d
-from ecg_transfer.models.resnet1d import BasicBlock, BatchNorm1d
+from ecg_transfer.models.normalization import BatchNorm1d
+from ecg_transfer.models.resnet1d import BasicBlock
 
 WIDTH = 128
 KERNEL_SIZES = (5, 3)

@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ecg_transfer.models import persistent
 from ecg_transfer.models.backbone import Backbone
 from ecg_transfer.models.gru import GRU
 
@@ -53,7 +54,12 @@ class RecurrentBackbone(Backbone):
 
     def forward_features(self, signal: Tensor) -> Tensor:
         """Turn `(B, num_leads, T)` into the outputs of all steps, `(B, hidden * directions, T)`."""
-        outputs: Tensor = self.rnn(signal.transpose(1, 2).contiguous())[0]
+        by_time = signal.transpose(1, 2).contiguous()
+        outputs: Tensor
+        if persistent.serves(self.rnn, by_time):
+            outputs = persistent.states_of(self.rnn, by_time)
+        else:
+            outputs = self.rnn(by_time)[0]
         return outputs.transpose(1, 2)
 
     def pool(self, features: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from ecg_transfer.models.benchmark import BenchmarkBackbone, kaiming_fan_in
 from ecg_transfer.models.convolution import Conv1d
-from ecg_transfer.models.resnet1d import BatchNorm1d, StemPool
+from ecg_transfer.models.normalization import BatchNorm1d
+from ecg_transfer.models.resnet1d import StemPool
 
 KERNEL_SIZE = 5
 STEM_WIDTHS = (32, 32, 64)

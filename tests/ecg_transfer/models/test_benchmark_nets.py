@@ -14,7 +14,7 @@ from ecg_transfer.models import BACKBONES, create_backbone
 from ecg_transfer.models.benchmark import BatchNorm
 from ecg_transfer.models.convolution import Conv1d
 from ecg_transfer.models.inception1d import Inception1d, InceptionGroup
-from ecg_transfer.models.resnet1d import BatchNorm1d
+from ecg_transfer.models.normalization import BatchNorm1d
 from ecg_transfer.models.resnet1d_wang import ResNet1dWang
 from ecg_transfer.models.rnn_benchmark import BenchmarkLSTM
 from ecg_transfer.models.xresnet1d import AveragePool, XBlock, XResNet1d
