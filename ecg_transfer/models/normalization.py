@@ -22,9 +22,10 @@ from ecg_transfer.models.backbone import is_traced
 
 ROWS, CHANNELS = 64, 64
 """Of a program's tile: 128 bytes of bfloat16 in a row."""
-PROGRAMS, MOST_SPLITS = 1024, 256
+ROWS_OF_SUMS = 32
+PROGRAMS, MOST_SPLITS = 2048, 512
 """Of a sum over rows: enough to keep a large GPU's memory busy, few enough that one program adds up what they found."""
-CHANNELS_OF_STATISTICS = 16
+CHANNELS_OF_TOTALS = 16
 
 
 class BatchNorm1d(nn.BatchNorm1d):
@@ -44,13 +45,13 @@ def rectified(norm: nn.Module, x: Tensor, shortcut: Tensor | None = None) -> Ten
         shortcut: Of the same shape.
     """
     if isinstance(norm, BatchNorm1d) and _is_served(norm, x, shortcut):
-        return fused(norm, x, shortcut)
+        return fused(norm, x, shortcut) if norm.training else evaluated(norm, x, shortcut)
     out = norm(x) if shortcut is None else norm(x) + shortcut
     return F.relu(out, inplace=True)
 
 
 def _is_served(norm: BatchNorm1d, x: Tensor, shortcut: Tensor | None) -> bool:
-    if is_traced() or not x.is_cuda or not norm.training or not torch.is_grad_enabled():
+    if is_traced() or not x.is_cuda or norm.training != torch.is_grad_enabled():
         return False
     is_usual = norm.affine and norm.track_running_stats and norm.momentum is not None and not _is_watched(norm)
     return is_usual and _has_layout(x) and (shortcut is None or _has_layout(shortcut)) and _has_triton()
@@ -78,6 +79,32 @@ def fused(norm: BatchNorm1d, x: Tensor, shortcut: Tensor | None) -> Tensor:
     return out
 
 
+def evaluated(norm: BatchNorm1d, x: Tensor, shortcut: Tensor | None) -> Tensor:
+    """The same with the running statistics, which stay as they are; it has no gradient."""
+    out = torch.empty_like(x)
+    _rectify(x, shortcut, out, norm.running_mean, norm.running_var, norm, evaluates=True)
+    return out
+
+
+def _rectify(
+    x: Tensor,
+    shortcut: Tensor | None,
+    out: Tensor,
+    mean: Tensor | None,
+    scale: Tensor | None,
+    norm: BatchNorm1d,
+    *,
+    evaluates: bool,
+) -> None:
+    from ecg_transfer.models import normalization_kernels as kernels
+
+    num_rows, num_channels = x.numel() // x.shape[1], x.shape[1]
+    kernels.rectify[(_number(num_rows, ROWS), _number(num_channels, CHANNELS))](
+        x, shortcut, out, mean, scale, norm.weight, norm.bias, num_rows, num_channels, norm.eps,
+        ROWS=ROWS, CHANNELS=CHANNELS, ADDS=shortcut is not None, EVALUATES=evaluates,
+    )  # fmt: skip
+
+
 class _Rectified(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -92,21 +119,17 @@ class _Rectified(torch.autograd.Function):
 
         num_rows, num_channels = x.numel() // x.shape[1], x.shape[1]
         num_splits, rows_each = _splits(num_rows, num_channels)
-        by_channel = (num_splits, -(-num_channels // CHANNELS))
         sums = x.new_empty(num_splits, 2, num_channels, dtype=torch.float32)
         mean, scale = x.new_empty(2, num_channels, dtype=torch.float32).unbind()
-        kernels.moments[by_channel](
-            x, norm.running_mean, sums, num_rows, num_channels, rows_each, ROWS=ROWS, CHANNELS=CHANNELS
+        kernels.moments[(num_splits, _number(num_channels, CHANNELS))](
+            x, norm.running_mean, sums, num_rows, num_channels, rows_each, ROWS=ROWS_OF_SUMS, CHANNELS=CHANNELS
         )
-        kernels.statistics[(-(-num_channels // CHANNELS_OF_STATISTICS),)](
+        kernels.statistics[(_number(num_channels, CHANNELS_OF_TOTALS),)](
             sums, mean, scale, norm.running_mean, norm.running_var, num_rows, num_channels, num_splits,
-            norm.momentum, norm.eps, SPLITS=_power_of_two(num_splits), CHANNELS=CHANNELS_OF_STATISTICS,
+            norm.momentum, norm.eps, SPLITS=_power_of_two(num_splits), CHANNELS=CHANNELS_OF_TOTALS,
         )  # fmt: skip
         out = torch.empty_like(x)
-        kernels.rectify[(-(-num_rows // ROWS), by_channel[1])](
-            x, shortcut, out, mean, scale, gain, shift, num_rows, num_channels,
-            ROWS=ROWS, CHANNELS=CHANNELS, ADDS=shortcut is not None,
-        )  # fmt: skip
+        _rectify(x, shortcut, out, mean, scale, norm, evaluates=False)
         ctx.adds = shortcut is not None
         ctx.save_for_backward(x, out if ctx.adds else None, gain, shift, mean, scale)
         return out
@@ -120,16 +143,18 @@ class _Rectified(torch.autograd.Function):
         grad = grad.contiguous(memory_format=torch.channels_last)
         num_rows, num_channels = x.numel() // x.shape[1], x.shape[1]
         num_splits, rows_each = _splits(num_rows, num_channels)
-        by_channel = (num_splits, -(-num_channels // CHANNELS))
         parts = x.new_empty(num_splits, 2, num_channels, dtype=torch.float32)
-        kernels.slope_sums[by_channel](
+        kernels.slope_sums[(num_splits, _number(num_channels, CHANNELS))](
             grad, x, out, parts, mean, scale, gain, shift, num_rows, num_channels, rows_each,
-            ROWS=ROWS, CHANNELS=CHANNELS, ADDS=ctx.adds,
+            ROWS=ROWS_OF_SUMS, CHANNELS=CHANNELS, ADDS=ctx.adds,
         )  # fmt: skip
-        sums = parts.sum(0)
+        sums = torch.empty_like(parts[0])
+        kernels.total[(_number(2 * num_channels, CHANNELS_OF_TOTALS),)](
+            parts, sums, 2 * num_channels, num_splits, SPLITS=_power_of_two(num_splits), CHANNELS=CHANNELS_OF_TOTALS
+        )
         grad_x = torch.empty_like(x)
         grad_shortcut = torch.empty_like(x) if ctx.adds else None
-        kernels.slopes[(-(-num_rows // ROWS), by_channel[1])](
+        kernels.slopes[(_number(num_rows, ROWS), _number(num_channels, CHANNELS))](
             grad, x, out, grad_x, grad_shortcut, sums, mean, scale, gain, shift, num_rows, num_channels,
             ROWS=ROWS, CHANNELS=CHANNELS, ADDS=ctx.adds,
         )  # fmt: skip
@@ -138,9 +163,15 @@ class _Rectified(torch.autograd.Function):
 
 def _splits(num_rows: int, num_channels: int) -> tuple[int, int]:
     """Programs that share the rows, and how many rows each takes, a multiple of a tile's."""
-    wanted = min(MOST_SPLITS, max(1, PROGRAMS * CHANNELS // num_channels), -(-num_rows // ROWS))
-    rows_each = -(-num_rows // (wanted * ROWS)) * ROWS
-    return -(-num_rows // rows_each), rows_each
+    tiles = _number(num_rows, ROWS_OF_SUMS)
+    wanted = min(MOST_SPLITS, max(1, PROGRAMS // _number(num_channels, CHANNELS)), tiles)
+    rows_each = _number(tiles, wanted) * ROWS_OF_SUMS
+    return _number(num_rows, rows_each), rows_each
+
+
+def _number(whole: int, part: int) -> int:
+    """Parts that cover the whole."""
+    return -(-whole // part)
 
 
 def _power_of_two(number: int) -> int:

@@ -55,15 +55,31 @@ def statistics(sums, mean, scale, running_mean, running_var, num_rows, num_chann
 
 
 @triton.jit
-def rectify(x, shortcut, out, mean, scale, gain, shift, num_rows, num_channels,
-            ROWS: tl.constexpr, CHANNELS: tl.constexpr, ADDS: tl.constexpr):
-    """Normalise, add the shortcut if there is one, rectify; what is not a number stays so."""
+def total(sums, totals, num_sums, num_splits, SPLITS: tl.constexpr, CHANNELS: tl.constexpr):
+    """The sums of all splits: `(splits, num_sums)` to `(num_sums,)`."""
+    columns = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
+    splits = tl.arange(0, SPLITS)[:, None]
+    here = (splits < num_splits) & (columns < num_sums)[None, :]
+    found = tl.load(sums + splits * num_sums + columns[None, :], mask=here, other=0)
+    tl.store(totals + columns, tl.sum(found, 0), mask=columns < num_sums)
+
+
+@triton.jit
+def rectify(x, shortcut, out, mean, scale, gain, shift, num_rows, num_channels, eps,
+            ROWS: tl.constexpr, CHANNELS: tl.constexpr, ADDS: tl.constexpr, EVALUATES: tl.constexpr):
+    """Normalise, add the shortcut if there is one, rectify; what is not a number stays so.
+
+    In evaluation `mean` and `scale` are the running mean and variance.
+    """
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None].to(tl.int64)
     channels = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     is_channel = channels < num_channels
     here = (rows < num_rows) & is_channel[None, :]
     at = rows * num_channels + channels[None, :]
-    factor = tl.load(scale + channels, mask=is_channel, other=0) * tl.load(gain + channels, mask=is_channel, other=0)
+    spread = tl.load(scale + channels, mask=is_channel, other=0)
+    if EVALUATES:
+        spread = 1 / tl.sqrt(spread + eps)
+    factor = spread * tl.load(gain + channels, mask=is_channel, other=0)
     offset = tl.load(shift + channels, mask=is_channel, other=0)
     about = tl.load(mean + channels, mask=is_channel, other=0)
     value = (tl.load(x + at, mask=here, other=0).to(tl.float32) - about[None, :]) * factor[None, :] + offset[None, :]

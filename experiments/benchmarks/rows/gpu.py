@@ -22,7 +22,7 @@ RECORDS = {"ptbxl": 21_837, "cpsc2018": 6_877, "georgia": 10_344, "ptb": 549, "r
 UPSTREAMS = ("ptbxl", "cpsc2018", "georgia")
 SWEEP = (2_000, 4_000, 6_000, 8_000, 10_000, 12_000)
 """Training records of PTB-XL in the size sweep, ResNet1d-18 alone."""
-WORKERS = 4
+WORKERS = 8
 """Runs at the same time."""
 GRID_GOAL = 1.0
 """Hours; set for an H200."""
@@ -71,7 +71,7 @@ def _steps(backbone: str, *, quick: bool) -> list[Row]:
     for variant in variants.values():
         seconds_of(variant, 0.3)
     torch.cuda.synchronize()
-    rounds, at_least = (3, 0.2) if quick else (9, 0.5)
+    rounds, at_least = (3, 0.1) if quick else (5, 0.2)
     timings = [{name: seconds_of(each, at_least) for name, each in variants.items()} for _ in range(rounds)]
     peak = variants["peak bf16"]
     shares = tuple(100 * (variants["bf16"].work / each["bf16"]) / (peak.work / each["peak bf16"]) for each in timings)

@@ -66,7 +66,8 @@ def test_what_is_not_a_number_stays_so() -> None:
 def test_layers_that_do_something_else_are_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Frozen ones, those whose statistics are cumulative, those that somebody watches, other layouts."""
     calls: list[BatchNorm1d] = []
-    monkeypatch.setattr(normalization, "fused", lambda norm, x, shortcut: calls.append(norm) or norm(x).relu())
+    for name in ("fused", "evaluated"):
+        monkeypatch.setattr(normalization, name, lambda norm, x, shortcut: calls.append(norm) or norm(x).relu())
     x = signal_of(4, 8, 1, 16, seed=1)
     frozen, cumulative, watched = norm_of(8).eval(), norm_of(8), norm_of(8)
     cumulative.momentum = None
@@ -80,7 +81,9 @@ def test_layers_that_do_something_else_are_pytorchs(monkeypatch: pytest.MonkeyPa
         rectified(norm_of(8), x)
     assert not calls
     rectified(norm_of(8), x)
-    assert len(calls) == (DEVICE == "cuda")
+    with torch.no_grad():
+        rectified(norm_of(8).eval(), x)
+    assert len(calls) == (2 if DEVICE == "cuda" else 0)
 
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="there is no GPU")
@@ -97,3 +100,14 @@ def test_in_bfloat16_they_are_near_those_of_float32(adds: bool) -> None:
         results.append([out, *gradients])
     for found, wanted in zip(*reversed(results), strict=True):
         assert float((found.float() - wanted).norm()) < 0.01 * float(wanted.norm())
+
+
+@pytest.mark.parametrize("adds", [False, True])
+def test_evaluation_takes_the_running_statistics(adds: bool) -> None:
+    norm, x, shortcut = norm_of(70).eval(), signal_of(3, 70, 1, 50, seed=1), signal_of(3, 70, 1, 50, seed=2)
+    before = {name: value.clone() for name, value in norm.named_buffers()}
+    with torch.no_grad():
+        found = normalization.evaluated(norm, x, shortcut if adds else None)
+        wanted = (norm(x) + shortcut if adds else norm(x)).relu()
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    assert all(torch.equal(value, before[name]) for name, value in norm.named_buffers())
