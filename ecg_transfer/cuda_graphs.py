@@ -1,7 +1,8 @@
 """A backbone's training step as CUDA graphs: recorded once, then launched as a whole.
 
 A small network's kernels end before the next one is launched: on an H100 a ResNet1d-18 waited for three quarters of its
-step (batch 256). A graph holds the same kernels in the same order, so that the numbers are the same, bit for bit.
+step (batch 256). A graph holds the same kernels in the same order, so that the numbers are the same, bit for bit; those
+of a ResNet1d-50 and -101 up to rounding (`ecg_transfer.models.normalization`).
 `torch.cuda.make_graphed_callables` records; what is added here is when a recording may be used.
 """
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ecg_transfer.models import BACKBONES
+from ecg_transfer.models.normalization import while_recording
 
 
 def may_be_recorded(name: str) -> bool:
@@ -80,7 +82,7 @@ class RecordedForward:
         random_state = torch.cuda.get_rng_state(signal.device)
         enabled, dtype = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
         try:
-            with torch.autocast("cuda", dtype, enabled, cache_enabled=False):
+            with while_recording(), torch.autocast("cuda", dtype, enabled, cache_enabled=False):
                 body, sample = _Body(self._backbone, self._forward), signal.clone()
                 recorded = torch.cuda.make_graphed_callables(body, (sample,), allow_unused_input=True)
             self._recorded[signal.shape] = cast(Callable[[Tensor], Tensor], recorded)

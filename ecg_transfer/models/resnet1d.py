@@ -48,8 +48,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, num_inputs, [1,] T)` to `(B, width, [1,] ceil(T / stride))`."""
-        out = rectified(self.bn1, self.conv1(x))
-        return rectified(self.bn2, self.conv2(out), self.downsample(x))
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        return F.relu(self.bn2(self.conv2(out)) + self.downsample(x), inplace=True)
 
 
 class Bottleneck(nn.Module):
@@ -113,7 +113,7 @@ class ResNet1d(Backbone):
         """Turn `(B, num_leads, T)` into `(B, 512 * expansion, ceil(T / 32))`."""
         if self.channels_last:
             signal = signal.unsqueeze(2).contiguous(memory_format=torch.channels_last)
-        x: Tensor = self.maxpool(rectified(self.bn1, self.conv1(signal)))
+        x: Tensor = self.maxpool(F.relu(self.bn1(self.conv1(signal)), inplace=True))
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = layer(x)
         return x.squeeze(2) if self.channels_last else x

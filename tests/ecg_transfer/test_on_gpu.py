@@ -52,6 +52,8 @@ def classifier_of(backbone: str) -> ECGClassifier:
     return ECGClassifier(backbone, LABELS, num_samples=NUM_SAMPLES, optim=OptimConfig(lr=1e-3, gradient_clip=None))
 
 
+FUSED = ("resnet1d50", "resnet1d101")
+"""Backbones that are recorded with kernels of their own: see `ecg_transfer.models.normalization`."""
 SIZES = (8, 8, 5, 8)
 """Of the batches of a training."""
 
@@ -90,10 +92,12 @@ def trained(
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_backbone_trains_to_the_same_bits(backbone: str, precision: Literal[32, "bf16"]) -> None:
     one, other = trained(backbone, precision), trained(backbone, precision)
-    recorded = trained(backbone, precision, is_recorded=True)
+    recorded, again = (trained(backbone, precision, is_recorded=True) for _ in range(2))
     start = classifier_of(backbone).state_dict()
     assert all(torch.equal(value, other[name]) for name, value in one.items())
-    assert all(torch.equal(value, recorded[name]) for name, value in one.items())
+    assert all(torch.equal(value, again[name]) for name, value in recorded.items())
+    if backbone not in FUSED:
+        assert all(torch.equal(value, recorded[name]) for name, value in one.items())
     assert any(not torch.equal(value, start[name]) for name, value in one.items())
 
 

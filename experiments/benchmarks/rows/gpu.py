@@ -22,7 +22,7 @@ RECORDS = {"ptbxl": 21_837, "cpsc2018": 6_877, "georgia": 10_344, "ptb": 549, "r
 UPSTREAMS = ("ptbxl", "cpsc2018", "georgia")
 SWEEP = (2_000, 4_000, 6_000, 8_000, 10_000, 12_000)
 """Training records of PTB-XL in the size sweep, ResNet1d-18 alone."""
-WORKERS = 8
+WORKERS = 4
 """Runs at the same time."""
 GRID_GOAL = 1.0
 """Hours; set for an H200."""

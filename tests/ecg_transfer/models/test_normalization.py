@@ -63,27 +63,26 @@ def test_what_is_not_a_number_stays_so() -> None:
     assert not bool(out[:, [0, 1, 3]].isnan().any())
 
 
-def test_layers_that_do_something_else_are_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Frozen ones, those whose statistics are cumulative, those that somebody watches, other layouts."""
-    calls: list[BatchNorm1d] = []
-    for name in ("fused", "evaluated"):
-        monkeypatch.setattr(normalization, name, lambda norm, x, shortcut: calls.append(norm) or norm(x).relu())
-    x = signal_of(4, 8, 1, 16, seed=1)
+def test_what_does_something_else_is_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frozen layers, those whose statistics are cumulative, watched ones; other layouts; no recording."""
+    served: list[BatchNorm1d] = []
+    monkeypatch.setattr(normalization, "_has_triton", lambda: True)
+    monkeypatch.setattr(normalization, "fused", lambda norm, x, shortcut: served.append(norm) or norm(x).relu())
+    x, usual = signal_of(4, 8, 1, 16, seed=1), norm_of(8)
     frozen, cumulative, watched = norm_of(8).eval(), norm_of(8), norm_of(8)
     cumulative.momentum = None
     watched.register_forward_hook(lambda *_: None)
-    for norm in (frozen, cumulative, watched):
-        rectified(norm, x)
-    rectified(norm_of(8), x.contiguous())
-    rectified(norm_of(8), x[:, :, 0])
-    rectified(nn.SyncBatchNorm(8).to(DEVICE).eval(), x)
-    with torch.no_grad():
-        rectified(norm_of(8), x)
-    assert not calls
-    rectified(norm_of(8), x)
-    with torch.no_grad():
-        rectified(norm_of(8).eval(), x)
-    assert len(calls) == (2 if DEVICE == "cuda" else 0)
+    rectified(usual, x)
+    with normalization.while_recording():
+        for norm in (frozen, cumulative, watched, nn.SyncBatchNorm(8).to(DEVICE).eval()):
+            rectified(norm, x)
+        for other in (x.contiguous(), x[:, :, 0], x.double()):
+            rectified(norm_of(8).to(other.dtype), other)
+        rectified(usual, x, x.contiguous())
+        assert not served
+        rectified(usual, x, x)
+    rectified(usual, x)
+    assert served == [usual]
 
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="there is no GPU")
@@ -100,14 +99,3 @@ def test_in_bfloat16_they_are_near_those_of_float32(adds: bool) -> None:
         results.append([out, *gradients])
     for found, wanted in zip(*reversed(results), strict=True):
         assert float((found.float() - wanted).norm()) < 0.01 * float(wanted.norm())
-
-
-@pytest.mark.parametrize("adds", [False, True])
-def test_evaluation_takes_the_running_statistics(adds: bool) -> None:
-    norm, x, shortcut = norm_of(70).eval(), signal_of(3, 70, 1, 50, seed=1), signal_of(3, 70, 1, 50, seed=2)
-    before = {name: value.clone() for name, value in norm.named_buffers()}
-    with torch.no_grad():
-        found = normalization.evaluated(norm, x, shortcut if adds else None)
-        wanted = (norm(x) + shortcut if adds else norm(x)).relu()
-    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
-    assert all(torch.equal(value, before[name]) for name, value in norm.named_buffers())

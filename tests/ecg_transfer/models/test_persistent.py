@@ -35,7 +35,9 @@ def states_and_gradients(rnn: nn.LSTM | nn.GRU, signal: Tensor, states: Tensor) 
 
 @interpreted
 @pytest.mark.parametrize("cell", LAYERS)
-@pytest.mark.parametrize(("num_records", "num_steps", "num_leads", "hidden"), [(3, 7, 12, 20), (17, 3, 1, 17), (1, 1, 12, 3)])
+@pytest.mark.parametrize(
+    ("num_records", "num_steps", "num_leads", "hidden"), [(3, 7, 12, 20), (17, 3, 1, 17), (1, 1, 12, 3)]
+)
 def test_the_numbers_are_those_of_pytorch(
     cell: str, num_records: int, num_steps: int, num_leads: int, hidden: int
 ) -> None:
@@ -77,18 +79,19 @@ def test_in_bfloat16_they_are_near_those_of_float32(cell: str, num_records: int,
     with torch.backends.cudnn.flags(allow_tf32=False):
         theirs = states_and_gradients(rnn, signal, rnn(signal)[0])
     for found, wanted in zip(states_and_gradients(rnn, signal, states), theirs, strict=True):
-        assert float((found - wanted).norm()) < 0.01 * float(wanted.norm())
+        assert float((found - wanted).norm()) <= 0.01 * float(wanted.norm())
 
 
 @on_gpu
 def test_small_gradients_do_not_vanish() -> None:
-    """Where a loss is a mean over many records; in float16, which cuDNN takes under any autocast, they would."""
+    """Of a loss that is a mean over many records; in float16, which cuDNN takes under any autocast, they would."""
     rnn = layer_of("lstm", 12, 100).cuda()
     signal = torch.rand(16, 100, 12, device="cuda").mul_(2).sub_(1)
     gradients = []
-    for share in (1.0, 1e-9):
+    for share in (1.0, 2.0**-30):
         with torch.autocast("cuda", torch.bfloat16):
             states = persistent.states_of(rnn, signal)
         gradients.append(torch.autograd.grad(states.float().mean() * share, [*rnn.parameters()]))
     for usual, small in zip(*gradients, strict=True):
-        torch.testing.assert_close(small * 1e9, usual, rtol=0.02, atol=1e-7)
+        assert bool((usual != 0).any())
+        torch.testing.assert_close(small * 2.0**30, usual, rtol=1e-3, atol=0)

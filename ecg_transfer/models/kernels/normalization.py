@@ -15,7 +15,16 @@ import triton.language as tl
 
 
 @triton.jit
-def moments(x, center, sums, num_rows, num_channels, rows_each, ROWS: tl.constexpr, CHANNELS: tl.constexpr):
+def moments(
+    x: tl.tensor,
+    center: tl.tensor,
+    sums: tl.tensor,
+    num_rows: int,
+    num_channels: int,
+    rows_each: int,
+    ROWS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+) -> None:
     """Sums and sums of squares of what is left of `x` without `center`, which keeps them from cancelling."""
     channels = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     is_channel = channels < num_channels
@@ -34,8 +43,20 @@ def moments(x, center, sums, num_rows, num_channels, rows_each, ROWS: tl.constex
 
 
 @triton.jit
-def statistics(sums, mean, scale, running_mean, running_var, num_rows, num_channels, num_splits, momentum, eps,
-               SPLITS: tl.constexpr, CHANNELS: tl.constexpr):
+def statistics(
+    sums: tl.tensor,
+    mean: tl.tensor,
+    scale: tl.tensor,
+    running_mean: tl.tensor,
+    running_var: tl.tensor,
+    num_rows: int,
+    num_channels: int,
+    num_splits: int,
+    momentum: float,
+    eps: float,
+    SPLITS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+) -> None:
     """Mean and scale of each channel from its sums about the running mean, and the running statistics after them."""
     channels = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
     is_channel = channels < num_channels
@@ -55,31 +76,27 @@ def statistics(sums, mean, scale, running_mean, running_var, num_rows, num_chann
 
 
 @triton.jit
-def total(sums, totals, num_sums, num_splits, SPLITS: tl.constexpr, CHANNELS: tl.constexpr):
-    """The sums of all splits: `(splits, num_sums)` to `(num_sums,)`."""
-    columns = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
-    splits = tl.arange(0, SPLITS)[:, None]
-    here = (splits < num_splits) & (columns < num_sums)[None, :]
-    found = tl.load(sums + splits * num_sums + columns[None, :], mask=here, other=0)
-    tl.store(totals + columns, tl.sum(found, 0), mask=columns < num_sums)
-
-
-@triton.jit
-def rectify(x, shortcut, out, mean, scale, gain, shift, num_rows, num_channels, eps,
-            ROWS: tl.constexpr, CHANNELS: tl.constexpr, ADDS: tl.constexpr, EVALUATES: tl.constexpr):
-    """Normalise, add the shortcut if there is one, rectify; what is not a number stays so.
-
-    In evaluation `mean` and `scale` are the running mean and variance.
-    """
+def rectify(
+    x: tl.tensor,
+    shortcut: tl.tensor,
+    out: tl.tensor,
+    mean: tl.tensor,
+    scale: tl.tensor,
+    gain: tl.tensor,
+    shift: tl.tensor,
+    num_rows: int,
+    num_channels: int,
+    ROWS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    ADDS: tl.constexpr,
+) -> None:
+    """Normalise, add the shortcut if there is one, rectify; what is not a number stays so."""
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None].to(tl.int64)
     channels = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     is_channel = channels < num_channels
     here = (rows < num_rows) & is_channel[None, :]
     at = rows * num_channels + channels[None, :]
-    spread = tl.load(scale + channels, mask=is_channel, other=0)
-    if EVALUATES:
-        spread = 1 / tl.sqrt(spread + eps)
-    factor = spread * tl.load(gain + channels, mask=is_channel, other=0)
+    factor = tl.load(scale + channels, mask=is_channel, other=0) * tl.load(gain + channels, mask=is_channel, other=0)
     offset = tl.load(shift + channels, mask=is_channel, other=0)
     about = tl.load(mean + channels, mask=is_channel, other=0)
     value = (tl.load(x + at, mask=here, other=0).to(tl.float32) - about[None, :]) * factor[None, :] + offset[None, :]
@@ -89,8 +106,22 @@ def rectify(x, shortcut, out, mean, scale, gain, shift, num_rows, num_channels, 
 
 
 @triton.jit
-def slope_sums(grad, x, out, sums, mean, scale, gain, shift, num_rows, num_channels, rows_each,
-               ROWS: tl.constexpr, CHANNELS: tl.constexpr, ADDS: tl.constexpr):
+def slope_sums(
+    grad: tl.tensor,
+    x: tl.tensor,
+    out: tl.tensor,
+    sums: tl.tensor,
+    mean: tl.tensor,
+    scale: tl.tensor,
+    gain: tl.tensor,
+    shift: tl.tensor,
+    num_rows: int,
+    num_channels: int,
+    rows_each: int,
+    ROWS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    ADDS: tl.constexpr,
+) -> None:
     """Sums of the slopes in what was rectified, and of their products with the normalised values."""
     channels = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     is_channel = channels < num_channels
@@ -119,8 +150,23 @@ def slope_sums(grad, x, out, sums, mean, scale, gain, shift, num_rows, num_chann
 
 
 @triton.jit
-def slopes(grad, x, out, grad_x, grad_shortcut, sums, mean, scale, gain, shift, num_rows, num_channels,
-           ROWS: tl.constexpr, CHANNELS: tl.constexpr, ADDS: tl.constexpr):
+def slopes(
+    grad: tl.tensor,
+    x: tl.tensor,
+    out: tl.tensor,
+    grad_x: tl.tensor,
+    grad_shortcut: tl.tensor,
+    sums: tl.tensor,
+    mean: tl.tensor,
+    scale: tl.tensor,
+    gain: tl.tensor,
+    shift: tl.tensor,
+    num_rows: int,
+    num_channels: int,
+    ROWS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    ADDS: tl.constexpr,
+) -> None:
     """The slopes in `x`, and in the shortcut if there is one; `sums` of all rows, `(2, C)`."""
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None].to(tl.int64)
     channels = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)

@@ -1,7 +1,7 @@
 """The Triton kernels of `ecg_transfer.models.persistent`: each walks through all time steps of a few records.
 
-Shape legend besides that of `ecg_transfer.models.backbone`: `D` directions, `H` hidden units, `W` = `WIDTH` of them with
-the zeros that fill up to a power of two, `I` = `INPUTS` leads likewise. Weights and biases have `W` units, of which
+Shape legend besides that of `ecg_transfer.models.backbone`: `D` directions, `H` hidden units, `W` = `WIDTH` of them
+with the zeros that fill up to a power of two, `I` = `INPUTS` leads likewise. Weights and biases have `W` units, of which
 those past `H` are zeros, so that the units that are not there compute harmless numbers that nobody reads.
 
     signal    (B, T, leads)     any precision
@@ -32,22 +32,40 @@ def _tanh(x: tl.tensor) -> tl.tensor:
 
 
 @triton.jit
-def _weights(weights: tl.tensor, gate: tl.constexpr, GATES: tl.constexpr, READ: tl.constexpr, WIDTH: tl.constexpr):
+def _weights(
+    weights: tl.tensor, gate: tl.constexpr, GATES: tl.constexpr, READ: tl.constexpr, WIDTH: tl.constexpr
+) -> tl.tensor:
     """One gate's weights as what a row of `READ` inputs is multiplied by, `(READ, WIDTH)`."""
     inputs, units = tl.arange(0, READ)[:, None], tl.arange(0, WIDTH)[None, :]
     return tl.load(weights + ((tl.program_id(1) * GATES + gate) * WIDTH + units) * READ + inputs)
 
 
 @triton.jit
-def _weights_back(weights: tl.tensor, gate: tl.constexpr, GATES: tl.constexpr, WIDTH: tl.constexpr):
+def _weights_back(weights: tl.tensor, gate: tl.constexpr, GATES: tl.constexpr, WIDTH: tl.constexpr) -> tl.tensor:
     """One gate's weights as what a row of its slopes is multiplied by, `(WIDTH, WIDTH)`."""
     units, inputs = tl.arange(0, WIDTH)[:, None], tl.arange(0, WIDTH)[None, :]
     return tl.load(weights + ((tl.program_id(1) * GATES + gate) * WIDTH + units) * WIDTH + inputs)
 
 
 @triton.jit
-def lstm_forward(signal, weight_x, weight_h, bias, gates, cells, states, num_records, num_steps, num_leads, hidden,
-                 INPUTS: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, KEPT: tl.constexpr):
+def lstm_forward(
+    signal: tl.tensor,
+    weight_x: tl.tensor,
+    weight_h: tl.tensor,
+    bias: tl.tensor,
+    gates: tl.tensor,
+    cells: tl.tensor,
+    states: tl.tensor,
+    num_records: int,
+    num_steps: int,
+    num_leads: int,
+    hidden: int,
+    INPUTS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    ROWS: tl.constexpr,
+    KEPT: tl.constexpr,
+) -> None:
+    """All states of an LSTM; with `KEPT` also the gates i, f, g, o and the cell states, for backward."""
     direction, directions, last = tl.program_id(1), tl.num_programs(1), num_steps - 1
     dtype: tl.constexpr = weight_h.dtype.element_ty
     rows = (tl.program_id(0) * ROWS + tl.arange(0, ROWS))[:, None].to(tl.int64)
@@ -94,8 +112,18 @@ def lstm_forward(signal, weight_x, weight_h, bias, gates, cells, states, num_rec
 
 
 @triton.jit
-def lstm_backward(grad, weight_h, gates, cells, num_records, num_steps, hidden,
-                  WIDTH: tl.constexpr, ROWS: tl.constexpr):
+def lstm_backward(
+    grad: tl.tensor,
+    weight_h: tl.tensor,
+    gates: tl.tensor,
+    cells: tl.tensor,
+    num_records: int,
+    num_steps: int,
+    hidden: int,
+    WIDTH: tl.constexpr,
+    ROWS: tl.constexpr,
+) -> None:
+    """From the last step to the first: the slopes in what each gate is a function of, in the gates' place."""
     direction, directions, last = tl.program_id(1), tl.num_programs(1), num_steps - 1
     dtype: tl.constexpr = weight_h.dtype.element_ty
     rows = (tl.program_id(0) * ROWS + tl.arange(0, ROWS))[:, None].to(tl.int64)
@@ -144,8 +172,24 @@ def lstm_backward(grad, weight_h, gates, cells, num_records, num_steps, hidden,
 
 
 @triton.jit
-def gru_forward(signal, weight_x, weight_h, bias, gates, cells, states, num_records, num_steps, num_leads, hidden,
-                INPUTS: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, KEPT: tl.constexpr):
+def gru_forward(
+    signal: tl.tensor,
+    weight_x: tl.tensor,
+    weight_h: tl.tensor,
+    bias: tl.tensor,
+    gates: tl.tensor,
+    cells: tl.tensor,
+    states: tl.tensor,
+    num_records: int,
+    num_steps: int,
+    num_leads: int,
+    hidden: int,
+    INPUTS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    ROWS: tl.constexpr,
+    KEPT: tl.constexpr,
+) -> None:
+    """All states of a GRU; with `KEPT` also r, z, n, the state's part m of n, and the unrounded states."""
     direction, directions, last = tl.program_id(1), tl.num_programs(1), num_steps - 1
     dtype: tl.constexpr = weight_h.dtype.element_ty
     rows = (tl.program_id(0) * ROWS + tl.arange(0, ROWS))[:, None].to(tl.int64)
@@ -188,8 +232,18 @@ def gru_forward(signal, weight_x, weight_h, bias, gates, cells, states, num_reco
 
 
 @triton.jit
-def gru_backward(grad, weight_h, gates, cells, num_records, num_steps, hidden,
-                 WIDTH: tl.constexpr, ROWS: tl.constexpr):
+def gru_backward(
+    grad: tl.tensor,
+    weight_h: tl.tensor,
+    gates: tl.tensor,
+    cells: tl.tensor,
+    num_records: int,
+    num_steps: int,
+    hidden: int,
+    WIDTH: tl.constexpr,
+    ROWS: tl.constexpr,
+) -> None:
+    """From the last step to the first: the slopes in what r, z, n and m are functions of, in their place."""
     direction, directions, last = tl.program_id(1), tl.num_programs(1), num_steps - 1
     dtype: tl.constexpr = weight_h.dtype.element_ty
     rows = (tl.program_id(0) * ROWS + tl.arange(0, ROWS))[:, None].to(tl.int64)
