@@ -1,9 +1,9 @@
 """Batch normalisation, and what follows it in a bottleneck: a shortcut that is added, and a rectifier.
 
-On a GPU in bfloat16 these passes over memory, not the convolutions, were 59 % of a ResNet1d-50's step (H200, batch 256,
-10 s at 100 Hz). While a step is recorded as CUDA graphs they become two kernels forward and two back that pass over
-memory, in place of four and five: 1.17 times the speed, and 1.14 for ResNet1d-101, the same numbers up to rounding. Where
-nothing is recorded they are not worth their launches (5,900 records/s; PyTorch's own 8,800, on an H100), and a
+On a GPU in bfloat16 these passes over memory, not the convolutions, were 59 % of a ResNet1d-50's step (H200, batch
+256, 10 s at 100 Hz). While a step is recorded as CUDA graphs they become two kernels forward and two back that pass
+over memory, in place of four and five: 1.17 times the speed, and 1.14 for ResNet1d-101; the same up to rounding.
+Where nothing is recorded they are not worth their launches (5,900 records/s; PyTorch's own 8,800, on an H100), and a
 ResNet1d-18 gained nothing (.91 to .99 times the speed). There, and for layers that are frozen or watched, PyTorch's own
 are used.
 

@@ -7,7 +7,8 @@ launch, and most of the GPU is left to other runs. On an H200 a training step is
 times as fast as cuDNN's in float32, and four runs side by side do twice what one does.
 
 Products are of bfloat16 with float32 sums, as autocast has them; cell states, and those of a GRU, are float32. (Under
-autocast cuDNN's layers take float16 whatever is asked for, in which the gradients of a mean over many records vanish.)
+autocast PyTorch calls cuDNN in float16, whatever is asked for, in which the gradients of a mean over many records
+vanish: https://github.com/pytorch/pytorch/blob/main/aten/src/ATen/cudnn/AutocastRNN.cpp.)
 Other precisions and devices are left to PyTorch's own layers.
 
 Shape legend: see `ecg_transfer.models.kernels.persistent`.
@@ -15,6 +16,7 @@ Shape legend: see `ecg_transfer.models.kernels.persistent`.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
@@ -33,6 +35,24 @@ NARROWEST, WIDEST = 16, 128
 """Units with the zeros beside them; wider weights do not fit beside a multiprocessor."""
 SHARED_BYTES = 160 * 1024
 """Of a multiprocessor's memory that an LSTM of the widest takes; A100 and H100 have it, most others have 100 kB."""
+
+
+def outputs_of(rnn: nn.LSTM | nn.GRU, signal: Tensor) -> Tensor:
+    """The states of a recurrent network's last layer, `(B, T, D * H)`, of signals `(B, T, leads)`, from a zero state.
+
+    By our kernels where they serve, else by PyTorch's layers; on a GPU those compute in full precision, whatever
+    autocast says, because they would in float16.
+
+    Args:
+        rnn: With `batch_first`.
+        signal: Contiguous.
+    """
+    if serves(rnn, signal):
+        return states_of(rnn, signal)
+    in_full = signal.is_cuda and torch.is_autocast_enabled("cuda")
+    with torch.autocast("cuda", enabled=False) if in_full else nullcontext():
+        outputs: Tensor = rnn(signal.float() if in_full else signal)[0]
+    return outputs
 
 
 def serves(rnn: nn.LSTM | nn.GRU, signal: Tensor) -> bool:

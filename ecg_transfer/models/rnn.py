@@ -15,9 +15,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ecg_transfer.models import persistent
 from ecg_transfer.models.backbone import Backbone
 from ecg_transfer.models.gru import GRU
+from ecg_transfer.models.persistent import outputs_of
 
 HIDDEN_SIZE = 100
 
@@ -54,13 +54,7 @@ class RecurrentBackbone(Backbone):
 
     def forward_features(self, signal: Tensor) -> Tensor:
         """Turn `(B, num_leads, T)` into the outputs of all steps, `(B, hidden * directions, T)`."""
-        by_time = signal.transpose(1, 2).contiguous()
-        outputs: Tensor
-        if persistent.serves(self.rnn, by_time):
-            outputs = persistent.states_of(self.rnn, by_time)
-        else:
-            outputs = self.rnn(by_time)[0]
-        return outputs.transpose(1, 2)
+        return outputs_of(self.rnn, signal.transpose(1, 2).contiguous()).transpose(1, 2)
 
     def pool(self, features: Tensor) -> Tensor:
         """Flatten or reduce `(B, hidden * directions, T)` to `(B, num_features)`."""

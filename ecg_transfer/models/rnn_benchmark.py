@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ecg_transfer.models.benchmark import BenchmarkBackbone, kaiming_fan_in
+from ecg_transfer.models.persistent import outputs_of
 
 HIDDEN_SIZE = 256
 NUM_LAYERS = 2
@@ -33,8 +34,7 @@ class BenchmarkLSTM(BenchmarkBackbone):
 
     def forward_features(self, signal: Tensor) -> Tensor:
         """Turn `(B, num_leads, T)` into the outputs of all steps, `(B, 256 * directions, T)`."""
-        outputs: Tensor = self.rnn(signal.transpose(1, 2).contiguous())[0]
-        return outputs.transpose(1, 2)
+        return outputs_of(self.rnn, signal.transpose(1, 2).contiguous()).transpose(1, 2)
 
     def concat_pool(self, features: Tensor) -> Tensor:
         """Reduce to `(B, 3 * 256 * directions)`: maximum and mean over time, and each direction's last state."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -92,6 +93,9 @@ def run(options: Options, only: str | None = None, scratch: Path | None = None) 
         except BlockError as error:
             found, said = [], f"FAILED: {error}"
             failed[block.title] = str(error)
+        except KeyboardInterrupt:
+            failed[block.title] = "stopped here; what was measured before is kept"
+            break
         rows += found
         watch.note(f"during {block.title}", others_known=block.title != UNWATCHED)
         typer.echo(f"{block.title}: {time.perf_counter() - started:.0f} s: {said}", err=True)
@@ -125,5 +129,6 @@ def _torch() -> tuple[int, list[str]]:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line. Ctrl-C and SIGTERM end it with what was measured until then."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     typer.run(bench)

@@ -60,6 +60,26 @@ def test_a_block_that_fails_is_named_and_the_others_go_on(
     assert "compared with" in said
 
 
+def test_what_was_measured_before_a_stop_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.benchmarks.command._torch", lambda: (1, []))
+    asked: list[str] = []
+
+    def stop_at_the_second(block: Block, options: Options) -> list[Row]:
+        asked.append(block.title)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return [Row(group="start", name="first", unit="s", repeats=(1.0,))]
+
+    monkeypatch.setattr("experiments.benchmarks.command.measure_apart", stop_at_the_second)
+    with pytest.raises(SystemExit) as ended:
+        bench(only="start", to=tmp_path, reference=None)
+    assert ended.value.code == 1
+    (path,) = tmp_path.glob("*.json")
+    content = json.loads(path.read_text())
+    assert [row["name"] for row in content["rows"]] == ["first"]
+    assert list(content["failed"]) == asked[1:]
+
+
 def test_a_missed_goal_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = Row(group="start", name="slow", unit="s", repeats=(9.0,), goal=1.5, better="lower")
     monkeypatch.setattr("experiments.benchmarks.command._torch", lambda: (1, []))

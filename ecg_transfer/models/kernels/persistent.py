@@ -1,8 +1,8 @@
 """The Triton kernels of `ecg_transfer.models.persistent`: each walks through all time steps of a few records.
 
 Shape legend besides that of `ecg_transfer.models.backbone`: `D` directions, `H` hidden units, `W` = `WIDTH` of them
-with the zeros that fill up to a power of two, `I` = `INPUTS` leads likewise. Weights and biases have `W` units, of which
-those past `H` are zeros, so that the units that are not there compute harmless numbers that nobody reads.
+with the zeros that fill up to a power of two, `I` = `INPUTS` leads likewise. Weights and biases have `W` units, those
+past `H` are zeros: the units that are not there compute harmless numbers that nobody reads.
 
     signal    (B, T, leads)     any precision
     weight_x  (D, gates, W, I)  the precision of the products, bfloat16; so are all that is not said to be of another
