@@ -21,6 +21,7 @@ from data_modules.corpus import LEAD_NAMES, CorpusNotFoundError
 from data_modules.datamodule import ECGDataModule
 from data_modules.unfinished import beside
 from ecg_transfer.files import write_atomically, write_json
+from ecg_transfer.leaks import leaks_of
 from ecg_transfer.loaded_model import LoadedModel, load_model, preprocessing_of
 from ecg_transfer.model_card import model_card
 from ecg_transfer.model_folder import (
@@ -130,6 +131,7 @@ def _write(run: Run, model: LoadedModel, folder: Path, *, onnx: bool, rate: int)
             "num_parameters": sum(value.numel() for value in model.classifier.parameters()),
         },
         **_test_scores(run, model),
+        "leaks": leaks_of(run.manifest),
         "data": run.manifest["data"] | {"citation": _citation(run.manifest["data"]["corpus"])},
         "pretrained_on": (run.manifest["upstream"] or {}).get("trained_on", []),
         "training_records": [asdict(records) for records in sets],

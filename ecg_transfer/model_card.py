@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ecg_transfer.leaks import leak_text
+
 HUB_LICENCES = {
     **{"CC-BY-4.0": "cc-by-4.0", "ODC-By-1.0": "odc-by", "CC0-1.0": "cc0-1.0", "Apache-2.0": "apache-2.0"},
     "unknown": "unknown",
@@ -148,6 +150,9 @@ def _scores(config: Mapping[str, Any]) -> Iterator[str]:
     yield f"are not known) of {config['data']['title']}, of the epoch chosen on validation, with 95 % intervals over"
     yield f"patients ({tested['draws']:,} bootstrap draws). One training: other seeds give other weights."
     yield ""
+    for code, count in config["leaks"].items():
+        yield f"**These scores may be too good:** {leak_text(code, count)}."
+        yield ""
     rows = [
         (METRIC_TITLES[name], _number(score["value"]), f"{_number(score['low'])} to {_number(score['high'])}")
         for name, score in config["scores"].items()

@@ -16,6 +16,7 @@ from data_modules.corpora import CORPORA
 from data_modules.sources import data_root, open_corpus, own_corpora
 from ecg_transfer.comparison import Pair
 from ecg_transfer.config_reading import departures
+from ecg_transfer.leaks import leak_sentences
 from ecg_transfer.metrics import Scores
 from ecg_transfer.pretext.config import pretext_name
 from ecg_transfer.runs import Run, RunChangedError
@@ -198,6 +199,9 @@ def print_pairs(pairs: Sequence[Pair], output: Path) -> None:
         f"best validation score, scratch / fine-tuned{lonely}",
         markup=False,
     )
+    runs = {run.path: run for pair in pairs for run in (pair.scratch, pair.finetune)}
+    for sentence in leak_sentences(run.manifest for run in runs.values()):
+        console.print(sentence, markup=False)
 
 
 def print_corpora(root: Path | None) -> None:

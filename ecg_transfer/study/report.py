@@ -15,6 +15,7 @@ from markupsafe import Markup
 from data_modules.forked import forked_map
 from ecg_transfer.drawing import INK, picture, style
 from ecg_transfer.files import write_atomically
+from ecg_transfer.leaks import leak_sentences
 from ecg_transfer.runs import Run
 from ecg_transfer.study.apart import read_apart
 from ecg_transfer.study.arrangement import (
@@ -131,13 +132,19 @@ def write_report(
     summary = optimism_summary(study.results) if len(study.results) else pd.DataFrame()
     benchmark = measure(study.results, num_draws=num_draws)
     _write_tables(folder / "tables", study, effects, claims, speeds, summary, ways, kinds, benchmark)
+    said = [
+        *notes,
+        *leak_sentences(manifests.values()),
+        *one_draw(study),
+        *left_out(every, len(settings[MAX_SETTINGS:])),
+    ]
     page = _environment().get_template("report.html.j2").render(
         title=title,
         css=Markup(files("ecg_transfer.study").joinpath("templates/report.css").read_text()),
         answers=[text for text in (ways_answer(ways.families), answer(settings, benchmark)) if text],
         counts=counts(every, study, effects),
         simulated=simulated_text(study),
-        notes=[*notes, *one_draw(study), *left_out(every, len(settings[MAX_SETTINGS:]))],
+        notes=said,
         claims=claims[:4],
         estimate_text=estimate_text,
         several=several,

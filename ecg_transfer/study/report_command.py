@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ecg_transfer.leaks import leak_sentences
 from ecg_transfer.runs import find_runs
 
 
@@ -44,7 +45,8 @@ def report(
             notes.append(f"{absent:,} of the {len(wanted):,} planned runs were not started yet.")
     page = write_report(runs, folder, title=title, notes=notes, metric=metric)
     tables = folder / "tables"
-    lines = [*_verdicts(tables / "claims.csv"), *_benchmark(tables / "benchmark.csv"), f"report: {page}"]
+    leaks = leak_sentences(run.manifest for run in runs if run.is_done)
+    lines = [*_verdicts(tables / "claims.csv"), *_benchmark(tables / "benchmark.csv"), *leaks, f"report: {page}"]
     if tensorboard:
         from ecg_transfer.study.tensorboard_log import write_tensorboard
 

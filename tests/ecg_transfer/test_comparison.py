@@ -14,6 +14,7 @@ from matplotlib.image import imread
 from ecg_transfer.comparison import find_pairs, plot_curves
 from ecg_transfer.config_reading import make_config
 from ecg_transfer.drawing import ARM_COLOURS
+from ecg_transfer.files import write_json
 from ecg_transfer.runs import find_runs
 from ecg_transfer.tables import print_pairs
 from tests.ecg_transfer.made_runs import make_finetuning, make_run
@@ -113,6 +114,19 @@ def test_recipes_are_told_where_they_differ(output: Path, capsys: pytest.Capture
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.split()[-1] == "recipe"
     assert sorted(row.partition("SIMULATED")[2].strip() for row in rows[:4]) == ["paper"] * 3 + ["paper, lr=0.5"]
+
+
+def test_what_makes_scores_too_good_is_told(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_pairs(find_pairs(output), output)
+    assert "too good" not in capsys.readouterr().out
+    run = find_pairs(output)[0].scratch
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    manifest["data"]["corpus"] = "ptb"
+    write_json(run.path / "manifest.json", manifest | {"checks": {"copy": 5, "patient_across_parts": 3}})
+    run.seal()
+    print_pairs(find_pairs(output), output)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Test scores on ptb may be too good: 3 x one patient in two parts of the split (in 1 of" in told
 
 
 def test_what_differs_in_more_than_seeds_has_its_own_panel(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,6 +95,13 @@ def test_licences_of_real_corpora_reach_the_card(exported: Folders) -> None:
     assert ", version 1; licence unknown." in card
 
 
+def test_what_makes_scores_too_good_is_on_the_card(exported: Folders) -> None:
+    config = json.loads((exported[1] / "config.json").read_text())
+    assert "too good" not in model_card(config)
+    config["leaks"] = {"copy_in_upstream": 7}
+    assert "may be too good:** 7 x an evaluated recording that the upstream is trained on." in model_card(config)
+
+
 def test_the_folder_names_no_place_of_this_machine(exported: Folders, data: Path) -> None:
     for path in exported[1].iterdir():
         content = path.read_bytes()

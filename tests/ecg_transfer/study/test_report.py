@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from ecg_transfer.files import write_json
 from ecg_transfer.runs import Run, find_runs
 from ecg_transfer.study.arrangement import settings_of
 from ecg_transfer.study.effects import cell_effects
@@ -183,6 +185,16 @@ def test_text_of_files_is_escaped(written: Path, fake_runs: FakeRuns, tmp_path: 
     tags = [tag for tag, _ in read_page(page).tags]
     assert "img" not in tags
     assert "onerror" in read_page(page).text
+
+
+def test_what_makes_scores_too_good_is_a_note(fake_runs: FakeRuns, tmp_path: Path) -> None:
+    run = fake_runs.run("scratch", "georgia")
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    write_json(run.path / "manifest.json", manifest | {"checks": {"copy_across_parts": 2}})
+    run.seal()
+    page = write_report([run], tmp_path / "report", title="t", num_draws=NUM_DRAWS)
+    text = " ".join(read_page(page).text.split())
+    assert "Test scores on georgia may be too good: 2 x one recording in two parts of the split" in text
 
 
 @pytest.mark.parametrize("simulated", [False, True])
