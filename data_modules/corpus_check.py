@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.corpus import LEAD_NAMES
 from data_modules.datamodule import PARTS, ECGDataModule
+from data_modules.findings import MEANINGS, Finding
 from data_modules.lead_swaps import SWAPPED_MARGIN
 from data_modules.near_copies import are_copies, candidates
 from data_modules.record_checks import RecordChecks, record_checks
-
-MEANINGS = {
-    "copy_across_parts": "one recording in two parts of the split: its score there is no score on a new one",
-    "patient_across_parts": "one patient in two parts of the split",
-    "copy_in_upstream": "an evaluated recording that the upstream is trained on",
-    "patient_in_upstream": "a patient of evaluated records whom the upstream is trained on",
-    "copy": "one recording under two names, exactly or at another rate, gain or filter",
-    "gain_of_corpus": "the amplitudes of the whole corpus are not those of ECGs in millivolts",
-    "gain": "an amplitude far from the corpus's own: perhaps another gain or unit",
-    "right_arm_swapped": "the limb leads fit the chest leads better with the right arm's electrode on another limb",
-    "lead_identity": "the limb leads do not satisfy Einthoven's and Goldberger's identities",
-    "flat_lead": "some leads are flat",
-    "not_compared": "too many records to compare each with each other: only exact copies are known",
-}
-"""Codes of findings, the gravest first."""
-
-LEAKS = ("copy_across_parts", "patient_across_parts", "copy_in_upstream", "patient_in_upstream")
-"""Findings that make test scores too good."""
 
 CORPUS_MILLIVOLTS = (0.25, 2.5)
 """Median amplitude of a corpus of ECGs. PTB-XL's 21,811 records have 0.99 mV, 309 of CPSC2018 0.97 mV, 15 of Georgia
@@ -39,18 +21,6 @@ CORPUS_MILLIVOLTS = (0.25, 2.5)
 OUTLIER_FACTOR = 5.0
 """A record whose amplitude is so many times larger or smaller than its corpus's median is named. None of PTB-XL's is;
 with a gain wrong by 10 either way 98 % of them would be, by 4.88 46 %."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing that was found."""
-
-    code: str
-    """A key of `MEANINGS`."""
-    records: tuple[str, ...]
-    """Ids, of the checked corpus first."""
-    detail: str
-    """What was found, a clause."""
 
 
 def check_corpus(data: ECGDataModule, upstream: ECGDataModule | None = None) -> list[Finding]:
@@ -75,12 +45,6 @@ def leaks(data: ECGDataModule, upstream: ECGDataModule | None = None) -> list[Fi
     if upstream is not None:
         found += [*_copies_in_upstream(data, checks, upstream), *_patients_in_upstream(data, upstream)]
     return found
-
-
-def summarise(findings: Iterable[Finding]) -> dict[str, int]:
-    """How many of each code, the gravest first."""
-    codes = [finding.code for finding in findings]
-    return {code: codes.count(code) for code in MEANINGS if code in codes}
 
 
 def _part_of(data: ECGDataModule) -> NDArray[np.int64]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from data_modules.corpus_check import MEANINGS, Finding, summarise
 from data_modules.datamodule import ECGDataModule
+from data_modules.findings import MEANINGS, Finding, summarise
 from ecg_transfer.tables import terminal
 
 SHOWN = 4

@@ -6,8 +6,9 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_modules.corpus_check import LEAKS, MEANINGS, Finding, check_corpus, summarise
+from data_modules.corpus_check import check_corpus
 from data_modules.datamodule import ECGDataModule
+from data_modules.findings import LEAKS, MEANINGS, Finding, summarise
 from data_modules.sources import is_corpus
 from ecg_transfer.config import Phase
 from ecg_transfer.config_reading import Overrides, make_config

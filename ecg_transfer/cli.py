@@ -206,6 +206,8 @@ def _train(
             resolved.run.tidy()
             print_run(resolved.run, note="was finished before: nothing to do")
             return
+        if resolved.upstream is not None:
+            typer.echo(f"starts from {resolved.upstream.name}", err=True)
     except RunNotFoundError:
         if not with_pretrain:
             raise

@@ -9,11 +9,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from data_modules.corpus_check import LEAKS, MEANINGS
+from data_modules.findings import LEAKS, MEANINGS
 
 
 def leaks_of(manifest: Mapping[str, Any]) -> dict[str, int]:
-    """Number of findings by code, a key of `data_modules.corpus_check.LEAKS`.
+    """Number of findings by code, a key of `data_modules.findings.LEAKS`.
 
     Args:
         manifest: Of a run.

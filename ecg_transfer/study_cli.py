@@ -65,6 +65,8 @@ def run_command(
     signal.signal(signal.SIGTERM, _terminated)
     plan = _plan(file, output, grid)
     _say_notices(plan)
+    if not plan.runs:
+        raise ValueError(f"{plan.study.name}: nothing is left that could be run; the notes above say why")
     if all(planned.run.is_done for planned in plan.runs):
         _finish(execute(plan, LocalPool(num_workers=1), report=_say))  # looked through: no worker is started
     require_room(plan, workers or 1)

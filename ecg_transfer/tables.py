@@ -46,6 +46,8 @@ def print_run(run: Run, *, note: str = "") -> None:
     else:
         _print_pretext(run, console)
     _print_notices(console, data)
+    if (upstream := run.manifest.get("upstream")) is not None:
+        console.print(f"started from: {upstream['run']}", markup=False)
     if found := run.manifest.get("checks"):
         console.print(f"checks: {', '.join(f'{code} {count}' for code, count in found.items())}", markup=False)
     console.print(f"run: {run.path}", markup=False)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from data_modules import record_checks
 from data_modules.config import DataConfig
-from data_modules.corpus_check import LEAKS, MEANINGS, Finding, check_corpus, leaks, summarise
+from data_modules.corpus_check import check_corpus, leaks
 from data_modules.datamodule import ECGDataModule
+from data_modules.findings import LEAKS, MEANINGS, Finding, summarise
 from data_modules.lead_swaps import FROM_CHEST
 from data_modules.reread import changed_records
 from tests.data_modules.fake_corpus import FakeCorpus, random_labels, write_fake_corpus
