@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from copy import deepcopy
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from data_modules.label_map import shared_labels
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.compilation import compile_backbone
 from ecg_transfer.config import ConfigError, RunConfig
+from ecg_transfer.config_reading import departures
 from ecg_transfer.data_identity import refuse_other_data, require_same_upstream
 from ecg_transfer.evaluation import Untrained, write_scores
 from ecg_transfer.files import write_json
@@ -48,6 +50,7 @@ def fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
     require_monitored(config, data)
     updates_per_epoch = data.updates_per_epoch(num_devices(config))
     num_epochs = config.optim.num_epochs(updates_per_epoch)
+    _say_what_overrules(config, num_epochs)
     learner = _learner(config, data)
     require_possible(config.transfer, learner.backbone, num_epochs)
     if config.is_supervised:
@@ -79,6 +82,18 @@ def fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
     require_held(run.path)
     run.seal()
     run.tidy()
+
+
+def _say_what_overrules(config: RunConfig, num_epochs: int) -> None:
+    """Warn where epochs that somebody asked for are fewer than the recipe's updates take on so few records."""
+    optim = config.optim
+    if optim.max_updates is None and num_epochs > optim.max_epochs and "optim.max_epochs" in departures(config):
+        warnings.warn(
+            f"{num_epochs} epochs and not optim.max_epochs={optim.max_epochs}: so many make the "
+            f"optim.min_updates={optim.min_updates} of the recipe {config.recipe} on these records; "
+            "optim.min_updates=0 leaves it at the epochs",
+            stacklevel=2,
+        )
 
 
 def _learner(config: RunConfig, data: ECGDataModule) -> Learner:

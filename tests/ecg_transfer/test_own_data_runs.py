@@ -103,7 +103,7 @@ def test_raw_files_to_a_comparison_in_few_commands(tmp_path: Path) -> None:
         tmp_path, "corpora", "add", "mine", "ecgs", "--labels", "labels.csv", "--unit", "uV", "--rate", "500"
     )
     assert "AF 20, LBBB 20" in said
-    command(tmp_path, "finetune", "mine", "--with-pretrain", "--backbone", NAME, *FIELDS)
+    tuned = command(tmp_path, "finetune", "mine", "--with-pretrain", "--backbone", NAME, *FIELDS)
     command(tmp_path, "scratch", "mine", "--backbone", NAME, *FIELDS)
     compared = command(tmp_path, "compare")
     assert "mine" in compared
@@ -112,6 +112,7 @@ def test_raw_files_to_a_comparison_in_few_commands(tmp_path: Path) -> None:
     assert {phase: run.is_done for phase, run in runs.items()} == dict.fromkeys(
         ("pretrain", "finetune", "scratch"), True
     )
+    assert f"started from: {runs['pretrain'].name}" in tuned
     assert "mine (own corpus): SIMULATED, 60 records." in command(tmp_path, "corpora")
     predicted = command(tmp_path, "predict", "--trust", runs["finetune"].name, "ecgs/r0.csv", "--like", "mine")
     assert predicted.splitlines()[0] == "record,AF,LBBB,findings,findings_at_0.5,notes"

@@ -20,6 +20,7 @@ from data_modules.machine import this_machine
 from ecg_transfer import fitting
 from ecg_transfer import trainer as run_trainer
 from ecg_transfer.config import ConfigError
+from ecg_transfer.config_reading import make_config
 from ecg_transfer.curve import read_curve
 from ecg_transfer.evaluation import evaluate, predict, predict_again
 from ecg_transfer.runs import Run
@@ -275,3 +276,24 @@ def test_devices_that_are_not_there_are_refused_before_anything_is_read(data: Pa
     with pytest.raises(ConfigError, match=r"trainer\.accelerator=gpu: PyTorch sees no GPU here"):
         scratch(data, tmp_path, **{"trainer.accelerator": "gpu"})
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_said"),
+    [
+        ({"optim.max_epochs": 2, "optim.min_updates": 12}, True),
+        ({"optim.max_epochs": 2, "optim.min_updates": 0}, False),
+        ({"optim.min_updates": 12}, False),
+    ],
+    ids=["epochs that are overruled", "epochs", "updates"],
+)
+def test_epochs_that_the_recipes_updates_overrule_are_said(
+    data: Path, asked: dict[str, object], is_said: bool, recwarn: pytest.WarningsRecorder
+) -> None:
+    """4 updates an epoch: 12 are 3 epochs."""
+    config = make_config("scratch", "cpsc2018", recipe="modern", overrides=settings(data) | asked)
+    if "optim.max_epochs" not in asked:
+        config.optim.max_epochs = make_config("scratch", "cpsc2018", recipe="modern").optim.max_epochs
+    fitting._say_what_overrules(config, config.optim.num_epochs(4))
+    said = [str(found.message) for found in recwarn]
+    assert any("3 epochs and not optim.max_epochs=2" in sentence for sentence in said) == is_said
