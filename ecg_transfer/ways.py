@@ -78,11 +78,18 @@ def stage_parameters(backbone: Backbone) -> list[list[nn.Parameter]]:
     """The weights of each stage, from the signal to the embedding.
 
     Raises:
-        ConfigError: A weight is in no stage, or in two.
+        ConfigError: A weight is in no stage, or in two; or the backbone lists no stages.
     """
+    try:
+        listed_modules = backbone.stages()
+    except NotImplementedError:
+        raise ConfigError(
+            f"{type(backbone).__name__} has no method stages() that lists its parts; write one, or take "
+            "transfer.way=full"
+        ) from None
     stages = [
         list({id(value): value for module in stage for value in module.parameters()}.values())
-        for stage in backbone.stages()
+        for stage in listed_modules
     ]
     listed = Counter(id(value) for stage in stages for value in stage)
     problems = [name for name, value in backbone.named_parameters() if listed[id(value)] != 1]
@@ -98,7 +105,7 @@ def lists_stages(backbone: Backbone) -> bool:
     """Whether a backbone says of each weight in which stage it is; one of the user's own need not."""
     try:
         stage_parameters(backbone)
-    except (ConfigError, NotImplementedError):
+    except ConfigError:
         return False
     return True
 

@@ -104,6 +104,13 @@ def test_a_weight_in_no_stage_is_named() -> None:
         require_possible(TransferConfig(way="linear_probe"), Forgetful(), 2)
 
 
+def test_a_backbone_without_stages_is_told_what_to_do() -> None:
+    backbone = Backbone(num_leads=12, num_features=3)
+    require_possible(TransferConfig(), backbone, 3)
+    with pytest.raises(ConfigError, match=r"Backbone has no method stages\(\).*or take transfer.way=full"):
+        require_possible(TransferConfig(way="layerwise"), backbone, 3)
+
+
 def rates(backbone: Backbone, optim: OptimConfig, transfer: TransferConfig) -> dict[str, float]:
     """The optimizer's rate of every weight, by name."""
     head = nn.Linear(backbone.num_features, 3)
