@@ -48,6 +48,35 @@ def _weights_back(weights: tl.tensor, gate: tl.constexpr, GATES: tl.constexpr, W
 
 
 @triton.jit
+def _load_gates(place: tl.tensor, here: tl.tensor, WIDTH: tl.constexpr) -> tl.tuple:
+    """The four numbers of each unit at a step."""
+    return (
+        tl.load(place, mask=here, other=0),
+        tl.load(place + WIDTH, mask=here, other=0),
+        tl.load(place + 2 * WIDTH, mask=here, other=0),
+        tl.load(place + 3 * WIDTH, mask=here, other=0),
+    )
+
+
+@triton.jit
+def _store_gates(
+    place: tl.tensor,
+    one: tl.tensor,
+    two: tl.tensor,
+    three: tl.tensor,
+    four: tl.tensor,
+    here: tl.tensor,
+    WIDTH: tl.constexpr,
+) -> None:
+    """In the precision of what they are stored in."""
+    dtype: tl.constexpr = place.dtype.element_ty
+    tl.store(place, one.to(dtype), mask=here)
+    tl.store(place + WIDTH, two.to(dtype), mask=here)
+    tl.store(place + 2 * WIDTH, three.to(dtype), mask=here)
+    tl.store(place + 3 * WIDTH, four.to(dtype), mask=here)
+
+
+@triton.jit
 def lstm_forward(
     signal: tl.tensor,
     weight_x: tl.tensor,
@@ -81,7 +110,7 @@ def lstm_forward(
     x_f, h_f = _weights(weight_x, 1, 4, INPUTS, WIDTH), _weights(weight_h, 1, 4, WIDTH, WIDTH)
     x_g, h_g = _weights(weight_x, 2, 4, INPUTS, WIDTH), _weights(weight_h, 2, 4, WIDTH, WIDTH)
     x_o, h_o = _weights(weight_x, 3, 4, INPUTS, WIDTH), _weights(weight_h, 3, 4, WIDTH, WIDTH)
-    b_i, b_f, b_g, b_o = tl.load(bias), tl.load(bias + WIDTH), tl.load(bias + 2 * WIDTH), tl.load(bias + 3 * WIDTH)
+    b_i, b_f, b_g, b_o = _load_gates(bias, units >= 0, WIDTH)
 
     c = tl.zeros((ROWS, WIDTH), tl.float32)
     h = tl.zeros((ROWS, WIDTH), dtype)
@@ -102,10 +131,7 @@ def lstm_forward(
         tl.store(states + time * directions * hidden, h, mask=is_unit)
         if KEPT:
             kept = gates + time * 4 * WIDTH
-            tl.store(kept, i.to(dtype), mask=here)
-            tl.store(kept + WIDTH, f.to(dtype), mask=here)
-            tl.store(kept + 2 * WIDTH, g.to(dtype), mask=here)
-            tl.store(kept + 3 * WIDTH, o.to(dtype), mask=here)
+            _store_gates(kept, i, f, g, o, here, WIDTH)
         x = next_x
     if KEPT:
         tl.store(cells + num_steps * WIDTH, c, mask=here)
@@ -139,8 +165,7 @@ def lstm_backward(
     dh, dc = tl.zeros((ROWS, WIDTH), tl.float32), tl.zeros((ROWS, WIDTH), tl.float32)
     time = last - direction * last
     kept = gates + time * 4 * WIDTH
-    i, f = tl.load(kept, mask=here, other=0), tl.load(kept + WIDTH, mask=here, other=0)
-    g, o = tl.load(kept + 2 * WIDTH, mask=here, other=0), tl.load(kept + 3 * WIDTH, mask=here, other=0)
+    i, f, g, o = _load_gates(kept, here, WIDTH)
     slope = tl.load(grad + time * directions * hidden, mask=is_unit, other=0)
     c = tl.load(cells + num_steps * WIDTH, mask=here, other=0)
     before = tl.load(cells + last * WIDTH, mask=here, other=0)
@@ -149,9 +174,7 @@ def lstm_backward(
         next_before = tl.load(cells + earlier * WIDTH, mask=here, other=0)
         earlier += direction * (last - 2 * earlier)
         next_kept = gates + earlier * 4 * WIDTH
-        next_i, next_f = tl.load(next_kept, mask=here, other=0), tl.load(next_kept + WIDTH, mask=here, other=0)
-        next_g = tl.load(next_kept + 2 * WIDTH, mask=here, other=0)
-        next_o = tl.load(next_kept + 3 * WIDTH, mask=here, other=0)
+        next_i, next_f, next_g, next_o = _load_gates(next_kept, here, WIDTH)
         next_slope = tl.load(grad + earlier * directions * hidden, mask=is_unit, other=0)
         i, f, g, o = i.to(tl.float32), f.to(tl.float32), g.to(tl.float32), o.to(tl.float32)
         tanh_c = _tanh(c)
@@ -161,10 +184,7 @@ def lstm_backward(
         d_f = (dc * before * f * (1 - f)).to(dtype)
         d_g = (dc * i * (1 - g * g)).to(dtype)
         d_o = (dh * tanh_c * o * (1 - o)).to(dtype)
-        tl.store(kept, d_i, mask=here)
-        tl.store(kept + WIDTH, d_f, mask=here)
-        tl.store(kept + 2 * WIDTH, d_g, mask=here)
-        tl.store(kept + 3 * WIDTH, d_o, mask=here)
+        _store_gates(kept, d_i, d_f, d_g, d_o, here, WIDTH)
         dh = tl.dot(d_o, h_o, tl.dot(d_g, h_g, tl.dot(d_f, h_f, tl.dot(d_i, h_i))))
         dc = dc * f
         c, before, kept, slope = before, next_before, next_kept, next_slope
@@ -204,7 +224,7 @@ def gru_forward(
     x_r, h_r = _weights(weight_x, 0, 3, INPUTS, WIDTH), _weights(weight_h, 0, 3, WIDTH, WIDTH)
     x_z, h_z = _weights(weight_x, 1, 3, INPUTS, WIDTH), _weights(weight_h, 1, 3, WIDTH, WIDTH)
     x_n, h_m = _weights(weight_x, 2, 3, INPUTS, WIDTH), _weights(weight_h, 2, 3, WIDTH, WIDTH)
-    b_r, b_z, b_n, b_m = tl.load(bias), tl.load(bias + WIDTH), tl.load(bias + 2 * WIDTH), tl.load(bias + 3 * WIDTH)
+    b_r, b_z, b_n, b_m = _load_gates(bias, units >= 0, WIDTH)
 
     h = tl.zeros((ROWS, WIDTH), tl.float32)
     x = tl.load(signal + direction * last * num_leads, mask=is_lead, other=0).to(dtype)
@@ -224,10 +244,7 @@ def gru_forward(
         tl.store(states + time * directions * hidden, h.to(dtype), mask=is_unit)
         if KEPT:
             kept = gates + time * 4 * WIDTH
-            tl.store(kept, r.to(dtype), mask=here)
-            tl.store(kept + WIDTH, z.to(dtype), mask=here)
-            tl.store(kept + 2 * WIDTH, n.to(dtype), mask=here)
-            tl.store(kept + 3 * WIDTH, m.to(dtype), mask=here)
+            _store_gates(kept, r, z, n, m, here, WIDTH)
         x = next_x
 
 
@@ -259,8 +276,7 @@ def gru_backward(
     dh = tl.zeros((ROWS, WIDTH), tl.float32)
     time = last - direction * last
     kept = gates + time * 4 * WIDTH
-    r, z = tl.load(kept, mask=here, other=0), tl.load(kept + WIDTH, mask=here, other=0)
-    n, m = tl.load(kept + 2 * WIDTH, mask=here, other=0), tl.load(kept + 3 * WIDTH, mask=here, other=0)
+    r, z, n, m = _load_gates(kept, here, WIDTH)
     slope = tl.load(grad + time * directions * hidden, mask=is_unit, other=0)
     before = tl.load(cells + last * WIDTH, mask=here, other=0)
     for back in range(num_steps):
@@ -268,9 +284,7 @@ def gru_backward(
         next_before = tl.load(cells + earlier * WIDTH, mask=here, other=0)
         earlier += direction * (last - 2 * earlier)
         next_kept = gates + earlier * 4 * WIDTH
-        next_r, next_z = tl.load(next_kept, mask=here, other=0), tl.load(next_kept + WIDTH, mask=here, other=0)
-        next_n = tl.load(next_kept + 2 * WIDTH, mask=here, other=0)
-        next_m = tl.load(next_kept + 3 * WIDTH, mask=here, other=0)
+        next_r, next_z, next_n, next_m = _load_gates(next_kept, here, WIDTH)
         next_slope = tl.load(grad + earlier * directions * hidden, mask=is_unit, other=0)
         r, z, n, m = r.to(tl.float32), z.to(tl.float32), n.to(tl.float32), m.to(tl.float32)
         dh += slope
@@ -278,10 +292,7 @@ def gru_backward(
         d_n, d_m = slope_n.to(dtype), (slope_n * r).to(dtype)
         d_r = (slope_n * m * r * (1 - r)).to(dtype)
         d_z = (dh * (before - n) * z * (1 - z)).to(dtype)
-        tl.store(kept, d_r, mask=here)
-        tl.store(kept + WIDTH, d_z, mask=here)
-        tl.store(kept + 2 * WIDTH, d_n, mask=here)
-        tl.store(kept + 3 * WIDTH, d_m, mask=here)
+        _store_gates(kept, d_r, d_z, d_n, d_m, here, WIDTH)
         dh = tl.dot(d_m, h_m, tl.dot(d_z, h_z, tl.dot(d_r, h_r, dh * z)))
         before, kept, slope = next_before, next_kept, next_slope
         r, z, n, m = next_r, next_z, next_n, next_m
