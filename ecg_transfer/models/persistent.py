@@ -121,7 +121,7 @@ class _States(torch.autograd.Function):
             INPUTS=inputs, WIDTH=width, ROWS=ROWS, KEPT=is_trained, num_warps=WARPS,
         )  # fmt: skip
         ctx.save_for_backward(signal, weight_x, weight_h, gates, cells, states)
-        ctx.is_gru, ctx.hidden = is_gru, hidden
+        ctx.is_gru, ctx.hidden, ctx.is_spent = is_gru, hidden, False
         return states
 
     @staticmethod
@@ -129,6 +129,9 @@ class _States(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         from ecg_transfer.models.kernels import persistent as kernels
 
+        if ctx.is_spent:
+            raise RuntimeError("backward cannot be called again: the slopes are in the gates' place; go forward again")
+        ctx.is_spent = True
         signal, weight_x, weight_h, gates, cells, states = ctx.saved_tensors
         directions, num_records, num_steps, _, width = gates.shape
         kernel = kernels.gru_backward if ctx.is_gru else kernels.lstm_backward

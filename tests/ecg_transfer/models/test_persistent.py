@@ -57,6 +57,15 @@ def test_what_is_not_trained_is_not_kept() -> None:
         torch.testing.assert_close(persistent.states_of(rnn, signal, torch.float32), rnn(signal)[0])
 
 
+@interpreted
+def test_a_second_backward_is_refused() -> None:
+    rnn = layer_of("gru", 12, 20)
+    loss = persistent.states_of(rnn, torch.randn(2, 3, 12), torch.float32).sum()
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="cannot be called again"):
+        loss.backward()
+
+
 def test_the_cpu_and_full_precision_are_pytorchs() -> None:
     rnn, signal = layer_of("lstm", 12, 100), torch.zeros(2, 5, 12)
     assert not persistent.serves(rnn, signal)
