@@ -34,7 +34,7 @@ class RecordedForward:
 
     One pair of graphs is kept for each shape of a batch. They are made anew when what is trained has changed: weights
     that are frozen or thawed, modules that went into evaluation mode, autocast. Evaluation, and whatever needs no
-    gradient, is never recorded. Between two calls the first one's backward pass must have been made.
+    gradient, is never recorded. Between two calls the first one's backward pass must have been made, once.
 
     What a network decides in Python, by a random number say, would be decided once and for all in a recording. The
     backbones of this package decide nothing so; those of others are not recorded (`may_be_recorded`).
@@ -92,7 +92,7 @@ class RecordedForward:
             said = str(error).strip().splitlines() or [type(error).__name__]
             warnings.warn(
                 f"trainer.cuda_graphs: no graph could be recorded ({said[0][:200]}); the training goes on without, "
-                "which is slower for small networks and gives the same numbers",
+                "which is slower for small networks and gives the same numbers, up to rounding",
                 stacklevel=2,
             )
         finally:

@@ -85,13 +85,12 @@ def fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
 
 
 def _say_what_overrules(config: RunConfig, num_epochs: int) -> None:
-    """Warn where epochs that somebody asked for are fewer than the recipe's updates take on so few records."""
+    """Warn where other epochs than the recipe's were asked for, and its updates take more of them."""
     optim = config.optim
     if optim.max_updates is None and num_epochs > optim.max_epochs and "optim.max_epochs" in departures(config):
         warnings.warn(
-            f"{num_epochs} epochs and not optim.max_epochs={optim.max_epochs}: so many make the "
-            f"optim.min_updates={optim.min_updates} of the recipe {config.recipe} on these records; "
-            "optim.min_updates=0 leaves it at the epochs",
+            f"{num_epochs} epochs and not optim.max_epochs={optim.max_epochs}: on these records "
+            f"optim.min_updates={optim.min_updates} takes so many; optim.min_updates=0 leaves it at the epochs",
             stacklevel=2,
         )
 

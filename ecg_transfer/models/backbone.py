@@ -73,6 +73,12 @@ class Backbone(nn.Module):
             )
 
 
+def is_watched(module: nn.Module) -> bool:
+    """Whether somebody's hooks want to see what goes through a module: then it has to be called."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(hooks)
+
+
 def is_traced() -> bool:
     """Whether the network is being traced, compiled or exported: then PyTorch's own layers are what can be read."""
     is_traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]

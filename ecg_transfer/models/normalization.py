@@ -1,11 +1,11 @@
 """Batch normalisation, and what follows it in a bottleneck: a shortcut that is added, and a rectifier.
 
-On a GPU in bfloat16 these passes over memory, not the convolutions, were 59 % of a ResNet1d-50's step (H200, batch
-256, 10 s at 100 Hz). While a step is recorded as CUDA graphs they become two kernels forward and two back that pass
-over memory, in place of four and five: 1.17 times the speed, and 1.14 for ResNet1d-101; the same up to rounding.
-Where nothing is recorded they are not worth their launches (5,900 records/s; PyTorch's own 8,800, on an H100), and a
-ResNet1d-18 gained nothing (.91 to .99 times the speed). There, and for layers that are frozen or watched, PyTorch's own
-are used.
+On a GPU in bfloat16 these passes over memory, not the convolutions, were 59 % of the kernels' time in a ResNet1d-50's
+step (H200, batch 256, 10 s at 100 Hz). While a step is recorded as CUDA graphs they become two kernels forward and two
+back that pass over memory, in place of four and five: 1.17 times the speed, and 1.14 for ResNet1d-101; the same numbers
+up to rounding. Where nothing is recorded they are not worth their launches (5,900 records/s on an H200; PyTorch's own
+8,800 on an H100), and a ResNet1d-18 gained nothing (.91 to .99 times the speed). There, and for layers that are frozen
+or watched, PyTorch's own are used.
 
 Batch normalisation: Ioffe & Szegedy 2015 (arXiv 1502.03167).
 """
@@ -15,8 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -24,12 +22,14 @@ import torch.nn.functional as F  # noqa: N812, the name everybody uses
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ecg_transfer.models.backbone import is_traced, is_watched
+from ecg_transfer.models.kernels import can_be_launched
+
 ROWS, CHANNELS = 64, 64
 """Of a program's tile: 128 bytes of bfloat16 in a row."""
 PROGRAMS, MOST_SPLITS = 1024, 256
 """Of a sum over rows: enough to keep a large GPU's memory busy, few enough that one program adds up what they found."""
 CHANNELS_OF_STATISTICS = 16
-
 
 _is_recorded = ContextVar("is_recorded", default=False)
 
@@ -67,20 +67,16 @@ def rectified(norm: nn.Module, x: Tensor, shortcut: Tensor | None = None) -> Ten
 
 
 def _is_served(norm: BatchNorm1d, x: Tensor, shortcut: Tensor | None) -> bool:
-    if not _is_recorded.get():
+    if is_traced() or not _is_recorded.get():  # in this order: a compiler could not follow the second
         return False
     is_usual = (
         norm.training
         and norm.affine
         and norm.track_running_stats
         and norm.momentum is not None
-        and not _is_watched(norm)
+        and not is_watched(norm)
     )
-    return is_usual and _has_layout(x) and (shortcut is None or _has_layout(shortcut)) and _has_triton()
-
-
-def _is_watched(norm: nn.Module) -> bool:
-    return bool(norm._forward_hooks or norm._forward_pre_hooks or norm._backward_hooks or norm._backward_pre_hooks)
+    return is_usual and _has_layout(x) and (shortcut is None or _has_layout(shortcut)) and can_be_launched()
 
 
 def _has_layout(x: Tensor) -> bool:
@@ -88,16 +84,12 @@ def _has_layout(x: Tensor) -> bool:
     return x.dim() == 4 and is_short and x.is_contiguous(memory_format=torch.channels_last) and x.numel() > x.shape[1]
 
 
-@lru_cache(maxsize=1)
-def _has_triton() -> bool:
-    return torch.version.cuda is not None and find_spec("triton") is not None
-
-
 def fused(norm: BatchNorm1d, x: Tensor, shortcut: Tensor | None) -> Tensor:
     """What `rectified` computes, of `(B, C, 1, T)` in channels-last memory format, as kernels of our own."""
     assert norm.num_batches_tracked is not None
     norm.num_batches_tracked.add_(1)
-    out: Tensor = _Rectified.apply(x, shortcut, norm.weight, norm.bias, norm)  # type: ignore[no-untyped-call]
+    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
+        out: Tensor = _Rectified.apply(x, shortcut, norm.weight, norm.bias, norm)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -120,11 +112,9 @@ class _Rectified(torch.autograd.Function):
         by_channel = (num_splits, _number(num_channels, CHANNELS))
         sums = x.new_empty(num_splits, 2, num_channels, dtype=torch.float32)
         mean, scale = x.new_empty(2, num_channels, dtype=torch.float32).unbind()
-        kernels.moments[by_channel](
-            x, norm.running_mean, sums, num_rows, num_channels, rows_each, ROWS=ROWS, CHANNELS=CHANNELS
-        )
+        kernels.moments[by_channel](x, sums, num_rows, num_channels, rows_each, ROWS=ROWS, CHANNELS=CHANNELS)
         kernels.statistics[(_number(num_channels, CHANNELS_OF_STATISTICS),)](
-            sums, mean, scale, norm.running_mean, norm.running_var, num_rows, num_channels, num_splits,
+            x, sums, mean, scale, norm.running_mean, norm.running_var, num_rows, num_channels, num_splits,
             norm.momentum, norm.eps, SPLITS=_power_of_two(num_splits), CHANNELS=CHANNELS_OF_STATISTICS,
         )  # fmt: skip
         out = torch.empty_like(x)

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from functools import lru_cache
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -26,7 +25,8 @@ import torch.nn.functional as F  # noqa: N812, the name everybody uses
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ecg_transfer.models.backbone import is_traced
+from ecg_transfer.models.backbone import is_traced, is_watched
+from ecg_transfer.models.kernels import can_be_launched
 
 ROWS = 16
 """Records of a multiprocessor; a tensor core takes no fewer."""
@@ -64,17 +64,17 @@ def serves(rnn: nn.LSTM | nn.GRU, signal: Tensor) -> bool:
     """
     if is_traced() or not signal.is_cuda or not torch.is_autocast_enabled("cuda"):
         return False
+    is_plain = rnn.batch_first and rnn.bias and not rnn.proj_size and not is_watched(rnn)
     is_narrow = rnn.hidden_size <= WIDEST and rnn.input_size <= NARROWEST and rnn.num_layers == 1
     is_half = torch.get_autocast_dtype("cuda") == torch.bfloat16 and rnn.weight_hh_l0.dtype == torch.float32
-    return is_narrow and is_half and signal.numel() > 0 and _fits(signal.device)
+    return is_plain and is_narrow and is_half and signal.numel() > 0 and _fits(signal.device)
 
 
 @lru_cache
 def _fits(device: torch.device) -> bool:
-    if torch.version.cuda is None or find_spec("triton") is None:
-        return False
     properties = torch.cuda.get_device_properties(device)
-    return int(getattr(properties, "shared_memory_per_block_optin", 0)) >= SHARED_BYTES
+    has_room = int(getattr(properties, "shared_memory_per_block_optin", 0)) >= SHARED_BYTES
+    return has_room and can_be_launched()
 
 
 def states_of(rnn: nn.LSTM | nn.GRU, signal: Tensor, dtype: torch.dtype = torch.bfloat16) -> Tensor:
@@ -87,7 +87,8 @@ def states_of(rnn: nn.LSTM | nn.GRU, signal: Tensor, dtype: torch.dtype = torch.
     """
     weights = [getattr(rnn, name) for names in rnn._all_weights for name in names]
     is_trained = torch.is_grad_enabled() and any(value.requires_grad for value in (signal, *weights))
-    states: Tensor = _States.apply(signal.contiguous(), dtype, isinstance(rnn, nn.GRU), is_trained, *weights)  # type: ignore[no-untyped-call]
+    with torch.cuda.device_of(signal):  # type: ignore[no-untyped-call]
+        states: Tensor = _States.apply(signal.contiguous(), dtype, isinstance(rnn, nn.GRU), is_trained, *weights)  # type: ignore[no-untyped-call]
     return states
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ecg_transfer.callbacks.cuda_graphs import CudaGraphs
 from ecg_transfer.config_reading import make_config
 from ecg_transfer.cuda_graphs import RecordedForward
+from ecg_transfer.models import normalization
 from ecg_transfer.runs import Run
 from ecg_transfer.trainer import callbacks_of
 from tests.ecg_transfer.tiny_backbone import NAME, TinyBackbone
@@ -30,6 +31,7 @@ class Recorder:
 
     def __call__(self, body: nn.Module, sample: tuple[Tensor], **options: Any) -> Callable[[Tensor], Tensor]:  # noqa: ANN401
         assert not torch.is_autocast_cache_enabled()
+        assert normalization._is_recorded.get()
         for _ in range(3):
             body(sample[0] + 1)
         if self.fails:
@@ -38,6 +40,7 @@ class Recorder:
 
         def replay(signal: Tensor) -> Tensor:
             self.replayed.append(tuple(signal.shape))
+            assert not normalization._is_recorded.get()
             found: Tensor = body(signal)
             return found
 

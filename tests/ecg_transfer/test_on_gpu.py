@@ -96,8 +96,12 @@ def test_every_backbone_trains_to_the_same_bits(backbone: str, precision: Litera
     start = classifier_of(backbone).state_dict()
     assert all(torch.equal(value, other[name]) for name, value in one.items())
     assert all(torch.equal(value, again[name]) for name, value in recorded.items())
-    if backbone not in FUSED:
-        assert all(torch.equal(value, recorded[name]) for name, value in one.items())
+    for name, value in one.items():
+        if backbone in FUSED:
+            difference = (recorded[name].float() - value.float()).norm()
+            assert float(difference) <= 0.05 * float(value.float().norm())
+        else:
+            assert torch.equal(value, recorded[name])
     assert any(not torch.equal(value, start[name]) for name, value in one.items())
 
 

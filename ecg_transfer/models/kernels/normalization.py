@@ -17,7 +17,6 @@ import triton.language as tl
 @triton.jit
 def moments(
     x: tl.tensor,
-    center: tl.tensor,
     sums: tl.tensor,
     num_rows: int,
     num_channels: int,
@@ -25,10 +24,10 @@ def moments(
     ROWS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ) -> None:
-    """Sums and sums of squares of what is left of `x` without `center`, which keeps them from cancelling."""
+    """Sums and sums of squares of what is left of `x` without its first row, which keeps them from cancelling."""
     channels = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     is_channel = channels < num_channels
-    about = tl.load(center + channels, mask=is_channel, other=0)[None, :]
+    about = tl.load(x + channels, mask=is_channel, other=0).to(tl.float32)[None, :]
     first, second = tl.zeros((ROWS, CHANNELS), tl.float32), tl.zeros((ROWS, CHANNELS), tl.float32)
     for start in range(0, rows_each, ROWS):
         rows = tl.program_id(0) * rows_each + start + tl.arange(0, ROWS)[:, None].to(tl.int64)
@@ -44,6 +43,7 @@ def moments(
 
 @triton.jit
 def statistics(
+    x: tl.tensor,
     sums: tl.tensor,
     mean: tl.tensor,
     scale: tl.tensor,
@@ -57,7 +57,7 @@ def statistics(
     SPLITS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ) -> None:
-    """Mean and scale of each channel from its sums about the running mean, and the running statistics after them."""
+    """Mean and scale of each channel from its sums about the first row, and the running statistics after them."""
     channels = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
     is_channel = channels < num_channels
     splits = tl.arange(0, SPLITS)[:, None]
@@ -66,11 +66,12 @@ def statistics(
     first = tl.sum(tl.load(at, mask=here, other=0), 0) / num_rows
     second = tl.sum(tl.load(at + num_channels, mask=here, other=0), 0) / num_rows
     variance = tl.maximum(second - first * first, 0)
-    center = tl.load(running_mean + channels, mask=is_channel, other=0)
+    center = tl.load(x + channels, mask=is_channel, other=0).to(tl.float32) + first
+    before = tl.load(running_mean + channels, mask=is_channel, other=0)
     spread = tl.load(running_var + channels, mask=is_channel, other=0)
-    tl.store(mean + channels, center + first, mask=is_channel)
+    tl.store(mean + channels, center, mask=is_channel)
     tl.store(scale + channels, 1 / tl.sqrt(variance + eps), mask=is_channel)
-    tl.store(running_mean + channels, center + momentum * first, mask=is_channel)
+    tl.store(running_mean + channels, before + momentum * (center - before), mask=is_channel)
     unbiased = variance * (num_rows / (num_rows - 1.0))
     tl.store(running_var + channels, spread + momentum * (unbiased - spread), mask=is_channel)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ecg_transfer.models import persistent
+from ecg_transfer.models import create_backbone, kernels, persistent
 
 pytest.importorskip("triton", reason="the kernels are written in Triton")
 
@@ -57,6 +57,28 @@ def test_what_is_not_trained_is_not_kept() -> None:
         torch.testing.assert_close(persistent.states_of(rnn, signal, torch.float32), rnn(signal)[0])
 
 
+@pytest.mark.parametrize("name", ["bilstm", "gru_mean"])
+def test_the_papers_backbones_ask_for_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone, x = create_backbone(name, num_samples=20).eval(), torch.randn(3, 12, 20)
+    with torch.no_grad():
+        wanted = backbone(x)
+    monkeypatch.setattr(persistent, "serves", lambda rnn, signal: True)
+    monkeypatch.setattr(persistent, "states_of", lambda rnn, signal: 2 * rnn(signal)[0])
+    with torch.no_grad():
+        torch.testing.assert_close(backbone(x), 2 * wanted)
+
+
+@on_gpu
+@pytest.mark.parametrize("name", ["lstm_benchmark", "lstm"])
+def test_no_layer_computes_in_float16(name: str) -> None:
+    """Wider and deeper layers are left in float32; both give numbers that are too small for float16."""
+    backbone, x = create_backbone(name, num_samples=100).cuda(), torch.randn(3, 12, 100, device="cuda")
+    with torch.autocast("cuda", torch.bfloat16):
+        loss = backbone(x).float().mean() * 2.0**-30
+    gradients = torch.autograd.grad(loss, [*backbone.rnn.parameters()])  # type: ignore[union-attr]
+    assert all(bool((value != 0).float().mean() > 0.5) for value in gradients)
+
+
 @interpreted
 def test_a_second_backward_is_refused() -> None:
     rnn = layer_of("gru", 12, 20)
@@ -64,6 +86,18 @@ def test_a_second_backward_is_refused() -> None:
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="cannot be called again"):
         loss.backward()
+
+
+@interpreted
+def test_triton_that_does_not_work_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    kernels.can_be_launched.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match=r"Triton does not work here \(.+\): PyTorch's own layers are used"):
+            assert not kernels.can_be_launched()
+        assert not kernels.can_be_launched()
+    finally:
+        kernels.can_be_launched.cache_clear()
 
 
 def test_the_cpu_and_full_precision_are_pytorchs() -> None:
