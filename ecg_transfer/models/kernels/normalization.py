@@ -107,6 +107,29 @@ def rectify(
 
 
 @triton.jit
+def _slope_and_value(
+    grad: tl.tensor,
+    x: tl.tensor,
+    out: tl.tensor,
+    at: tl.tensor,
+    here: tl.tensor,
+    about: tl.tensor,
+    factor: tl.tensor,
+    by: tl.tensor,
+    offset: tl.tensor,
+    ADDS: tl.constexpr,
+) -> tl.tuple:
+    """The slopes in what was rectified, and the normalised values; without a shortcut its sign follows from `x`."""
+    value = tl.load(x + at, mask=here, other=0).to(tl.float32) - about
+    if ADDS:
+        level = tl.load(out + at, mask=here, other=0).to(tl.float32)
+    else:
+        level = value * by + offset
+    slope = tl.load(grad + at, mask=here, other=0).to(tl.float32)
+    return tl.where(level > 0, slope, 0), value * factor
+
+
+@triton.jit
 def slope_sums(
     grad: tl.tensor,
     x: tl.tensor,
@@ -135,14 +158,7 @@ def slope_sums(
         rows = tl.program_id(0) * rows_each + start + tl.arange(0, ROWS)[:, None].to(tl.int64)
         here = (rows < num_rows) & is_channel[None, :]
         at = rows * num_channels + channels[None, :]
-        slope = tl.load(grad + at, mask=here, other=0).to(tl.float32)
-        value = tl.load(x + at, mask=here, other=0).to(tl.float32) - about
-        if ADDS:
-            level = tl.load(out + at, mask=here, other=0).to(tl.float32)
-        else:
-            level = value * by + offset
-        slope = tl.where(level > 0, slope, 0)
-        value *= factor
+        slope, value = _slope_and_value(grad, x, out, at, here, about, factor, by, offset, ADDS)
         first += slope
         second += slope * value
     at = sums + tl.program_id(0) * 2 * num_channels + channels
@@ -180,14 +196,7 @@ def slopes(
     offset = tl.load(shift + channels, mask=is_channel, other=0)[None, :]
     first = tl.load(sums + channels, mask=is_channel, other=0)[None, :] / num_rows
     second = tl.load(sums + num_channels + channels, mask=is_channel, other=0)[None, :] / num_rows
-    slope = tl.load(grad + at, mask=here, other=0).to(tl.float32)
-    value = tl.load(x + at, mask=here, other=0).to(tl.float32) - about
-    if ADDS:
-        level = tl.load(out + at, mask=here, other=0).to(tl.float32)
-    else:
-        level = value * by + offset
-    slope = tl.where(level > 0, slope, 0)
-    value *= factor
+    slope, value = _slope_and_value(grad, x, out, at, here, about, factor, by, offset, ADDS)
     tl.store(grad_x + at, (by * (slope - first - value * second)).to(grad_x.dtype.element_ty), mask=here)
     if ADDS:
         tl.store(grad_shortcut + at, slope.to(grad_shortcut.dtype.element_ty), mask=here)
