@@ -12,7 +12,8 @@ from data_modules.sources import will_simulate
 from ecg_transfer.advice.nearest import Choice, Gain, Nearest, expected_gain, measured, nearest
 from ecg_transfer.advice.proposal import FIRST_SEEDS, Proposal, as_dict, propose
 from ecg_transfer.config_reading import Overrides, make_config
-from ecg_transfer.runs import DEFAULT_OUTPUT, find_runs
+from ecg_transfer.leaks import leak_sentences
+from ecg_transfer.runs import DEFAULT_OUTPUT, Run, find_runs
 from ecg_transfer.study.equivalence import equivalence_sentences
 from ecg_transfer.study.quantities import duration
 from ecg_transfer.study.results import TUNED
@@ -234,6 +235,9 @@ def _how_sure(found: Nearest, best: Choice) -> Section:
             "It was chosen among several: with close scores another seed might choose another, and the winner's gain "
             "is a little flattered."
         )
+    columns = ("path_scratch", "path_finetune")
+    paths = sorted({str(path) for effect in effects for column in columns for path in effect.cell.pairs[column]})
+    sentences += leak_sentences(Run(Path(path)).manifest for path in paths)
     return Section(title="How sure, and from what", sentences=tuple(sentences))
 
 

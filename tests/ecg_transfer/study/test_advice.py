@@ -13,6 +13,7 @@ import ecg_transfer as et
 from ecg_transfer.advice.advise import gain_text
 from ecg_transfer.advice.nearest import Gain, at_size, expected_gain, measured, nearest
 from ecg_transfer.cli import app
+from ecg_transfer.files import write_json
 from ecg_transfer.study.definition import read_study
 from ecg_transfer.study.plan import make_plan
 from ecg_transfer.study.random_effects import pool
@@ -82,6 +83,17 @@ def test_the_gain_on_the_corpus_itself_is_the_cells(fake_runs: Any) -> None:  # 
     assert "resnet1d18, pre-trained on cpsc2018; full fine-tuning with the paper recipe, lr 0.01" in text
     assert f"{gain.estimate:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" in text
     assert "Fewer than 6 seeds" in text
+
+
+def test_what_makes_the_scores_too_good_is_repeated(fake_runs: Any) -> None:  # noqa: ANN401
+    add_pairs(fake_runs, "ptb", gain=3.0, skill=0.2, num_train=360)
+    assert "too good" not in advice(fake_runs)
+    run = et.find_pairs(fake_runs.output)[0].scratch
+    write_json(run.path / "manifest.json", run.manifest | {"checks": {"patient_across_parts": 3}})
+    run.seal()
+    assert "Test scores on ptb may be too good: 3 x one patient in two parts of the split (in 1 of 6 runs on it)" in (
+        advice(fake_runs)
+    )
 
 
 @pytest.mark.parametrize(
