@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ecg_transfer.models.backbone import is_traced, is_watched
-from ecg_transfer.models.kernels import can_be_launched
+from ecg_transfer.models.kernels import can_be_launched, num_parts, power_of_two
 
 ROWS, CHANNELS = 64, 64
 """Of a program's tile: 128 bytes of bfloat16 in a row."""
@@ -109,16 +109,16 @@ class _Rectified(torch.autograd.Function):
 
         num_rows, num_channels = x.numel() // x.shape[1], x.shape[1]
         num_splits, rows_each = _splits(num_rows, num_channels)
-        by_channel = (num_splits, _number(num_channels, CHANNELS))
+        by_channel = (num_splits, num_parts(num_channels, CHANNELS))
         sums = x.new_empty(num_splits, 2, num_channels, dtype=torch.float32)
         mean, scale = x.new_empty(2, num_channels, dtype=torch.float32).unbind()
         kernels.moments[by_channel](x, sums, num_rows, num_channels, rows_each, ROWS=ROWS, CHANNELS=CHANNELS)
-        kernels.statistics[(_number(num_channels, CHANNELS_OF_STATISTICS),)](
+        kernels.statistics[(num_parts(num_channels, CHANNELS_OF_STATISTICS),)](
             x, sums, mean, scale, norm.running_mean, norm.running_var, num_rows, num_channels, num_splits,
-            norm.momentum, norm.eps, SPLITS=_power_of_two(num_splits), CHANNELS=CHANNELS_OF_STATISTICS,
+            norm.momentum, norm.eps, SPLITS=power_of_two(num_splits), CHANNELS=CHANNELS_OF_STATISTICS,
         )  # fmt: skip
         out = torch.empty_like(x)
-        kernels.rectify[(_number(num_rows, ROWS), by_channel[1])](
+        kernels.rectify[(num_parts(num_rows, ROWS), by_channel[1])](
             x, shortcut, out, mean, scale, gain, shift, num_rows, num_channels,
             ROWS=ROWS, CHANNELS=CHANNELS, ADDS=shortcut is not None,
         )  # fmt: skip
@@ -135,7 +135,7 @@ class _Rectified(torch.autograd.Function):
         grad = grad.contiguous(memory_format=torch.channels_last)
         num_rows, num_channels = x.numel() // x.shape[1], x.shape[1]
         num_splits, rows_each = _splits(num_rows, num_channels)
-        by_channel = (num_splits, _number(num_channels, CHANNELS))
+        by_channel = (num_splits, num_parts(num_channels, CHANNELS))
         parts = x.new_empty(num_splits, 2, num_channels, dtype=torch.float32)
         kernels.slope_sums[by_channel](
             grad, x, out, parts, mean, scale, gain, shift, num_rows, num_channels, rows_each,
@@ -144,7 +144,7 @@ class _Rectified(torch.autograd.Function):
         sums = parts.sum(0)
         grad_x = torch.empty_like(x)
         grad_shortcut = torch.empty_like(x) if ctx.adds else None
-        kernels.slopes[(_number(num_rows, ROWS), by_channel[1])](
+        kernels.slopes[(num_parts(num_rows, ROWS), by_channel[1])](
             grad, x, out, grad_x, grad_shortcut, sums, mean, scale, gain, shift, num_rows, num_channels,
             ROWS=ROWS, CHANNELS=CHANNELS, ADDS=ctx.adds,
         )  # fmt: skip
@@ -153,15 +153,6 @@ class _Rectified(torch.autograd.Function):
 
 def _splits(num_rows: int, num_channels: int) -> tuple[int, int]:
     """Programs that share the rows, and how many rows each takes, a multiple of a tile's."""
-    wanted = min(MOST_SPLITS, max(1, PROGRAMS * CHANNELS // num_channels), _number(num_rows, ROWS))
-    rows_each = _number(num_rows, wanted * ROWS) * ROWS
-    return _number(num_rows, rows_each), rows_each
-
-
-def _number(whole: int, part: int) -> int:
-    """Parts that cover the whole."""
-    return -(-whole // part)
-
-
-def _power_of_two(number: int) -> int:
-    return 1 << (number - 1).bit_length()
+    wanted = min(MOST_SPLITS, max(1, PROGRAMS * CHANNELS // num_channels), num_parts(num_rows, ROWS))
+    rows_each = num_parts(num_rows, wanted * ROWS) * ROWS
+    return num_parts(num_rows, rows_each), rows_each

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ecg_transfer.models.backbone import is_traced, is_watched
-from ecg_transfer.models.kernels import can_be_launched
+from ecg_transfer.models.kernels import can_be_launched, num_parts, power_of_two
 
 ROWS = 16
 """Records of a multiprocessor; a tensor core takes no fewer."""
@@ -108,7 +108,7 @@ class _States(torch.autograd.Function):
 
         (num_records, num_steps, num_leads), hidden = signal.shape, weights[1].shape[1]
         num_gates, directions = 3 if is_gru else 4, len(weights) // 4
-        width, inputs = _width(hidden), _width(num_leads)
+        width, inputs = (max(NARROWEST, power_of_two(number)) for number in (hidden, num_leads))
         weight_x = _filled(weights[0::4], dtype, num_gates, width, inputs)
         weight_h = _filled(weights[1::4], dtype, num_gates, width, width)
         bias = _biases(weights, num_gates, width)
@@ -117,7 +117,7 @@ class _States(torch.autograd.Function):
         gates = signal.new_empty(kept, num_records, num_steps, 4, width, dtype=dtype)
         cells = signal.new_empty(kept, num_records, num_steps + 1, width, dtype=torch.float32)
         kernel = kernels.gru_forward if is_gru else kernels.lstm_forward
-        kernel[_grid(num_records, directions)](
+        kernel[(num_parts(num_records, ROWS), directions)](
             signal, weight_x, weight_h, bias, gates, cells, states, num_records, num_steps, num_leads, hidden,
             INPUTS=inputs, WIDTH=width, ROWS=ROWS, KEPT=is_trained, num_warps=WARPS,
         )  # fmt: skip
@@ -136,7 +136,7 @@ class _States(torch.autograd.Function):
         signal, weight_x, weight_h, gates, cells, states = ctx.saved_tensors
         directions, num_records, num_steps, _, width = gates.shape
         kernel = kernels.gru_backward if ctx.is_gru else kernels.lstm_backward
-        kernel[_grid(num_records, directions)](
+        kernel[(num_parts(num_records, ROWS), directions)](
             grad.contiguous(), weight_h, gates, cells, num_records, num_steps, ctx.hidden,
             WIDTH=width, ROWS=ROWS, num_warps=WARPS,
         )  # fmt: skip
@@ -165,15 +165,6 @@ def _grad_of_signal(ctx: Any, signal: Tensor, weight_x: Tensor, gates: Tensor) -
     slopes = gates[:, :, :, : weight_x.shape[1]].flatten(3).flatten(1, 2)
     grad = (slopes @ weight_x.flatten(1, 2)).float().sum(0)
     return grad[:, : signal.shape[2]].reshape(signal.shape).to(signal.dtype)
-
-
-def _grid(num_records: int, directions: int) -> tuple[int, int]:
-    return -(-num_records // ROWS), directions
-
-
-def _width(number: int) -> int:
-    """The power of two that it is filled up to."""
-    return max(NARROWEST, 1 << (number - 1).bit_length())
 
 
 def _filled(weights: tuple[Tensor, ...], dtype: torch.dtype, num_gates: int, width: int, num_inputs: int) -> Tensor:

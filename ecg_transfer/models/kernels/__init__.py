@@ -8,6 +8,16 @@ from functools import lru_cache
 import torch
 
 
+def num_parts(whole: int, part: int) -> int:
+    """Parts that cover the whole, the last one perhaps not full."""
+    return -(-whole // part)
+
+
+def power_of_two(number: int) -> int:
+    """The smallest that is not below a number; kernels take no other widths."""
+    return 1 << (number - 1).bit_length()
+
+
 @lru_cache(maxsize=1)
 def can_be_launched() -> bool:
     """Whether Triton is here and works on this machine's GPU; why not is said once.

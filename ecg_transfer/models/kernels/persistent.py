@@ -48,6 +48,21 @@ def _weights_back(weights: tl.tensor, gate: tl.constexpr, GATES: tl.constexpr, W
 
 
 @triton.jit
+def _own(
+    gates: tl.tensor,
+    cells: tl.tensor,
+    rows: tl.tensor,
+    units: tl.tensor,
+    num_records: int,
+    num_steps: int,
+    WIDTH: tl.constexpr,
+) -> tl.tuple:
+    """Where the gates and cells of a program's records begin."""
+    record = tl.program_id(1) * num_records + rows
+    return gates + record * num_steps * 4 * WIDTH + units, cells + record * (num_steps + 1) * WIDTH + units
+
+
+@triton.jit
 def _load_gates(place: tl.tensor, here: tl.tensor, WIDTH: tl.constexpr) -> tl.tuple:
     """The four numbers of each unit at a step."""
     return (
@@ -103,8 +118,7 @@ def lstm_forward(
     is_unit, is_lead = here & (units < hidden), here & (leads < num_leads)
     signal += rows * num_steps * num_leads + leads
     states += (rows * num_steps * directions + direction) * hidden + units
-    gates += ((direction * num_records + rows) * num_steps * 4) * WIDTH + units
-    cells += (direction * num_records + rows) * (num_steps + 1) * WIDTH + units
+    gates, cells = _own(gates, cells, rows, units, num_records, num_steps, WIDTH)
     bias += direction * 4 * WIDTH + units
     x_i, h_i = _weights(weight_x, 0, 4, INPUTS, WIDTH), _weights(weight_h, 0, 4, WIDTH, WIDTH)
     x_f, h_f = _weights(weight_x, 1, 4, INPUTS, WIDTH), _weights(weight_h, 1, 4, WIDTH, WIDTH)
@@ -157,8 +171,7 @@ def lstm_backward(
     here = rows < num_records
     is_unit = here & (units < hidden)
     grad += (rows * num_steps * directions + direction) * hidden + units
-    gates += ((direction * num_records + rows) * num_steps * 4) * WIDTH + units
-    cells += (direction * num_records + rows) * (num_steps + 1) * WIDTH + units
+    gates, cells = _own(gates, cells, rows, units, num_records, num_steps, WIDTH)
     h_i, h_f = _weights_back(weight_h, 0, 4, WIDTH), _weights_back(weight_h, 1, 4, WIDTH)
     h_g, h_o = _weights_back(weight_h, 2, 4, WIDTH), _weights_back(weight_h, 3, 4, WIDTH)
 
@@ -218,8 +231,7 @@ def gru_forward(
     is_unit, is_lead = here & (units < hidden), here & (leads < num_leads)
     signal += rows * num_steps * num_leads + leads
     states += (rows * num_steps * directions + direction) * hidden + units
-    gates += ((direction * num_records + rows) * num_steps * 4) * WIDTH + units
-    cells += (direction * num_records + rows) * (num_steps + 1) * WIDTH + units
+    gates, cells = _own(gates, cells, rows, units, num_records, num_steps, WIDTH)
     bias += direction * 4 * WIDTH + units
     x_r, h_r = _weights(weight_x, 0, 3, INPUTS, WIDTH), _weights(weight_h, 0, 3, WIDTH, WIDTH)
     x_z, h_z = _weights(weight_x, 1, 3, INPUTS, WIDTH), _weights(weight_h, 1, 3, WIDTH, WIDTH)
@@ -268,8 +280,7 @@ def gru_backward(
     here = rows < num_records
     is_unit = here & (units < hidden)
     grad += (rows * num_steps * directions + direction) * hidden + units
-    gates += ((direction * num_records + rows) * num_steps * 4) * WIDTH + units
-    cells += (direction * num_records + rows) * (num_steps + 1) * WIDTH + units
+    gates, cells = _own(gates, cells, rows, units, num_records, num_steps, WIDTH)
     h_r, h_z = _weights_back(weight_h, 0, 3, WIDTH), _weights_back(weight_h, 1, 3, WIDTH)
     h_m = _weights_back(weight_h, 2, 3, WIDTH)
 
