@@ -10,6 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 import ecg_transfer as et
+from data_modules.corpus import SIMULATION_MARKER
+from data_modules.own.arrays import corpus_from_arrays
+from data_modules.simulation import simulate_corpus
 from ecg_transfer.advice.advise import gain_text
 from ecg_transfer.advice.nearest import Gain, at_size, expected_gain, measured, nearest
 from ecg_transfer.cli import app
@@ -54,6 +57,20 @@ def test_without_runs_it_writes_the_study_that_would_tell(fake_runs: Any) -> Non
     plan = make_plan(read_study(path), fake_runs.output)
     assert [len(plan.by_phase(phase)) for phase in ("pretrain", "finetune", "scratch")] == [1, 3, 3]
     assert "7 runs, a pre-training among them, to do" in found.text()
+
+
+def test_it_pretrains_on_the_corpus_of_which_most_records_are_there(fake_runs: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    """Not on the one of which most are published; and one's own corpus is one of them."""
+    root = tmp_path / "data"
+    for name, num_records in (("ptb", 60), ("georgia", 40), ("cpsc2018", 80)):
+        simulate_corpus(name, root / name, num_records=num_records, progress=False)
+        (root / name / SIMULATION_MARKER).unlink()  # passes for a real copy
+    assert et.advise("ptb", output=fake_runs.output).values["proposal"]["upstream"] == "cpsc2018"
+    for name, simulated in (("ours", False), ("made", True)):
+        signals = np.random.default_rng(0).normal(size=(100, 12, 1000))
+        labels = {"AF": np.arange(100) % 2}
+        corpus_from_arrays(signals, labels, sampling_rate=100, name=name, root=root, simulated=simulated)
+    assert et.advise("ptb", output=fake_runs.output).values["proposal"]["upstream"] == "ours"
 
 
 def test_a_finished_pretraining_is_used_by_that_study(fake_runs: Any) -> None:  # noqa: ANN401
