@@ -19,7 +19,7 @@ from scipy import stats
 from ecg_transfer.config import RunConfig
 from ecg_transfer.data_identity import refuse_other_data
 from ecg_transfer.model_folder import is_model_folder, read_model_folder
-from ecg_transfer.runs import Run
+from ecg_transfer.runs import Run, RunNotFoundError
 from ecg_transfer.study.apart import PREFIX, read_apart
 from ecg_transfer.study.bootstrap import interval, student_over_normal
 from ecg_transfer.study.effects import CellEffect, cell_effects
@@ -70,7 +70,7 @@ def evidence_table(
         output: Where runs live, for upstreams that are named by their run.
         metric: Of the gain and of the probes.
         trust: Whether to run the code of a model's own backbone.
-        report: Is told what is being done.
+        report: Is told what is being done, and which cells are left out because their upstream is gone.
 
     Returns:
         Columns upstream, downstream, backbone, recipe, way, lr, setting, num_train, simulated, num_seeds, gain, low,
@@ -78,12 +78,17 @@ def evidence_table(
 
     Raises:
         DataChangedError: Runs were made with other records than are on disk now.
-        RunNotFoundError: An upstream is gone.
     """
     study, _ = read_apart([run for run in runs if run.is_done])
-    effects = cell_effects(find_cells(study.results), metric)
     passes = _Passes(output, metric, trust, report)
-    return pd.DataFrame([_row(effect, passes) for effect in effects])
+    rows = []
+    for effect in cell_effects(find_cells(study.results), metric):
+        try:
+            rows.append(_row(effect, passes))
+        except RunNotFoundError as error:
+            cell = effect.cell
+            report(f"left out, its upstream is gone: {cell.upstream} to {cell.downstream}, {cell.backbone} ({error})")
+    return pd.DataFrame(rows)
 
 
 def _row(effect: CellEffect, passes: _Passes) -> dict[str, object]:

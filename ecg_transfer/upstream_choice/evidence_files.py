@@ -47,7 +47,8 @@ def write_evidence(
     """
     table = evidence_table(runs, output=output, metric=metric, trust=trust, report=report)
     if table.empty:
-        return [f"no pair of a finished fine-tuning and its training from scratch in {output}: nothing to correlate"]
+        pair = "a finished fine-tuning and its training from scratch, the upstream still there"
+        return [f"no pair of {pair}, in {output}: nothing to correlate"]
     groups = [group for _, group in table.groupby(["simulated", "setting", "way"], sort=True)]
     groups.sort(key=lambda group: (bool(group["simulated"].iloc[0]), -len(group)))
     found, lines = [], []

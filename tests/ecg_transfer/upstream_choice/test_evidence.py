@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,18 @@ def test_cells_have_the_measured_gain_and_the_scores_that_the_command_gives(outp
     assert len(pd.read_csv(tmp_path / CELLS)) == 6
     assert set(pd.read_csv(tmp_path / CORRELATIONS)["measure"]) == set(MEASURES)
     assert (tmp_path / "transferability.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_cells_whose_upstream_is_gone_are_left_out_and_named(output: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(output, runs)
+    shutil.rmtree(next((runs / "simulated").glob("pretrain-georgia-*")))
+    said: list[str] = []
+    table = evidence_table(et.find_runs(runs), output=runs, trust=True, report=said.append)
+    assert set(table["upstream"]) == {"cpsc2018"}
+    assert len(table) == len(SIZES)
+    gone = [sentence for sentence in said if sentence.startswith("left out, its upstream is gone: georgia to ptb")]
+    assert len(gone) == len(SIZES)
 
 
 def test_runs_on_other_records_are_no_evidence(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
