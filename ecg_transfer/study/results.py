@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 import pandas as pd
 
 from data_modules.forked import forked_map
-from data_modules.plain_yaml import read_plain_yaml
 from ecg_transfer.comparison import pair_key
-from ecg_transfer.config import PLACES, Monitor, RunConfig
+from ecg_transfer.config import Monitor, RunConfig
 from ecg_transfer.curve import read_curve, time_to_targets
 from ecg_transfer.files import write_atomically
 from ecg_transfer.pretext.config import pretext_name, upstream_name
 from ecg_transfer.runs import SCORE_NAMES, Run
+from ecg_transfer.study.likeness import likenesses
+from ecg_transfer.study.saved_config import saved_config
+from ecg_transfer.study.upstream_cells import with_upstream_cells
 from ecg_transfer.way_names import schedule_name, way_name
 
 METRICS = ("f1_weighted", "f1_macro", "auroc_macro", "ap_macro")
@@ -39,43 +39,6 @@ PARALLEL_FROM = 1000
 
 EPOCH_METRICS = tuple(f"{part}/{metric}" for part in ("val", "test") for metric in METRICS)
 """Scores of the table of epochs."""
-
-LEFT_OUT = {
-    "cell": (
-        "phase",
-        "transfer.upstream",
-        "seed",
-        "data.subset_seed",
-    ),
-    "series": ("data.subset",),
-    "setting": (
-        "model",
-        "data.corpus",
-        "data.label_set",
-        "data.original_rate",
-        "data.unlabelled",
-        "data.num_simulated",
-    ),
-}
-"""Columns by the fields that may differ between their members, each with those of the columns before, and `PLACES`."""
-
-CONTEST = (
-    *(path for path in LEFT_OUT["cell"] if not path.startswith("transfer.")),
-    "transfer",
-    "optim.lr",
-    "optim.schedule",
-    "optim.warmup",
-)
-"""Fields in which the runs of a contest may differ: all of the above that make a cell, the way, and the rate."""
-
-KIN = (*(path for path in LEFT_OUT["cell"] if path != "phase"), "pretext", "augment", "crops")
-"""Fields in which two pre-trainings may differ, the one with labels and the other without, to be compared."""
-
-RIVALS = (*KIN, "recipe", "optim", "monitor", "model.dropout", "trainer", "data.label_set")
-"""Those in which two pre-trainings on the same signals may differ, to be compared."""
-
-SECTIONS: dict[str, Any] = {name: kind for name, kind in get_type_hints(RunConfig).items() if is_dataclass(kind)}
-"""Name -> dataclass of every section of a configuration."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +87,7 @@ def read_study(runs: Iterable[Run]) -> Study:
             labels += read[1]
             for name, values in read[2].items():
                 epochs[name] += values
-    results = _with_upstream_cells(pd.DataFrame(rows))
+    results = with_upstream_cells(pd.DataFrame(rows))
     return Study(results=results, labels=pd.DataFrame(labels), curves=pd.DataFrame(epochs))
 
 
@@ -174,23 +137,8 @@ def write_results(table: pd.DataFrame, path: Path) -> list[Path]:
     return [path, path.with_suffix(".parquet")]
 
 
-def saved_config(run: Run) -> RunConfig:
-    """The configuration of a run, read without OmegaConf's checks: it was checked when it was saved.
-
-    About 50 times as fast as `Run.config`. A file with fields that this version does not know goes the checked way,
-    which says what is wrong with it.
-    """
-    tree = read_plain_yaml(run.checked("config.yaml"))
-    try:
-        sections = {name: kind(**tree.get(name, {})) for name, kind in SECTIONS.items()}
-        return RunConfig(**{**tree, **sections})
-    except (TypeError, AttributeError):
-        return run.config
-
-
 def _row(run: Run, config: RunConfig, curve: list[dict[str, Any]]) -> dict[str, Any]:
     data, upstream = run.manifest["data"], run.manifest["upstream"] or {}
-    keys = _keys(config, simulated=bool(data["simulated"]))
     return {
         "run": run.name,
         "path": str(run.path),
@@ -222,34 +170,9 @@ def _row(run: Run, config: RunConfig, curve: list[dict[str, Any]]) -> dict[str, 
         "way": way_name(config.transfer),
         "schedule": schedule_name(config.optim),
         "data": data["digest"],
-        "contest": _left(config, CONTEST, simulated=bool(data["simulated"])),
-        "kin": _left(config, KIN, simulated=bool(data["simulated"])),
-        "rivals": _left(config, RIVALS, simulated=bool(data["simulated"])),
         "pair_key": pair_key(config, data["digest"]),
-        **keys,
+        **likenesses(config, simulated=bool(data["simulated"])),
     }
-
-
-def _keys(config: RunConfig, *, simulated: bool) -> dict[str, str]:
-    """Digests of what is left of a configuration when, step by step, more of it is left out."""
-    keys = {}
-    left_out: tuple[str, ...] = ()
-    for name, more in LEFT_OUT.items():
-        left_out += more
-        keys[name] = _left(config, left_out, simulated=simulated)
-    return keys
-
-
-def _left(config: RunConfig, left_out: tuple[str, ...], *, simulated: bool) -> str:
-    """A digest of what is left of a configuration without some fields and without `PLACES`, as of `RunConfig.digest`.
-
-    Real and simulated ECGs stay apart by what they were, not by the `data.source` that was asked for.
-    """
-    tree = config.as_dict()
-    for path in (*map(".".join, PLACES), *left_out):
-        section, _, key = path.rpartition(".")
-        (tree[section] if section else tree).pop(key)
-    return hashlib.sha256(f"{json.dumps(tree, sort_keys=True)} {simulated}".encode()).hexdigest()[:16]
 
 
 def _score_columns(scores: dict[str, Any], *, supervised: bool) -> dict[str, Any]:
@@ -316,32 +239,6 @@ def _epochs(name: str, curve: list[dict[str, Any]]) -> dict[str, list[Any]]:
         values = [record.get(part, {}).get(score) for record in curve]
         columns[metric] = [float("nan") if value is None else value for value in values]
     return columns
-
-
-def _with_upstream_cells(results: pd.DataFrame) -> pd.DataFrame:
-    """Add `upstream_cell` and its like, and tell in `upstream` how it was trained where that is not as usual."""
-    if results.empty:
-        return results
-    told: dict[str, pd.Series[Any]] = {}
-    # a model whose pre-training is not among the runs is told by its name, or models of one corpus would be averaged
-    for column, unknown in (
-        ("cell", "upstream_run"),
-        ("kin", "upstream"),
-        ("rivals", "upstream"),
-        ("recipe", "recipe"),
-    ):
-        of_run = dict(zip(results["run"], results[column], strict=True))
-        told[f"upstream_{column}"] = results["upstream_run"].map(of_run).fillna(results[unknown])
-    labels = results["upstream_run"].map(dict(zip(results["run"], results["label_set"], strict=True)))
-    named = results["upstream"].copy()
-    named[labels.notna()] += ", labels " + labels[labels.notna()].astype(str)
-    has_own = named.notna() & (told["upstream_recipe"] != results["recipe"])
-    named[has_own] += ", " + told["upstream_recipe"][has_own] + " recipe"
-    told["upstream_kind"] = named.str.partition(", ")[2] if named.notna().any() else named
-    named_alike = [named, results["backbone"], results["recipe"]]
-    is_ambiguous = told["upstream_cell"].groupby(named_alike).transform("nunique") > 1
-    told["upstream_mark"] = (" (" + told["upstream_cell"].astype(str).str[-8:] + ")").where(is_ambiguous, "")
-    return results.assign(upstream=named, **told).drop(columns=["kin", "rivals"])
 
 
 def _number(value: float | None) -> float:

@@ -22,7 +22,8 @@ from ecg_transfer.curve import read_curve
 from ecg_transfer.files import write_atomically
 from ecg_transfer.pretext.config import pretext_name, upstream_name
 from ecg_transfer.runs import SCORE_NAMES, Run
-from ecg_transfer.study.results import METRICS, saved_config
+from ecg_transfer.study.results import METRICS
+from ecg_transfer.study.saved_config import saved_config
 
 EVENTS = "events.out.tfevents.0.study"
 """Name of every event file: always the same, so that logging again replaces and never adds to what is there."""

@@ -13,7 +13,8 @@ from ecg_transfer.config_reading import make_config
 from ecg_transfer.runs import Run, RunChangedError, find_runs
 from ecg_transfer.study.contests import find_contests
 from ecg_transfer.study.pairs import find_cells
-from ecg_transfer.study.results import read_study, results_table, saved_config, write_results
+from ecg_transfer.study.results import read_study, results_table, write_results
+from ecg_transfer.study.saved_config import saved_config
 
 if TYPE_CHECKING:
     from conftest import FakeRuns
