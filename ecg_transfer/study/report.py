@@ -60,6 +60,7 @@ from ecg_transfer.study.study_tables import (
     optimism_table,
     provenance_table,
 )
+from ecg_transfer.study.upstream_cells import gone_upstreams
 from ecg_transfer.study.upstream_contests import UpstreamContests, read_upstream_contests, upstream_table
 from ecg_transfer.study.way_tables import way_table
 from ecg_transfer.study.ways import Ways, read_ways
@@ -136,6 +137,7 @@ def write_report(
         *notes,
         *leak_sentences(manifests.values()),
         *one_draw(study),
+        *gone_upstreams(study.results),
         *left_out(every, len(settings[MAX_SETTINGS:])),
     ]
     page = _environment().get_template("report.html.j2").render(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -8,6 +9,7 @@ from ecg_transfer.comparison import find_pairs
 from ecg_transfer.runs import find_runs
 from ecg_transfer.study.pairs import find_cells, pair_runs
 from ecg_transfer.study.results import results_table
+from ecg_transfer.study.upstream_cells import gone_upstreams
 
 if TYPE_CHECKING:
     from conftest import FakeRuns
@@ -53,6 +55,26 @@ def test_cells_gather_seeds_and_keep_all_else_apart(grid: FakeRuns) -> None:
     assert sorted(found) == sorted(expected)
     assert len({cell.series for cell in cells}) == 4  # a series for each upstream and learning rate
     assert len({cell.setting for cell in cells}) == 2  # learning rates are never pooled
+
+
+def test_a_pretraining_without_its_weights_is_still_known_by_its_configuration(fake_runs: FakeRuns) -> None:
+    upstreams = [fake_runs.run("pretrain", "ptbxl", seed=seed) for seed in range(3)]
+    for upstream in upstreams:
+        fake_runs.pair(upstream=upstream, seed=upstream.config.seed, gain=0.5)
+    whole = results_table(find_runs(fake_runs.output))
+    for upstream in upstreams:
+        (upstream.path / "best.ckpt").unlink()
+    assert not upstreams[0].is_done
+    damaged = results_table(find_runs(fake_runs.output))
+    finetunings = whole["phase"] == "finetune"
+    assert sorted(damaged["upstream_cell"].dropna()) == sorted(whole.loc[finetunings, "upstream_cell"])
+    assert [len(cell.units) for cell in find_cells(damaged)] == [3]
+    assert gone_upstreams(damaged) == []
+    for upstream in upstreams:
+        shutil.rmtree(upstream.path)
+    without = results_table(find_runs(fake_runs.output))
+    assert [len(cell.units) for cell in find_cells(without)] == [1, 1, 1]
+    assert gone_upstreams(without)[0].startswith("3 pre-trainings are gone")
 
 
 def test_several_upstream_seeds_are_one_repetition(fake_runs: FakeRuns) -> None:

@@ -29,7 +29,7 @@ def test_a_row_says_what_the_run_was_and_scored(fake_runs: FakeRuns) -> None:
         "backbone": "resnet1d18", "recipe": "paper", "lr": 0.01, "batch_size": 256, "num_epochs": 4, "updates": 40,
         "seed": 3, "subset": 200.0, "subset_seed": 2, "num_train": 200, "num_val": 40, "num_test": 60,
         "simulated": False, "precision": "32", "seconds": 40.0, "records_per_second": 100.0,
-        "upstream_cell": upstream.name,
+        "upstream_cell": results_table([upstream]).iloc[0]["cell"],
         "epochs_to_90": 3, "updates_to_99": 40, "val_selected/epoch": 4,
     }  # fmt: skip
     assert {name: row[name] for name in expected} == expected
