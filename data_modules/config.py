@@ -91,7 +91,7 @@ class DataConfig:
         """
         if self.subset is None:
             return num_train
-        if self.subset > 1 and self.subset != int(self.subset):
+        if not self.subset <= 1 and self.subset % 1 != 0:  # also of infinity and of what is no number
             raise ValueError(f"data.subset={self.subset:g}, expected a share of at most 1 or a whole number of records")
         return round(self.subset * num_train) if self.subset <= 1 else int(self.subset)
 

@@ -11,13 +11,15 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, cast
 
 from data_modules.plain_yaml import PlainYamlError, parse_plain_yaml, plain_text
-from ecg_transfer.config import PLACES, ConfigError, Phase, RunConfig, by_place
+from ecg_transfer.config import PLACES, ConfigError, Phase, RunConfig, by_place, changes
 from ecg_transfer.config_ranges import out_of_range
 from ecg_transfer.field_names import probably_meant
 from ecg_transfer.recipes import RECIPES
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from data_modules.config import DataConfig
 
 Overrides = Mapping[str, object] | Sequence[str]
 """`{"optim.lr": 1e-3}`, `["optim.lr=1e-3"]` or, of a single field, `"optim.lr=1e-3"`."""
@@ -192,6 +194,23 @@ def _checked(overrides: Sequence[str]) -> list[str]:
         if "=" not in item:
             raise ConfigError(f"an override is written field=value, as in optim.lr=1e-3; found {item!r}")
     return items
+
+
+def data_config(corpus: str, overrides: Overrides = ()) -> DataConfig:
+    """The `data` section alone, for what trains nothing.
+
+    Args:
+        corpus: Name of the corpus.
+        overrides: Fields of that section, `{"data.label_set": "all"}`.
+
+    Raises:
+        ConfigError: As `make_config`; or a field of another section, which would change nothing.
+    """
+    config = make_config("scratch", corpus, overrides=overrides)
+    for field, value in changes(make_config("scratch", corpus), config).items():
+        if not field.startswith("data."):
+            raise ConfigError(f"{field}={value} changes nothing here: nothing is trained, only data.* is heeded")
+    return config.data
 
 
 def departures(config: RunConfig) -> dict[str, object]:

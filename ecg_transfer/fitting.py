@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 import time
 import warnings
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
 from data_modules.claim import is_first_process, require_held
 from data_modules.datamodule import ECGDataModule
@@ -65,6 +68,8 @@ def fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
     if config.trainer.compile:
         compile_backbone(learner.backbone, trainer.strategy.root_device)
     if trainer.is_global_zero:
+        if state is not None and trainer.strategy.root_device.type == "cpu":
+            _say_other_threads(run.attempts)
         run.path.mkdir(parents=True, exist_ok=True)
         save_config(run.path / "config.yaml", config)
         if resolved.upstream is not None:
@@ -91,6 +96,17 @@ def _say_what_overrules(config: RunConfig, num_epochs: int) -> None:
         warnings.warn(
             f"{num_epochs} epochs and not optim.max_epochs={optim.max_epochs}: on these records "
             f"optim.min_updates={optim.min_updates} takes so many; optim.min_updates=0 leaves it at the epochs",
+            stacklevel=2,
+        )
+
+
+def _say_other_threads(attempts: Sequence[Mapping[str, Any]]) -> None:
+    """Warn where a run goes on with another number of threads than it was begun with: they add up in another order."""
+    now, before = torch.get_num_threads(), attempts[-1].get("threads") if attempts else None
+    if before not in (None, now):
+        warnings.warn(
+            f"begun with {before} threads, this run goes on with {now}: its weights will be, bit for bit, those of "
+            f"neither; OMP_NUM_THREADS={before} goes on as it began",
             stacklevel=2,
         )
 

@@ -28,16 +28,18 @@ def labels(
     """Which labels mean the same; of a run or a model also its head's scores on them, without any training."""
     from data_modules.label_map import match_labels
     from data_modules.sources import is_corpus, spec_named
-    from ecg_transfer.config_reading import make_config
+    from ecg_transfer.config_reading import data_config
 
     if part not in ("train", "val", "test"):
         raise ValueError(f"--part is {part!r}, expected val, test or train")
-    data = make_config("scratch", downstream, overrides=overrides or ()).data
+    data = data_config(downstream, overrides or ())
     sets = spec_named(downstream, data.root).label_sets
     if data.label_set is not None and data.label_set not in sets:
         raise ValueError(f"{downstream} has no label set {data.label_set!r}; it has: {', '.join(sets)}")
     ours = sets[data.label_set or next(iter(sets))]
     if is_corpus(upstream, data.root):
+        if trust or part != "val":
+            raise ValueError(f"{upstream} is a corpus, no model: --part and --trust are for a run or an exported model")
         for name, theirs in spec_named(upstream, data.root).label_sets.items():
             _print(
                 match_labels(upstream, theirs, downstream, ours, data.root), f"{upstream} ({name})", downstream, ours

@@ -6,6 +6,8 @@ import warnings
 from datetime import UTC, datetime
 from typing import Any
 
+import torch
+
 from data_modules.datamodule import ECGDataModule
 from ecg_transfer.checks import checks
 from ecg_transfer.learner import Learner
@@ -58,7 +60,7 @@ def describe(
             "subset": resolved.config.data.subset_seed,
         },
         **provenance(),
-        "attempts": [*before, {"started": now()}],
+        "attempts": [*before, {"started": now(), "threads": torch.get_num_threads()}],
     }
 
 

@@ -53,6 +53,13 @@ def transferability(
 
     Training and validation records are looked at, never test records.
     """
+    _refuse_unheeded(
+        {"--json": as_json, "--subset": subset is not None, "--from": bool(upstreams), "--by": by != "probe",
+         "--seed": seed != 0, "--allow-simulated": allow_simulated, **dict.fromkeys(overrides or (), True)}
+        if evidence
+        else {"--study": study is not None, "--to": to is not None},
+        with_evidence=evidence,
+    )  # fmt: skip
     if evidence:
         _evidence(downstream, study, to or default_folder(output), metric, output, trust=trust)
         return
@@ -79,6 +86,14 @@ def transferability(
         typer.echo(json.dumps(found.as_dict(), indent=2))
         return
     _print(found, default_folder(output))
+
+
+def _refuse_unheeded(given: dict[str, bool], *, with_evidence: bool) -> None:
+    """Refuse options that change nothing: who gave them believes them in force."""
+    unheeded = [name for name, is_given in given.items() if is_given]
+    if unheeded:
+        word = "beside" if with_evidence else "without"
+        raise ValueError(f"{', '.join(unheeded)} changes nothing {word} --evidence: leave it out")
 
 
 def default_folder(output: Path) -> Path:

@@ -192,6 +192,8 @@ def require_effect(config: RunConfig) -> None:
     way_of = {f"transfer.{name}": way for way, names in NUMBERS.items() for name in names}
     needed = {name: (f"transfer.way={way}", config.transfer.way == way) for name, way in way_of.items()}
     needed["optim.warmup"] = "optim.schedule=cosine", config.optim.schedule == "cosine"
+    for name in ("data.val_fraction", "data.test_fraction"):
+        needed[name] = "data.split=patient", config.data.split == "patient"
     for name in ("crops.windows", "crops.stride_seconds"):
         needed[name] = "crops.seconds", config.crops.seconds is not None
     for name, value in departures(config).items():

@@ -11,7 +11,7 @@ from typing import Any
 from data_modules.sources import will_simulate
 from ecg_transfer.advice.nearest import Choice, Gain, Nearest, expected_gain, measured, nearest
 from ecg_transfer.advice.proposal import FIRST_SEEDS, Proposal, as_dict, propose
-from ecg_transfer.config_reading import Overrides, make_config
+from ecg_transfer.config_reading import Overrides, data_config
 from ecg_transfer.leaks import leak_sentences
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, find_runs
 from ecg_transfer.study.equivalence import equivalence_sentences
@@ -91,7 +91,7 @@ def advise(
     """
     if metric not in TUNED:
         raise ValueError(f"metric is {metric!r}, expected one of {', '.join(TUNED)}")
-    data = make_config("scratch", downstream, overrides=overrides).data
+    data = data_config(downstream, overrides)
     if subset is not None:
         data.subset = float(subset)
         if data.num_wanted(available := part_sizes(data).train) < 1:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from data_modules.config import DataConfig
 from data_modules.datamodule import ECGDataModule
 from data_modules.sources import is_corpus, will_simulate
-from ecg_transfer.config_reading import Overrides, make_config
+from ecg_transfer.config_reading import Overrides, data_config
 from ecg_transfer.metrics import AGGREGATES
 from ecg_transfer.model_folder import ModelFolder, is_model_folder, read_model_folder
 from ecg_transfer.pretext.config import upstream_name
@@ -120,7 +120,7 @@ def transferability(
             f"metric is {metric!r}, expected one of {', '.join(AGGREGATES)}; sort_by is {sort_by!r}, expected one of "
             f"{', '.join(MEASURES)}"
         )
-    config = make_config("scratch", downstream, overrides=overrides).data
+    config = data_config(downstream, overrides)
     if subset is not None:
         config.subset = subset
     config.subset_seed = seed if subset is not None else config.subset_seed

@@ -63,3 +63,26 @@ def test_the_help_names_what_a_pretraining_does_not_take_over() -> None:
     words = set(re.findall(r"\w+", CliRunner().invoke(app, ["finetune", "--help"]).stdout))
     assert left == told.keys() - {"split_seed"}
     assert left <= words
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (
+            "transferability ptb --evidence --json --subset 10 --by size",
+            "--json, --subset, --by changes nothing beside",
+        ),
+        ("transferability --evidence ptb data.subset=9", "data.subset=9 changes nothing beside --evidence"),
+        ("transferability ptb --study some.yaml", "--study changes nothing without --evidence"),
+        ("transferability ptb optim.lr=5", "optim.lr=5.0 changes nothing here: nothing is trained"),
+        ("advise ptb model.backbone=lstm", "model.backbone=lstm changes nothing here"),
+        ("advise ptb --subset nan", "data.subset=nan, expected a share"),
+        ("labels cpsc2018 ptb optim.lr=5", "optim.lr=5.0 changes nothing here"),
+        ("labels cpsc2018 ptb --part test", "--part and --trust are for a run or an exported model"),
+    ],
+)
+def test_what_changes_nothing_is_refused(
+    command: str, told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert told in str(CliRunner().invoke(app, command.split()).exception)

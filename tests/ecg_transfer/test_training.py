@@ -142,6 +142,20 @@ def test_interrupted_before_its_first_evaluation_too(
     assert same_predictions(resumed, whole)
 
 
+def test_going_on_with_other_threads_is_said_and_noted(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = torch.get_num_threads()
+    interrupted_after(0, data, tmp_path, monkeypatch)
+    torch.set_num_threads(threads + 1)
+    try:
+        with pytest.warns(UserWarning, match=f"begun with {threads} threads, this run goes on with {threads + 1}"):
+            resumed = scratch(data, tmp_path)
+    finally:
+        torch.set_num_threads(threads)
+    assert [attempt["threads"] for attempt in resumed.manifest["attempts"]] == [threads, threads + 1]
+
+
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_interrupted_after_any_epoch_it_resumes_as_if_nothing_had_been(
     data: Path, finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int

@@ -183,6 +183,7 @@ def test_what_stays_in_evaluation_mode(resnet: Backbone) -> None:
         ("finetune", {"transfer.layer_decay": 0.3}, "transfer.layer_decay=0.3 has no effect without transfer.way="),
         ("finetune", {"transfer.way": "lp_ft", "transfer.l2_sp": 0.1}, "without transfer.way=l2_sp: leave it out"),
         ("scratch", {"optim.warmup": 0.1}, "optim.warmup=0.1 has no effect without optim.schedule=cosine"),
+        ("scratch", {"data.split": "paper", "data.test_fraction": 0.5}, "no effect without data.split=patient"),
         ("scratch", {"crops.windows": "mean"}, "crops.windows=mean has no effect without crops.seconds"),
     ],
 )
