@@ -52,6 +52,11 @@ def fit_and_score(resolved: Resolved, *, progress: bool | None) -> None:
     data.setup()
     require_monitored(config, data)
     updates_per_epoch = data.updates_per_epoch(num_devices(config))
+    if not updates_per_epoch:
+        raise ConfigError(
+            f"{len(data.rows['train'])} training records are not one for each of {num_devices(config)} devices: take "
+            "fewer with trainer.devices"
+        )
     num_epochs = config.optim.num_epochs(updates_per_epoch)
     _say_what_overrules(config, num_epochs)
     learner = _learner(config, data)

@@ -178,7 +178,8 @@ def _worth(folder: Path) -> str:
     first = rows[rows["setting"] == rows["setting"].iloc[0]]
     kind = "SIMULATED" if bool(first["simulated"].iloc[0]) else "real"
     told = ", ".join(
-        f"{row['measure']} {row['estimate']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
+        f"{row['measure']} {row['estimate']:+.2f}"
+        + (f" [{row['low']:+.2f}, {row['high']:+.2f}]" if pd.notna(row["low"]) else " (no interval)")
         for _, row in first.iterrows()
     )
     return f"Weighted Kendall tau with the gain measured in {first['num_cells'].max()} cells ({kind} ECGs): {told}"

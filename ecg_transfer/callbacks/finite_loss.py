@@ -93,9 +93,10 @@ class FiniteLoss(pl.Callback):
             return
         wrong = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
         if wrong:
+            kept = "; the epoch before is kept" if trainer.current_epoch else ""
             raise LossNotFiniteError(
                 f"after epoch {trainer.current_epoch} the model holds NaN or infinity, in "
-                f"{_shortened(wrong, 'tensors')}; the epoch before is kept. A lower optim.lr mends what diverges"
+                f"{_shortened(wrong, 'tensors')}{kept}. A lower optim.lr mends what diverges"
             )
 
 

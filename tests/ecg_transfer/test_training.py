@@ -142,6 +142,11 @@ def test_interrupted_before_its_first_evaluation_too(
     assert same_predictions(resumed, whole)
 
 
+def test_more_devices_than_training_records_are_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\d+ training records are not one for each of 5000 devices"):
+        scratch(data, tmp_path, **{"trainer.devices": 5000, "optim.batch_size": 5000})
+
+
 def test_going_on_with_other_threads_is_said_and_noted(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from scipy import stats
 import ecg_transfer as et
 from data_modules.datamodule import ECGDataModule
 from ecg_transfer.data_identity import DataChangedError
+from ecg_transfer.transferability_cli import _worth
 from ecg_transfer.upstream_choice.evidence import MIN_CELLS, MIN_MODELS, SCOPES, correlations, evidence_table
 from ecg_transfer.upstream_choice.evidence_files import CELLS, CORRELATIONS, write_evidence
 from ecg_transfer.upstream_choice.scores import MEASURES
@@ -147,6 +148,13 @@ def test_cells_have_the_measured_gain_and_the_scores_that_the_command_gives(outp
     assert len(pd.read_csv(tmp_path / CELLS)) == 6
     assert set(pd.read_csv(tmp_path / CORRELATIONS)["measure"]) == set(MEASURES)
     assert (tmp_path / "transferability.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_what_scores_were_worth_is_told_without_limits_where_there_are_none(tmp_path: Path) -> None:
+    correlations(made_cells(3, MIN_MODELS - 1)).assign(simulated=True, setting="s").to_csv(tmp_path / CORRELATIONS)
+    told = _worth(tmp_path)
+    assert "melep +1.00 (no interval)" in told
+    assert "nan" not in told
 
 
 def test_cells_whose_upstream_is_gone_are_left_out_and_named(output: Path, tmp_path: Path) -> None:
