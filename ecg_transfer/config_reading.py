@@ -42,7 +42,7 @@ def make_config(
     upstream: str | os.PathLike[str] | None = None,
     overrides: Overrides = (),
 ) -> RunConfig:
-    """Build a configuration: the recipe's fields, then the arguments, then the overrides.
+    """Build a configuration: the recipe's fields, then the overrides, which may not contradict the arguments.
 
     Args:
         phase: What the run does.
@@ -54,20 +54,30 @@ def make_config(
         overrides: Dotted fields, `optim.lr=1e-3`.
 
     Raises:
-        ConfigError: An unknown recipe or field, a value that does not fit it, or another phase or recipe among the
-            overrides.
+        ConfigError: An unknown recipe or field, a value that does not fit it, or among the overrides another phase,
+            recipe, corpus, backbone, seed or upstream than the one given.
     """
     if recipe not in RECIPES:
         raise ConfigError(f"there is no recipe {recipe!r}: there are {', '.join(RECIPES)}{_meant_recipe(recipe)}")
-    fields: dict[str, object] = {"phase": phase, "recipe": recipe, "data.corpus": corpus, **RECIPES[recipe]}
-    given = {"model.backbone": backbone, "seed": seed, "transfer.upstream": upstream}
-    fields |= {name: value for name, value in given.items() if value is not None}
-    config = config_from({}, fields, overrides)
+    fields: dict[str, object] = {"phase": phase, "recipe": recipe, **RECIPES[recipe]}
+    named = {"data.corpus": corpus, "model.backbone": backbone, "seed": seed, "transfer.upstream": upstream}
+    given = {name: _plain(value) for name, value in named.items() if value is not None}
+    config = config_from({}, fields | given, overrides)
     if config.recipe != recipe:
         raise ConfigError(f"recipe={config.recipe} is no field to set: its numbers come with --recipe {config.recipe}")
     if config.phase != phase:
         raise ConfigError(f"phase={config.phase} is no field to set: it is another command's, this is a {phase} run")
+    _refuse_contradictions(config, given)
     return config
+
+
+def _refuse_contradictions(config: RunConfig, given: Mapping[str, object]) -> None:
+    values = by_place(config)
+    for name, value in given.items():
+        section, _, field = name.rpartition(".")
+        found = values[(section, field) if section else (field, "")]
+        if found != value:
+            raise ConfigError(f"{name}={found} contradicts {value}, which is given beside it: leave one of the two out")
 
 
 def _meant_recipe(recipe: str) -> str:

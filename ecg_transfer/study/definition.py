@@ -15,6 +15,7 @@ from ecg_transfer.config_reading import read_tree
 from ecg_transfer.models import BACKBONES
 from ecg_transfer.pretext.config import Task
 from ecg_transfer.recipes import RECIPES
+from ecg_transfer.study.overrides import axis_problems
 
 WAY_FIELDS = ("transfer.", "optim.")
 """What the fields of a way begin with."""
@@ -115,7 +116,8 @@ def read_study(path: Path, grids: Sequence[str] | None = None) -> Study:
 
     Raises:
         FileNotFoundError: There is no such file.
-        StudyError: An unknown field, a value that does not fit, an unknown corpus, backbone or recipe.
+        StudyError: An unknown field, a value that does not fit, an unknown corpus, backbone or recipe, an override
+            of what an axis gives.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -171,7 +173,7 @@ def _problems(study: Study) -> list[str]:
         for axis in ("downstreams", "backbones", "starts", "subsets", "seeds", "ways"):
             if not getattr(grid, axis):
                 found.append(f"{where}.{axis} is empty: no run would come of this grid")
-    return found
+    return found + axis_problems(study)
 
 
 def _known_corpora(overrides: Mapping[str, Any]) -> list[str]:

@@ -20,6 +20,7 @@ from ecg_transfer.pretext.config import PretextConfig
 from ecg_transfer.pretext.requirements import require_pretext
 from ecg_transfer.runs import Run, home, run_name
 from ecg_transfer.study.definition import Grid, Study, StudyError, pretext_fields, way_fields
+from ecg_transfer.study.overrides import axis_problems, flat
 from ecg_transfer.study.sizes import PartSizes, part_sizes
 from ecg_transfer.ways import require_sensible
 
@@ -79,8 +80,10 @@ def make_plan(study: Study, output: Path) -> Plan:
         output: Where runs live.
 
     Raises:
-        StudyError: A grid holds a field or value that no run can have.
+        StudyError: A grid holds a field or value that no run can have, or overrides one of its axes.
     """
+    for problem in axis_problems(study):
+        raise StudyError(problem)
     draft = _Draft(study, output)
     for number, grid in enumerate(study.grids):
         try:
@@ -211,7 +214,7 @@ class _Draft:
 
     def _overrides(self, arm: _Arm) -> dict[str, object]:
         layers = {**self.study.overrides, **arm.grid.overrides, **self.study.corpora.get(arm.downstream, {})}
-        return _flat({**layers, **(arm.pretext if arm.upstream is None else {}), **arm.fields})
+        return flat({**layers, **(arm.pretext if arm.upstream is None else {}), **arm.fields})
 
     def _pretraining(self, arm: _Arm) -> RunConfig:
         assert arm.upstream is not None
@@ -227,7 +230,7 @@ class _Draft:
             recipe=stated.recipe or arm.grid.recipe or self.study.recipe,
             backbone=arm.backbone,
             seed=arm.seed if stated.seed is None else stated.seed,
-            overrides=_flat({**layers, **stated.overrides, **arm.pretext}),
+            overrides=flat({**layers, **stated.overrides, **arm.pretext}),
         )
         require_pretext(config)
         return config
@@ -265,14 +268,6 @@ class _Draft:
     def _note(self, sentence: str) -> None:
         if sentence not in self.notices:
             self.notices.append(sentence)
-
-
-def _flat(fields: dict[str, object], prefix: str = "") -> dict[str, object]:
-    """Nested fields as dotted ones: `{"optim": {"lr": 1}}` and `{"optim.lr": 1}` mean the same."""
-    flat: dict[str, object] = {}
-    for name, value in fields.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
 
 
 def _missing(config: RunConfig) -> str | None:

@@ -186,11 +186,24 @@ def test_both_forms_of_overrides_mean_the_same() -> None:
     assert text.trainer.precision == "bf16"
 
 
-def test_overrides_come_after_arguments_after_the_recipe() -> None:
+def test_overrides_come_after_the_recipe_beside_the_arguments() -> None:
     config = make_config("pretrain", "georgia", recipe="modern", backbone="gru", seed=4, overrides=["optim.lr=0.5"])
     assert (config.phase, config.data.corpus, config.model.backbone, config.seed) == ("pretrain", "georgia", "gru", 4)
     assert (config.optim.lr, config.optim.schedule, config.optim.batch_size) == (0.5, "one_cycle", 128)
-    assert make_config("scratch", "ptb", seed=1, overrides={"seed": 2}).seed == 2
+    assert make_config("scratch", "ptb", overrides={"seed": 2}).seed == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "given"),
+    [("data.corpus=georgia", "ptb"), ("seed=5", "0"), ("model.backbone=lstm", "gru"), ("transfer.upstream=a", "b")],
+)
+def test_an_override_may_repeat_what_is_given_but_not_contradict_it(override: str, given: str) -> None:
+    """Each value is 0 or a name: only the one that differs is refused."""
+    arguments: dict[str, Any] = {"backbone": "gru", "seed": np.int64(0), "upstream": Path("b")}
+    with pytest.raises(ConfigError, match=f"^{override} contradicts {given}, which is given beside it"):
+        make_config("finetune", "ptb", overrides=[override], **arguments)
+    field = override.partition("=")[0]
+    assert make_config("finetune", "ptb", overrides=[f"{field}={given}"], **arguments).seed == 0
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_ways_that_are_none_are_told(ways: str, message: str, tmp_path: Path) ->
 
 def test_a_study_that_gives_scratch_a_way_is_refused(tmp_path: Path) -> None:
     study = simulated(upstreams=["georgia"], downstreams=["ptb"], overrides={"transfer.way": "lp_ft"})
-    with pytest.raises(StudyError, match=r"transfer.way=lp_ft is for fine-tunings; this run is of phase scratch"):
+    with pytest.raises(StudyError, match=r"transfer.way is an axis of a grid: give it as `ways:`"):
         make_plan(study, tmp_path)
 
 
