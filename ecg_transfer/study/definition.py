@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,7 +93,7 @@ class Study:
     """The content of a study file."""
 
     name: str
-    """Short; it heads tables and reports."""
+    """Short: it heads tables and reports, and is the folder of the report."""
     title: str = ""
     """A sentence on what the study asks."""
     recipe: str = "paper"
@@ -143,7 +144,13 @@ def read_study(path: Path, grids: Sequence[str] | None = None) -> Study:
 
 def _problems(study: Study) -> list[str]:
     """What a schema cannot see, the first found first."""
-    found = _unknown("corpus", list(study.corpora), _known_corpora(study.overrides), "corpora")
+    found = []
+    if not re.fullmatch(r"\w[\w.+-]*", study.name, re.ASCII):
+        found.append(
+            f"a study cannot be called {study.name[:80]!r}: its name becomes a folder's, of letters, digits, _, and "
+            "behind the first ., + and -; a sentence stands in title"
+        )
+    found += _unknown("corpus", list(study.corpora), _known_corpora(study.overrides), "corpora")
     found += _unknown("recipe", [study.recipe], RECIPES, "recipe")
     if not study.grids:
         found.append("a study needs at least one grid")

@@ -22,3 +22,18 @@ def test_a_mapping_where_a_list_or_a_name_belongs_is_a_sentence(tmp_path: Path, 
     file.write_text(f"name: x\ngrids: {grids}\n")
     with pytest.raises(StudyError, match=r"s\.yaml"):
         read_study(file)
+
+
+@pytest.mark.parametrize("name", ["/tmp/x", "x/../../y", "..", ".hidden", "-x", "a b", "studié", "x\\n", ""])
+def test_a_name_that_is_no_folder_of_its_own_is_refused(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(f'name: "{name}"\ngrids: [{{downstreams: [ptb], starts: [scratch]}}]\n', encoding="utf-8")
+    with pytest.raises(StudyError, match="a study cannot be called .*: its name becomes a folder's"):
+        read_study(file)
+
+
+@pytest.mark.parametrize("name", ["x", "ptbxl_best", "2026-11.c++"])
+def test_a_name_of_one_folder_is_read(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(f"name: {name}\ngrids: [{{downstreams: [ptb], starts: [scratch]}}]\n")
+    assert read_study(file).name == name
