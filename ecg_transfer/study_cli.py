@@ -62,6 +62,7 @@ def run_command(
     from ecg_transfer.study.local import LocalPool
     from ecg_transfer.study.schedule import execute
 
+    _refuse_options_of_the_other(engine, address, gpus_per_run, timeout)
     signal.signal(signal.SIGTERM, _terminated)
     plan = _plan(file, output, grid)
     _say_notices(plan)
@@ -142,6 +143,20 @@ def _plan(file: Path, output: Path, grids: list[str] | None) -> Plan:
     from ecg_transfer.study.plan import make_plan
 
     return make_plan(read_study(file, grids), output)
+
+
+def _refuse_options_of_the_other(
+    engine: Literal["local", "ray"], address: str | None, gpus_per_run: float, timeout: float | None
+) -> None:
+    """Refuse what an engine would not look at."""
+    unread = {
+        "local": {"--address": address, "--gpus-per-run": gpus_per_run or None},
+        "ray": {"--timeout": timeout},
+    }[engine]
+    if given := [option for option, value in unread.items() if value is not None]:
+        other = "ray" if engine == "local" else "local"
+        found = " and ".join(given)
+        raise ValueError(f"the engine {engine} does not look at {found}: add --engine {other}, or leave that out")
 
 
 def _say_notices(plan: Plan) -> None:

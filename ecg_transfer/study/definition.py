@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from data_modules.corpora import CORPORA
 from data_modules.sources import own_corpora
@@ -127,7 +127,10 @@ def read_study(path: Path, grids: Sequence[str] | None = None) -> Study:
         known = ", ".join(str(file) for file in sorted(Path("experiments").glob("*.yaml")))
         raise FileNotFoundError(f"there is no study {path}" + (f"; there are: {known}" if known else ""))
     try:
-        tree = OmegaConf.merge(OmegaConf.structured(Study), read_tree(path))
+        fields = read_tree(path)
+        for problem in _scalars_for_lists(fields):
+            raise ValueError(problem)
+        tree = OmegaConf.merge(OmegaConf.structured(Study), fields)
         study = cast(Study, OmegaConf.to_object(tree))
     except (OmegaConfBaseException, ValueError, TypeError) as error:  # TypeError: a mapping in a list's place
         where = getattr(error, "full_key", None)
@@ -140,6 +143,18 @@ def read_study(path: Path, grids: Sequence[str] | None = None) -> Study:
             raise StudyError(f"{path}: {problem}")
         study.grids = [grid for grid in study.grids if grid.name in grids]
     return study
+
+
+def _scalars_for_lists(fields: Mapping[str, object]) -> list[str]:
+    """A sentence on every single value in a list's place."""
+    grids = fields.get("grids")
+    lists = [name for name, kind in get_type_hints(Grid).items() if get_origin(kind) is list]
+    return [
+        f"grids[{number}].{name} is a list, e.g. {'[0, 1, 2]' if name == 'seeds' else f'[{grid[name]}]'}"
+        for number, grid in enumerate(grids if isinstance(grids, list) else [])
+        for name in lists
+        if isinstance(grid, dict) and isinstance(grid.get(name), str | int | float)
+    ]
 
 
 def _problems(study: Study) -> list[str]:

@@ -89,6 +89,7 @@ def make_plan(study: Study, output: Path) -> Plan:
         try:
             for arm in _arms(grid):
                 draft.add(arm)
+            draft.notices += _without_upstream(grid)
         except ConfigError as error:
             raise StudyError(f"grids[{number}] ({grid.name or 'without a name'}): {error}") from error
     notices = draft.notices + [
@@ -156,6 +157,15 @@ def _starts(grid: Grid, downstream: str) -> Iterator[tuple[Phase, str | None, di
         yield "scratch", None, {}, {}
     if "pretrain" in grid.starts:
         yield from (("pretrain", None, pretext, {}) for pretext in pretexts)
+
+
+def _without_upstream(grid: Grid) -> list[str]:
+    """A sentence on every downstream that could be fine-tuned from nothing but itself."""
+    return [
+        f"{name} is not fine-tuned: its upstreams are {name} alone, and an upstream is never its own downstream"
+        for name in dict.fromkeys(grid.downstreams)
+        if "finetune" in grid.starts and set(grid.upstreams) == {name}
+    ]
 
 
 def _epochs(number: int) -> dict[str, object]:

@@ -151,6 +151,17 @@ def test_a_corpus_that_must_be_real_and_is_not_there_is_left_out_and_said(tmp_pa
     assert plan.notices[0].startswith("ptb is left out: no PTB")
 
 
+def test_a_corpus_that_is_its_only_upstream_is_not_fine_tuned_and_said(tmp_path: Path) -> None:
+    study = simulated(upstreams=["ptb"], downstreams=["ptb", "georgia"], starts=["finetune"])
+    plan = make_plan(study, tmp_path)
+    assert [planned.config.data.corpus for planned in plan.by_phase("finetune")] == ["georgia"]
+    assert plan.notices == (
+        "ptb is not fine-tuned: its upstreams are ptb alone, and an upstream is never its own downstream",
+    )
+    study.grids[0].upstreams.append("georgia")
+    assert make_plan(study, tmp_path).notices == ()
+
+
 def test_real_and_simulated_runs_of_one_name_are_refused(tmp_path: Path) -> None:
     study = simulated(downstreams=["ptb"], starts=["scratch"])
     study.grids.append(replace(study.grids[0], overrides={"data.source": "auto"}))

@@ -101,6 +101,21 @@ def test_neither_help_nor_the_table_of_a_finished_run_waits_for_what_it_does_not
     assert found.stdout == "set()\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "options", "remedy"),
+    [
+        (("--address", "foo", "--gpus-per-run", "2"), "--address and --gpus-per-run", "--engine ray"),
+        (("--engine", "ray", "--timeout", "3"), "--timeout", "--engine local"),
+    ],
+)
+def test_an_option_of_the_other_engine_is_refused(
+    file: Path, words: tuple[str, ...], options: str, remedy: str
+) -> None:
+    said = call("run", str(file), *words)
+    assert said.returncode == 1
+    assert f" does not look at {options}: add {remedy}, or leave that out" in said.stderr
+
+
 def test_a_study_without_its_corpora_plans_nothing_and_says_why(file: Path, tmp_path: Path) -> None:
     file.write_text(STUDY.replace("data.source: simulated", "data.source: real"))
     done = call("plan", str(file), "--output", str(tmp_path / "runs"))
