@@ -129,7 +129,7 @@ def report_command(
     lines = report(
         to or output / "reports" / plan.study.name,
         output=output,
-        names=[planned.name for planned in plan.runs],
+        planned=[planned.run for planned in plan.runs],
         title=plan.study.title or plan.study.name,
         notes=plan.notices,
         metric=metric,

@@ -109,11 +109,13 @@ def _evidence(
 
     runs = list(find_runs(output))
     if study is not None:
+        from ecg_transfer.study.chosen import choose
         from ecg_transfer.study.definition import read_study
         from ecg_transfer.study.plan import make_plan
 
-        wanted = {planned.name for planned in make_plan(read_study(study), output).runs}
-        runs = [run for run in runs if run.name in wanted]
+        runs, notes = choose(runs, [planned.run for planned in make_plan(read_study(study), output).runs])
+        for note in notes:
+            typer.echo(f"  {note}", err=True)
     if downstream is not None:
         runs = [run for run in runs if run.name.startswith("pretrain-") or run.config.data.corpus == downstream]
     lines = write_evidence(

@@ -6,14 +6,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ecg_transfer.leaks import leak_sentences
-from ecg_transfer.runs import find_runs
+from ecg_transfer.runs import Run, find_runs
+from ecg_transfer.study.chosen import choose
 
 
 def report(
     folder: Path,
     *,
     output: Path = Path("checkpoints"),
-    names: Iterable[str] | None = None,
+    planned: Iterable[Run] | None = None,
     title: str = "Transfer learning in ECG diagnosis: is it effective?",
     notes: Sequence[str] = (),
     metric: str = "f1_weighted",
@@ -24,7 +25,8 @@ def report(
     Args:
         folder: Where it is written.
         output: Where the runs live.
-        names: Of the study's runs; all runs in `output` when None. Those that have no directory yet are counted.
+        planned: The study's runs; all runs in `output` when None. Those that have no directory yet are counted, those
+            of the same name on other ECGs, simulated where real ones are planned say, are left out.
         title: Of the page.
         notes: Sentences for the top of the page, a plan's notices say.
         metric: The test score it is about.
@@ -37,16 +39,18 @@ def report(
 
     runs = list(find_runs(output))
     notes = list(notes)
-    if names is not None:
-        wanted = set(names)
-        runs = [run for run in runs if run.name in wanted]
-        absent = len(wanted) - len({run.name for run in runs})
-        if absent:
+    said: list[str] = []
+    if planned is not None:
+        wanted = set(planned)
+        runs, said = choose(runs, wanted)
+        notes += said
+        if absent := len(wanted) - len(runs):
             notes.append(f"{absent:,} of the {len(wanted):,} planned runs were not started yet.")
     page = write_report(runs, folder, title=title, notes=notes, metric=metric)
     tables = folder / "tables"
     leaks = leak_sentences(run.manifest for run in runs if run.is_done)
-    lines = [*_verdicts(tables / "claims.csv"), *_benchmark(tables / "benchmark.csv"), *leaks, f"report: {page}"]
+    lines = [*_verdicts(tables / "claims.csv"), *_benchmark(tables / "benchmark.csv"), *leaks, *said]
+    lines.append(f"report: {page}")
     if tensorboard:
         from ecg_transfer.study.tensorboard_log import write_tensorboard
 

@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from ecg_transfer.cli import app
+from ecg_transfer.runs import Run, home
 from ecg_transfer.study.report_command import report
 
 if TYPE_CHECKING:
@@ -16,19 +19,57 @@ def test_only_the_runs_of_the_study_count_and_those_to_come_are_told(fake_runs: 
     upstream = fake_runs.run("pretrain", "cpsc2018")
     finetune, scratch = fake_runs.pair(upstream=upstream)
     other = fake_runs.run("scratch", "georgia")
-    names = [upstream.name, finetune.name, scratch.name, "scratch-ribeiro-lstm-s0-00000000"]
-    lines = report(tmp_path / "report", output=fake_runs.output, names=names)
+    planned = [upstream, finetune, scratch, Run(scratch.path.with_name("scratch-ribeiro-lstm-s0-00000000"))]
+    lines = report(tmp_path / "report", output=fake_runs.output, planned=planned)
     html = (tmp_path / "report" / "report.html").read_text()
     assert "1 of the 4 planned runs were not started yet." in html
     assert other.name not in html
-    assert set(pd.read_csv(tmp_path / "report" / "tables" / "results.csv")["run"]) == set(names[:3])
+    assert set(pd.read_csv(tmp_path / "report" / "tables" / "results.csv")["run"]) == {run.name for run in planned[:3]}
     assert lines[0].startswith("C1 inconclusive: ")
     assert len(lines) == 6
     assert (tmp_path / "report" / "tensorboard" / "ptb" / "resnet1d18" / "scratch" / "seed 0").is_dir()
 
 
-@pytest.mark.parametrize("names", [None, ["nothing"]])
-def test_without_runs_it_says_so(tmp_path: Path, names: list[str] | None) -> None:
-    lines = report(tmp_path / "report", output=tmp_path, names=names, tensorboard=False)
+def test_runs_on_other_ecgs_are_not_the_studys_though_they_have_its_names(fake_runs: FakeRuns, tmp_path: Path) -> None:
+    upstream = fake_runs.run("pretrain", "cpsc2018", simulated=True)
+    fake_runs.pair(upstream=upstream, simulated=True)
+    planned = [Run(home(fake_runs.output, simulated=False) / run.name) for run in fake_runs.written]
+    real = fake_runs.run("pretrain", "cpsc2018")
+    assert real in planned
+    lines = report(tmp_path / "report", output=fake_runs.output, planned=planned, tensorboard=False)
+    told = "Runs in simulated/ were left out, 3 of them: the study plans these names in real/."
+    assert told in lines
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert told in page
+    assert "2 of the 3 planned runs were not started yet." in page
+    results = pd.read_csv(tmp_path / "report" / "tables" / "results.csv")
+    assert list(results["simulated"]) == [False]
+    everything = report(tmp_path / "report", output=fake_runs.output, tensorboard=False)
+    assert not any("left out" in line for line in everything)
+
+
+def test_evidence_of_a_study_is_from_its_own_runs(
+    fake_runs: FakeRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ECG_DATA_ROOT", str(tmp_path / "data"))
+    fields = ["data.source=simulated"]
+    upstream = fake_runs.run("pretrain", "cpsc2018", simulated=True, overrides=fields)
+    fake_runs.run("pretrain", "cpsc2018", overrides=fields)
+    file = tmp_path / "s.yaml"
+    overrides = "{data.source: simulated}"
+    file.write_text(f"name: s\noverrides: {overrides}\ngrids: [{{downstreams: [cpsc2018], starts: [pretrain]}}]\n")
+    given: list[Run] = []
+    monkeypatch.setattr(
+        "ecg_transfer.upstream_choice.evidence_files.write_evidence", lambda runs, *_, **__: given.extend(runs) or []
+    )
+    arguments = ["transferability", "--evidence", "--study", str(file), "--output", str(fake_runs.output)]
+    done = CliRunner().invoke(app, arguments)
+    assert given == [upstream]
+    assert "Runs in real/ were left out, 1 of them: the study plans these names in simulated/." in done.output
+
+
+@pytest.mark.parametrize("planned", [None, [Run(Path("nothing"))]])
+def test_without_runs_it_says_so(tmp_path: Path, planned: list[Run] | None) -> None:
+    lines = report(tmp_path / "report", output=tmp_path, planned=planned, tensorboard=False)
     assert lines[0].startswith("no pair of a finished")
     assert not (tmp_path / "report" / "tensorboard").exists()
