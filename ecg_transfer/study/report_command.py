@@ -33,7 +33,7 @@ def report(
         tensorboard: Whether to write `folder/tensorboard`.
 
     Returns:
-        Lines for a terminal: the verdicts, and where the files are.
+        Lines for a terminal: the verdicts with their setting, and where the files are.
     """
     from ecg_transfer.study.report import write_report
 
@@ -60,16 +60,19 @@ def report(
 
 
 def _verdicts(path: Path) -> list[str]:
-    """A line a claim of the first setting."""
+    """Of the first setting: what it is, and a line a claim."""
     import pandas as pd
 
     try:
-        claims = pd.read_csv(path, nrows=4)
+        claims = pd.read_csv(path)
     except pd.errors.EmptyDataError:
         return ["no pair of a finished fine-tuning and its training from scratch yet"]
-    return [
+    first, num_settings = claims.iloc[0], claims["id"].value_counts().max()
+    others = f", the first of {num_settings} settings" if num_settings > 1 else ""
+    exploratory = [f"; {note}" for note in first["notes"].split("; ") if note.startswith("exploratory")]
+    return [f"verdicts with {first['setting']}{others}{''.join(exploratory)}"] + [
         f"{row['id']} {row['verdict']}{' (SIMULATED)' * bool(row['simulated'])}: {row['text']}"
-        for row in claims.to_dict("records")
+        for row in claims.drop_duplicates("id").to_dict("records")
     ]
 
 

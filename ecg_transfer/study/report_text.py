@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -36,7 +37,11 @@ def answer(settings: Sequence[Setting], benchmark: Sequence[Measured]) -> str:
     )
     kind = "on SIMULATED ECGs, " if setting.simulated else ""
     kind = f"with {setting.name}, {kind}" if len(settings) > 1 else kind
-    if effect.num_seeds < MIN_SEEDS:
+    undefined = sum(math.isnan(result.effect.estimate) for result in shown)
+    if undefined:
+        score = f"the test {metric_name(_effect_metric(shown))} is undefined in {undefined:,} of {several(len(shown))}"
+        sentence = f"{kind}it cannot be told whether fine-tuning helps: {score}."
+    elif effect.num_seeds < MIN_SEEDS:
         few = f"with {several(effect.num_seeds, 'seed')}, where a verdict needs {MIN_SEEDS}"
         sentence = f"{kind}it is too early to tell whether fine-tuning helps: {few}, {found}"
     else:

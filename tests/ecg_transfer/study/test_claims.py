@@ -57,10 +57,20 @@ def test_c1_not_supported_when_small_sets_surely_do_not_gain_what_matters(
     assert verdict("C1", {"finetune": arm(gain)}).verdict == "not supported"
 
 
-def test_c1_not_supported_when_everything_improves(verdict: Callable[..., ClaimResult]) -> None:
-    result = verdict("C1", {"finetune": arm(0.05)}, {"finetune": arm(0.04), "downstream": "georgia", "num_train": 6895})
-    assert result.verdict == "not supported"
-    assert "improves every one of 2 cells" in result.reason
+@pytest.mark.parametrize("num_cells", [1, 2, 5, 6, 9])
+def test_c1_not_supported_when_everything_improves_in_cells_enough(
+    verdict: Callable[..., ClaimResult], num_cells: int
+) -> None:
+    """A coin that shows heads five times of five is no proof; six times, 2 / 2^6 = 0.03, is as few as count here."""
+    cells = [{"finetune": arm(0.05), "num_train": 100 * number} for number in range(1, num_cells + 1)]
+    result = verdict("C1", *cells)
+    assert result.low > 0
+    assert f"improves every one of {num_cells} cells" in result.reason
+    if num_cells < 6:
+        assert result.verdict == "inconclusive"
+        assert "fewer than 6 tell of no exceptions" in result.reason
+    else:
+        assert result.verdict == "not supported"
 
 
 @pytest.mark.parametrize(("standard_errors", "excluded"), [(3.7, False), (4.8, True)])
@@ -238,7 +248,7 @@ def test_runs_on_disk_are_judged_over_patients_and_seeds(fake_runs: FakeRuns) ->
     study = read_study(find_runs(fake_runs.output))
     results = judge(study)
     assert [result.id for result in results] == ["C1", "C2", "C3", "C4"]
-    assert [result.verdict for result in results] == ["not supported", "inconclusive", "supported", "inconclusive"]
+    assert [result.verdict for result in results] == ["inconclusive", "inconclusive", "supported", "inconclusive"]
     assert results[2].estimate == pytest.approx(1 / 4)
     assert all(result.setting == "paper, lr 0.01, batch 256" for result in results)
     assert not any("exploratory" in note for note in results[0].notes)

@@ -24,6 +24,7 @@ from ecg_transfer.study.figures.sizes import _size_axis
 from ecg_transfer.study.page import Anchors
 from ecg_transfer.study.pairs import find_cells
 from ecg_transfer.study.report import inline_svg, write_report
+from ecg_transfer.study.report_text import answer
 from ecg_transfer.study.speed import cell_speeds, split_curves
 
 if TYPE_CHECKING:
@@ -294,6 +295,22 @@ def test_an_empty_study_and_one_without_pairs_say_so(fake_runs: FakeRuns, tmp_pa
     assert "no answer yet" in page.text
     assert "Not in this report: 1 unfinished run." in page.text
     assert any(run.name in href for href in page.hrefs())
+
+
+def test_a_score_that_is_undefined_gives_no_answer(
+    make_study: Callable[..., Any], fake_cell: Callable[..., object]
+) -> None:
+    """One label without positives in the test set has no AUROC; neither has their difference, nor a mean over it."""
+    cells = [
+        fake_cell(finetune=[value] * 6, scratch=[0.5] * 6, downstream=downstream)
+        for value, downstream in ((float("nan"), "ptb"), (0.9, "georgia"))
+    ]
+    settings = settings_of(cell_effects(find_cells(make_study(cells).results), num_draws=20))
+    said = answer(settings, [])
+    assert said.startswith(
+        "It cannot be told whether fine-tuning helps: the test weighted F1 is undefined in 1 of 2 comparisons."
+    )
+    assert "makes no difference" not in said
 
 
 def test_a_sweep_of_sizes_is_figure_three_and_not_in_table_two(fake_runs: FakeRuns, tmp_path: Path) -> None:

@@ -25,8 +25,9 @@ def test_only_the_runs_of_the_study_count_and_those_to_come_are_told(fake_runs: 
     assert "1 of the 4 planned runs were not started yet." in html
     assert other.name not in html
     assert set(pd.read_csv(tmp_path / "report" / "tables" / "results.csv")["run"]) == {run.name for run in planned[:3]}
-    assert lines[0].startswith("C1 inconclusive: ")
-    assert len(lines) == 6
+    assert lines[0] == "verdicts with paper, lr 0.01, batch 256"
+    assert lines[1].startswith("C1 inconclusive: ")
+    assert len(lines) == 7
     assert (tmp_path / "report" / "tensorboard" / "ptb" / "resnet1d18" / "scratch" / "seed 0").is_dir()
 
 
@@ -66,6 +67,21 @@ def test_evidence_of_a_study_is_from_its_own_runs(
     done = CliRunner().invoke(app, arguments)
     assert given == [upstream]
     assert "Runs in real/ were left out, 1 of them: the study plans these names in simulated/." in done.output
+
+
+def test_verdicts_are_told_with_their_setting_and_whether_they_are_exploratory(
+    fake_runs: FakeRuns, tmp_path: Path
+) -> None:
+    upstream = fake_runs.run("pretrain", "cpsc2018")
+    for rate, seeds in ((0.01, 2), (0.02, 1)):
+        for seed in range(seeds):
+            fake_runs.pair(upstream=upstream, seed=seed, overrides=[f"optim.lr={rate}"])
+    lines = report(tmp_path / "report", output=fake_runs.output, metric="f1_macro", tensorboard=False)
+    assert lines[0] == (
+        "verdicts with paper, lr 0.01, batch 256, the first of 2 settings; exploratory: val_selected/f1_macro is not "
+        "the declared score, val_selected/f1_weighted"
+    )
+    assert [line.split()[0] for line in lines[1:5]] == ["C1", "C2", "C3", "C4"]
 
 
 @pytest.mark.parametrize("planned", [None, [Run(Path("nothing"))]])
