@@ -149,10 +149,8 @@ def _refuse_options_of_the_other(
     engine: Literal["local", "ray"], address: str | None, gpus_per_run: float, timeout: float | None
 ) -> None:
     """Refuse what an engine would not look at."""
-    unread = {
-        "local": {"--address": address, "--gpus-per-run": gpus_per_run or None},
-        "ray": {"--timeout": timeout},
-    }[engine]
+    of_ray: dict[str, object] = {"--address": address, "--gpus-per-run": gpus_per_run or None}
+    unread = of_ray if engine == "local" else {"--timeout": timeout}
     if given := [option for option, value in unread.items() if value is not None]:
         other = "ray" if engine == "local" else "local"
         found = " and ".join(given)

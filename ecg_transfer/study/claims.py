@@ -121,7 +121,7 @@ def judge_evidence(evidence: Evidence) -> list[ClaimResult]:
 
 
 def judge_small_sets(claim: Claim, evidence: Evidence) -> ClaimResult:
-    """C1: the mean effect of the small sets, and whether a cell shows that it does not improve, or enough do that all do."""
+    """C1: the mean effect of the small sets, and whether a cell shows no improvement, or enough cells show one each."""
     small = [result for result in evidence.effects if result.cell.num_train <= SMALL]
     if not small:
         return nothing(claim, evidence, f"no cell with at most {SMALL} training records")
