@@ -7,15 +7,23 @@ score takes part in it. Both sides should have been tried equally often; what th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pandas as pd
 
+from ecg_transfer.config import PLACES, by_place
+from ecg_transfer.runs import Run
 from ecg_transfer.study.effects import CellEffect
 from ecg_transfer.study.pairs import Cell, cell_of
+from ecg_transfer.study.results import CONTEST, saved_config
 
 SCHEDULE = "schedule"
+
+Family = tuple[str, str, str, str, str, str, bool]
+"""Downstream, upstream, its mark, backbone, recipe, condition, simulated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +51,15 @@ class Contest:
     """Its pairs; its `way` tells the schedule too where that is not scratch's usual one."""
     finetune: Choice
     scratch: Choice
+    condition: str = ""
+    """What tells it from other contests of its family and size: `optim.max_updates=200`; empty where nothing does."""
+
+    @property
+    def family(self) -> Family:
+        """What contests are shown within, and compared."""
+        cell = self.cell
+        models = (cell.downstream, cell.upstream, cell.upstream_mark, cell.backbone, cell.recipe)
+        return *models, self.condition, cell.simulated
 
     @property
     def is_even(self) -> bool:
@@ -74,8 +91,35 @@ def find_contests(results: pd.DataFrame) -> list[Contest]:
         if contest is not None:
             way = contest.cell.way if schedule == usual else f"{contest.cell.way}, {schedule}"
             found.append(replace(contest, cell=replace(contest.cell, way=way)))
-    return sorted(found, key=lambda one: (one.cell.downstream, one.cell.upstream, one.cell.backbone,
-                                          one.cell.recipe, one.cell.num_train, one.cell.way))  # fmt: skip
+    return sorted(told_apart(found, CONTEST),
+                  key=lambda one: (one.cell.downstream, one.cell.upstream, one.cell.backbone, one.cell.recipe,
+                                   one.cell.num_train, one.cell.way, one.condition))  # fmt: skip
+
+
+def told_apart(contests: Sequence[Contest], shared: Sequence[str]) -> list[Contest]:
+    """The contests of each family, each with the fields in which not all of them are alike: budget, label set, dropout.
+
+    Args:
+        contests: Any.
+        shared: Fields and sections that are told otherwise or not at all; neither is the subset, which is their size.
+    """
+    left_out = {*shared, "data.subset", *map(".".join, PLACES)}
+    families: dict[Family, list[tuple[Contest, dict[str, object]]]] = defaultdict(list)
+    for one in contests:
+        values = by_place(saved_config(Run(Path(one.cell.pairs["path_finetune"].iloc[0]))))
+        told = {".".join(filter(None, place)): value for place, value in values.items() if place[0] not in left_out}
+        families[one.family].append((one, {name: told[name] for name in told if name not in left_out}))
+    found = []
+    for members in families.values():
+        first = members[0][1]
+        differing = [name for name in first if any(fields[name] != first[name] for _, fields in members)]
+        found += [replace(one, condition=_written_fields(fields, differing)) for one, fields in members]
+    return found
+
+
+def _written_fields(fields: Mapping[str, object], names: Sequence[str]) -> str:
+    """`optim.max_updates=200, model.dropout=0.5`, as overrides are written."""
+    return ", ".join(f"{name}={'null' if fields[name] is None else fields[name]}" for name in names)
 
 
 def is_worth_telling(contests: Sequence[Contest]) -> bool:
@@ -115,6 +159,7 @@ def contests_table(contests: Sequence[Contest], effects: Sequence[CellEffect]) -
             "recipe": one.cell.recipe,
             "num_train": one.cell.num_train,
             "simulated": one.cell.simulated,
+            "condition": one.condition,
             **{f"lr_{arm}": choice.rate for arm, choice in _sides(one)},
             **{f"tried_{arm}": _written(choice) for arm, choice in _sides(one)},
             **result.scores,

@@ -14,15 +14,19 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from ecg_transfer.study.arrangement import backbone_name, corpus_name, metric_name
-from ecg_transfer.study.contests import SCHEDULE, Contest, contest_of, contests_table
+from ecg_transfer.study.contests import SCHEDULE, Contest, contest_of, contests_table, told_apart
 from ecg_transfer.study.effects import CellEffect, Effect, cell_effects, pooled
 from ecg_transfer.study.page import Entry, Table, number, p_text
+from ecg_transfer.study.results import CONTEST
 from ecg_transfer.study.significance import holm
 from ecg_transfer.study.way_tables import difference_entry, rate_entry, without_repeats
 
-Kind = tuple[str, str, str, str, str, str, str, str, bool]
-"""Downstream, upstream, its mark, the one it is held against, that one's mark, backbone, recipe, way, simulated: a
-contest but for its size."""
+Kind = tuple[str, str, str, str, str, str, str, str, str, bool]
+"""Downstream, upstream, its mark, the one it is held against, that one's mark, backbone, recipe, condition, way,
+simulated: a contest but for its size."""
+
+SHARED = tuple(name for name in CONTEST if name not in ("optim.schedule", "optim.warmup"))
+"""Fields that tell nothing of two upstreams: both are fine-tuned under one schedule, each at its own rate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +77,7 @@ def find_upstream_contests(results: pd.DataFrame) -> list[Contest]:
                 continue
             sides = [contest_of(ours, theirs) for _, theirs in rivals.groupby("upstream_cell", sort=True)]
             found += [contest for contest in sides if contest is not None]
-    return sorted(found, key=lambda one: (_kind(one), one.cell.num_train))
+    return sorted(told_apart(found, SHARED), key=lambda one: (_kind(one), one.cell.num_train))
 
 
 def read_upstream_contests(results: pd.DataFrame, metric: str, num_draws: int) -> UpstreamContests:
@@ -87,11 +91,17 @@ def read_upstream_contests(results: pd.DataFrame, metric: str, num_draws: int) -
     contests = find_upstream_contests(results)
     effects = cell_effects([one.cell for one in contests], metric, num_draws=num_draws)
     found = UpstreamContests(contests=contests, effects=effects, means={})
-    by_kind = {kind: [result for _, result in members] for kind, members in found.by_kind().items()}
-    means = {kind: pooled(members, name="mean over sizes")[0] for kind, members in by_kind.items() if len(members) > 1}
+    by_size = {kind: members for kind, members in found.by_kind().items() if _has_sizes(members)}
+    means = {kind: pooled([one for _, one in members], name="mean over sizes")[0] for kind, members in by_size.items()}
     adjusted = holm([effect.p for effect in means.values()])
     means = {kind: replace(effect, p_holm=p) for (kind, effect), p in zip(means.items(), adjusted, strict=True)}
     return replace(found, means=means)
+
+
+def _has_sizes(members: Sequence[tuple[Contest, CellEffect]]) -> bool:
+    """Whether there are several sizes, and none of them twice: a mean over them counts each once."""
+    sizes = [one.cell.num_train for one, _ in members]
+    return len(set(sizes)) == len(sizes) > 1
 
 
 def upstream_table(found: UpstreamContests, metric: str) -> Table:
@@ -155,9 +165,10 @@ def _heading(kind: Kind) -> list[Entry]:
 
 
 def title_of(kind: Kind) -> str:
-    """`PTB-XL, contrastive → CPSC2018, ResNet1d-18`."""
-    downstream, upstream, mark, _, _, backbone, *_ = kind
-    return f"{corpus_name(upstream)}{mark} → {corpus_name(downstream)}, {backbone_name(backbone)}"
+    """`PTB-XL, contrastive → CPSC2018, ResNet1d-18`, and the condition where there are several."""
+    downstream, upstream, mark, _, _, backbone, _, condition, *_ = kind
+    models = f"{corpus_name(upstream)}{mark} → {corpus_name(downstream)}, {backbone_name(backbone)}"
+    return models + f", {condition}" * bool(condition)
 
 
 def against_of(kind: Kind) -> str:
@@ -176,6 +187,7 @@ def _kind(one: Contest) -> Kind:
         str(cell.pairs["upstream_mark_scratch"].iloc[0]),
         cell.backbone,
         cell.recipe,
+        one.condition,
         cell.way,
         cell.simulated,
     )

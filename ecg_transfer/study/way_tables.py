@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from ecg_transfer.study.arrangement import backbone_name, corpus_name, metric_name
-from ecg_transfer.study.contests import Choice, Contest
+from ecg_transfer.study.contests import Choice, Contest, Family
 from ecg_transfer.study.effects import CellEffect, Effect, pooled
 from ecg_transfer.study.page import (
     MISSING,
@@ -25,9 +25,6 @@ from ecg_transfer.study.page import (
 from ecg_transfer.study.significance import MIN_SEEDS, holm, p_floor
 from ecg_transfer.study.speed import Speed
 from ecg_transfer.way_names import ways_in_order
-
-Family = tuple[str, str, str, str, str, bool]
-"""Downstream, upstream, its mark, backbone, recipe, simulated: what ways are compared within."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +44,10 @@ class WaysOf:
 
     @property
     def title(self) -> str:
-        """`PTB-XL → CPSC2018, ResNet1d-18`."""
-        downstream, upstream, mark, backbone, *_ = self.family
-        return f"{corpus_name(upstream)}{mark} → {corpus_name(downstream)}, {backbone_name(backbone)}"
+        """`PTB-XL → CPSC2018, ResNet1d-18`, and the condition where there are several."""
+        downstream, upstream, mark, backbone, _, condition, _ = self.family
+        models = f"{corpus_name(upstream)}{mark} → {corpus_name(downstream)}, {backbone_name(backbone)}"
+        return models + f", {condition}" * bool(condition)
 
     @property
     def simulated(self) -> bool:
@@ -61,9 +59,7 @@ def ways_of(contests: Sequence[Contest], effects: Sequence[CellEffect]) -> list[
     """Arrange contests, with their effects in the same order, by family, way and size."""
     families: dict[Family, dict[str, list[tuple[Contest, CellEffect]]]] = {}
     for one, result in zip(contests, effects, strict=True):
-        cell = one.cell
-        family = (cell.downstream, cell.upstream, cell.upstream_mark, cell.backbone, cell.recipe, cell.simulated)
-        families.setdefault(family, {}).setdefault(cell.way, []).append((one, result))
+        families.setdefault(one.family, {}).setdefault(one.cell.way, []).append((one, result))
     found = [
         WaysOf(family=family, by_way={way: members[way] for way in ways_in_order(members)}, means=_means(members))
         for family, members in sorted(families.items())

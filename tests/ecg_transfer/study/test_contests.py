@@ -238,6 +238,32 @@ def test_ways_are_compared_over_the_same_sizes_and_models(fake_runs: Any) -> Non
     assert said.endswith("Not run at every one of the sizes, and so left out: gradual unfreezing.")
 
 
+def test_budgets_are_families_of_their_own(fake_runs: Any) -> None:  # noqa: ANN401
+    """Each of two sizes at two budgets: means over the sizes within a budget, by hand; never one over budgets."""
+    upstream = fake_runs.run("pretrain", "ptbxl")
+    skills = {(170, 100): 0.9, (170, 200): 2.0, (340, 100): 0.7, (340, 200): 1.1}
+    for (size, updates), skill in skills.items():
+        for seed in SEEDS:
+            fields = [f"optim.max_updates={updates}"]
+            common = {"seed": seed, "subset": size, "num_train": size}
+            fake_runs.run("scratch", skill=0.5, overrides=fields, **common)
+            fake_runs.run("finetune", upstream=upstream, skill=skill, overrides=fields, **common)
+            fake_runs.run("finetune", upstream=upstream, overrides=[*fields, "transfer.way=lp_ft"], **common)
+    study = read_study(fake_runs.written)
+    families = read_ways(study, "f1_weighted", 50).families
+    assert [family.title for family in families] == [
+        f"PTB-XL → PTB, ResNet1d-18, optim.max_updates={updates}" for updates in (100, 200)
+    ]
+    results = study.results[study.results["way"] == "full fine-tune"]
+    budget = results["run"].map({run.name: run.config.optim.max_updates for run in fake_runs.written})
+    scores = results.groupby([budget, "phase", "num_train"])[TEST].mean()
+    for family, updates in zip(families, (100, 200), strict=True):
+        assert family.sizes == [170, 340]
+        expected = (scores[updates, "finetune"] - scores[updates, "scratch"]).mean()
+        assert family.means["full fine-tune"].estimate == pytest.approx(expected, abs=1e-12)
+    assert "ResNet1d-18, optim.max_updates=100: 2 of 2 ways" in ways_answer(families)
+
+
 def test_one_draw_of_records_for_all_seeds_is_said(fake_runs: Any) -> None:  # noqa: ANN401
     upstream = fake_runs.run("pretrain", "ptbxl")
     for seed in range(2):

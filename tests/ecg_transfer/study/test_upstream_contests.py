@@ -17,7 +17,12 @@ from ecg_transfer.study.pairs import find_cells
 from ecg_transfer.study.report import write_report
 from ecg_transfer.study.results import read_study, results_table
 from ecg_transfer.study.tensorboard_log import write_tensorboard
-from ecg_transfer.study.upstream_contests import find_upstream_contests, read_upstream_contests, upstream_table
+from ecg_transfer.study.upstream_contests import (
+    find_upstream_contests,
+    read_upstream_contests,
+    title_of,
+    upstream_table,
+)
 
 SEEDS = range(6)
 TEST = "val_selected/f1_weighted"
@@ -149,6 +154,48 @@ def test_a_recipe_and_a_label_set_are_contested_by_the_usual_ones(fake_runs: Any
         "", ", labels all upstream", ", paper recipe upstream", ", ptbxl_benchmark recipe upstream",
     ]  # fmt: skip
     assert [setting.is_papers for setting in settings] == [True, False, False, False]
+
+
+def test_budgets_at_one_size_are_no_sizes(fake_runs: Any) -> None:  # noqa: ANN401
+    """One size at 100 updates, two at 200 with another dropout: a mean over the two, and none over budgets."""
+    labels = fake_runs.run("pretrain", "ptbxl")
+    without = fake_runs.run("pretrain", "ptbxl", overrides=["pretext.task=contrastive"])
+    for seed in SEEDS:
+        for subset, size, updates, dropout, skill in (
+            (None, 340, 100, 0.0, 0.9), (None, 340, 200, 0.1, 2.0), (0.5, 170, 200, 0.1, 1.5),
+        ):  # fmt: skip
+            common = {"seed": seed, "subset": subset, "num_train": size}
+            fields = [f"optim.max_updates={updates}", f"model.dropout={dropout}"]
+            fake_runs.run("finetune", upstream=labels, overrides=fields, **common)
+            fake_runs.run("finetune", upstream=without, skill=skill, overrides=fields, **common)
+    results = results_table(fake_runs.written)
+    found = read_upstream_contests(results, "f1_weighted", num_draws=50)
+    few, many = "model.dropout=0.0, optim.max_updates=100", "model.dropout=0.1, optim.max_updates=200"
+    kinds = found.by_kind()
+    assert [title_of(kind) for kind in kinds] == [
+        f"PTB-XL, contrastive → PTB, ResNet1d-18, {condition}" for condition in (few, many)
+    ]
+    assert [[one.cell.num_train for one, _ in members] for members in kinds.values()] == [[340], [170, 340]]
+    ((kind, mean),) = found.means.items()
+    assert title_of(kind).endswith(many)
+    folder = fake_runs.output / "real"
+    longer = results[[Run(folder / name).config.optim.max_updates == 200 for name in results["run"]]]
+    scores = longer[longer["phase"] == "finetune"].groupby(["pretext", "num_train"])[TEST].mean()
+    assert mean.estimate == pytest.approx((scores["contrastive"] - scores["none"]).mean(), abs=1e-12)
+    assert list(found.frame()["condition"]) == [few, many, many]
+    (figure,) = upstream_exhibits(found, "f1_weighted")
+    assert figure.alt.count("ResNet1d-18") == 2
+
+
+def test_a_size_that_is_there_twice_gives_no_mean_over_sizes(fake_runs: Any) -> None:  # noqa: ANN401
+    labels = fake_runs.run("pretrain", "ptbxl")
+    without = fake_runs.run("pretrain", "ptbxl", overrides=["pretext.task=contrastive"])
+    for seed in SEEDS:
+        for subset in (0.5, 170):
+            for upstream in (labels, without):
+                fake_runs.run("finetune", upstream=upstream, seed=seed, subset=subset, num_train=170)
+    found = read_upstream_contests(results_table(fake_runs.written), "f1_weighted", num_draws=50)
+    assert ([one.cell.num_train for one in found.contests], found.means) == ([170, 170], {})
 
 
 def test_the_report_shows_the_contest_and_the_log_the_loss(runs: list[Run], tmp_path: Any) -> None:  # noqa: ANN401
