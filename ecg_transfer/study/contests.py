@@ -17,8 +17,9 @@ import pandas as pd
 from ecg_transfer.config import PLACES, by_place
 from ecg_transfer.runs import Run
 from ecg_transfer.study.effects import CellEffect
+from ecg_transfer.study.likeness import CONTEST
 from ecg_transfer.study.pairs import Cell, cell_of
-from ecg_transfer.study.results import CONTEST, saved_config
+from ecg_transfer.study.saved_config import saved_config
 
 SCHEDULE = "schedule"
 

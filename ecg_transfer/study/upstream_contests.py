@@ -16,8 +16,8 @@ import pandas as pd
 from ecg_transfer.study.arrangement import backbone_name, corpus_name, metric_name
 from ecg_transfer.study.contests import SCHEDULE, Contest, contest_of, contests_table, told_apart
 from ecg_transfer.study.effects import CellEffect, Effect, cell_effects, pooled
+from ecg_transfer.study.likeness import CONTEST
 from ecg_transfer.study.page import Entry, Table, number, p_text
-from ecg_transfer.study.results import CONTEST
 from ecg_transfer.study.significance import holm
 from ecg_transfer.study.way_tables import difference_entry, rate_entry, without_repeats
 
