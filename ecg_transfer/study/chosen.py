@@ -10,20 +10,26 @@ from ecg_transfer.runs import Run
 def choose(runs: Iterable[Run], planned: Iterable[Run]) -> tuple[list[Run], list[str]]:
     """The runs that are planned; real and simulated ones of the same name are apart.
 
+    Where a study would be simulated, none of it has been, and there are runs on real ECGs of its names, these are its
+    runs: they were made where the ECGs are.
+
     Args:
         runs: Those there are, as `find_runs` gives them.
         planned: Those of the plan, whether they exist or not, below the same folder.
 
     Returns:
-        The planned ones among the runs, and a sentence on those left out that only have the name of a planned one.
+        The planned ones among the runs, and a sentence on those that only have the name of a planned one.
     """
     wanted = {run.path for run in planned}
     homes = {path.name: path.parent.name for path in wanted}
     every = list(runs)
     others = [run for run in every if run.path not in wanted and run.name in homes]
-    notes = []
-    if others:
-        there = " and ".join(sorted({f"{run.path.parent.name}/" for run in others}))
-        here = " and ".join(sorted({f"{homes[run.name]}/" for run in others}))
-        notes.append(f"Runs in {there} were left out, {len(others):,} of them: the study plans these names in {here}.")
-    return [run for run in every if run.path in wanted], notes
+    chosen = [run for run in every if run.path in wanted]
+    if not others:
+        return chosen, []
+    if not chosen and all(run.path.parent.name == "real" for run in others):
+        return others, [f"The ECGs of this study are not on this disk; its {len(others):,} runs in real/ are."]
+    there = " and ".join(sorted({f"{run.path.parent.name}/" for run in others}))
+    here = " and ".join(sorted({f"{homes[run.name]}/" for run in others}))
+    note = f"Runs in {there} were left out, {len(others):,} of them: the study plans these names in {here}."
+    return chosen, [note]

@@ -49,6 +49,17 @@ def test_runs_on_other_ecgs_are_not_the_studys_though_they_have_its_names(fake_r
     assert not any("left out" in line for line in everything)
 
 
+def test_runs_on_real_ecgs_are_the_studys_where_only_the_ecgs_are_elsewhere(
+    fake_runs: FakeRuns, tmp_path: Path
+) -> None:
+    """As on a laptop, with the runs of a server beside no recordings: there the plan would be of simulated ones."""
+    fake_runs.pair(upstream=fake_runs.run("pretrain", "cpsc2018"))
+    planned = [Run(home(fake_runs.output, simulated=True) / run.name) for run in fake_runs.written]
+    lines = report(tmp_path / "report", output=fake_runs.output, planned=planned, tensorboard=False)
+    assert "The ECGs of this study are not on this disk; its 3 runs in real/ are." in lines
+    assert len(pd.read_csv(tmp_path / "report" / "tables" / "results.csv")) == 3
+
+
 def test_evidence_of_a_study_is_from_its_own_runs(
     fake_runs: FakeRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
