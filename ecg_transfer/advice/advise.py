@@ -110,6 +110,7 @@ def advise(
         return propose(
             data, output=output, sizes=sizes, seeds=seeds, like=like, measure=measure, report=report,
             upstream=choice.upstream_corpus if choice else None, pretext=choice.pretext if choice else "none",
+            pretrainings=choice.upstream_runs if choice else (),
         )  # fmt: skip
 
     whole: object = "all" if data.subset is None else int(data.subset) if data.subset > 1 else data.subset
@@ -152,12 +153,14 @@ def _limit(value: float) -> str:
 def _what(found: Nearest, best: Choice) -> Section:
     few = " It is the only one that was tried." if len(found.choices) == 1 else ""
     where = "at the nearest size" if found.is_same_corpus else "on as many corpora"
+    runs = ", ".join(best.upstream_runs)
     others = f"of {len(found.choices)}, the best validation score {where}" if not few else "from what is known"
     return Section(
         title="Which upstream, backbone and way",
         sentences=(
-            f"{best.backbone}, pre-trained on {best.upstream}; {best.way} fine-tuning with the {best.recipe} recipe, "
-            f"lr {best.lr:g} ({others}).{few}",
+            f"{best.backbone}, pre-trained on {best.upstream}{best.upstream_mark}; {best.way} fine-tuning with the "
+            f"{best.recipe} recipe, lr {best.lr:g} ({others}).{few}",
+            *([f"Several models of that name were tried; this one is {runs}."] if best.upstream_mark else []),
             f"Known {found.where}.",
         ),
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ecg_transfer.config import RunConfig
 from ecg_transfer.runs import Run
-from ecg_transfer.study.apart import read_apart
+from ecg_transfer.study.apart import PREFIX, read_apart
 from ecg_transfer.study.bootstrap import interval
 from ecg_transfer.study.effects import CellEffect, cell_effects
 from ecg_transfer.study.learning_curve import LearningCurve, learning_curves
@@ -53,7 +53,19 @@ class Choice:
     @property
     def name(self) -> str:
         """For a sentence."""
-        return f"{self.backbone} from {self.upstream}, {self.recipe} recipe, lr {self.lr:g}, {self.way} fine-tuning"
+        model = f"{self.backbone} from {self.upstream}{self.upstream_mark}"
+        return f"{model}, {self.recipe} recipe, lr {self.lr:g}, {self.way} fine-tuning"
+
+    @property
+    def upstream_mark(self) -> str:
+        """What tells its upstream from another one of the same name; empty where there is none."""
+        return self.effects[0].cell.upstream_mark
+
+    @property
+    def upstream_runs(self) -> list[str]:
+        """The pre-trainings, of one seed or several, that its fine-tunings start from."""
+        columns = [effect.cell.pairs["upstream_run_finetune"] for effect in self.effects]
+        return sorted({str(run).removeprefix(PREFIX) for column in columns for run in column})
 
     @property
     def upstream_corpus(self) -> str:
@@ -247,9 +259,10 @@ def _nearest_of_each(effects: Iterable[CellEffect], num_train: int) -> list[Cell
 
 
 def _choices(effects: Iterable[CellEffect]) -> list[Choice]:
-    groups: dict[tuple[str, str, str, str, str], list[CellEffect]] = defaultdict(list)
+    groups: dict[tuple[str, str, str, str, str, str], list[CellEffect]] = defaultdict(list)
     for effect in effects:
-        cell = effect.cell
-        way = way_name(Run(Path(cell.pairs["path_finetune"].iloc[0])).config)
-        groups[cell.upstream, cell.backbone, cell.recipe, way, cell.setting].append(effect)
+        cell, first = effect.cell, effect.cell.pairs.iloc[0]
+        way = way_name(Run(Path(first["path_finetune"])).config)
+        model = str(first["upstream_cell_finetune"])
+        groups[cell.upstream, cell.backbone, cell.recipe, way, cell.setting, model].append(effect)
     return [Choice(*key[:4], tuple(same)) for key, same in groups.items()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from shlex import quote
@@ -69,6 +69,7 @@ def propose(
     like: RunConfig | None = None,
     upstream: str | None = None,
     pretext: str = "none",
+    pretrainings: Collection[str] = (),
     measure: bool = False,
     report: Callable[[str], None] = lambda sentence: None,
 ) -> Proposal | str:
@@ -82,6 +83,7 @@ def propose(
         like: A fine-tuning whose backbone, recipe and fields are taken; else those of the upstream.
         upstream: Corpus; None chooses the largest finished pre-training, else the largest corpus on disk.
         pretext: What that pre-training learnt without labels, in words.
+        pretrainings: Names of runs, of which one that is there is taken before a larger one.
         measure: Whether to measure this machine's speed where it is not known.
         report: Is told what is measured.
 
@@ -89,7 +91,7 @@ def propose(
         The proposal, or a sentence on why there is none.
     """
     simulated = will_simulate(data.corpus, data.root, data.source)
-    trained = _largest_pretraining(output, data.corpus, upstream, pretext, simulated=simulated)
+    trained = _largest_pretraining(output, data.corpus, upstream, pretext, pretrainings, simulated=simulated)
     if trained is None and pretext != "none":
         return f"The pre-training on {upstream} without labels ({pretext}) is not among the runs any more."
     corpus = trained.config.data.corpus if trained else upstream or _largest_corpus(data, simulated=simulated)
@@ -193,8 +195,9 @@ def _differing(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _largest_pretraining(
-    output: Path, downstream: str, corpus: str | None, pretext: str, *, simulated: bool
+    output: Path, downstream: str, corpus: str | None, pretext: str, before: Collection[str], *, simulated: bool
 ) -> Run | None:
+    """The largest that fits, of those with one of the names in `before` if there are some."""
     trained = [
         run
         for run in find_runs(output)
@@ -205,7 +208,8 @@ def _largest_pretraining(
         and pretext_name(run.config.pretext) == pretext
         and run.manifest["data"]["simulated"] == simulated
     ]
-    return max(trained, key=lambda run: int(run.manifest["data"]["parts"]["train"]["records"]), default=None)
+    named = [run for run in trained if run.name in before]
+    return max(named or trained, key=lambda run: int(run.manifest["data"]["parts"]["train"]["records"]), default=None)
 
 
 def _largest_corpus(data: DataConfig, *, simulated: bool) -> str | None:

@@ -151,6 +151,29 @@ def test_the_choice_is_made_on_validation_and_the_rest_is_listed(fake_runs: Any)
     assert "resnet1d18 from cpsc2018" in text.partition("What else was tried")[2]
 
 
+def test_two_models_of_one_corpus_are_two_choices(fake_runs: Any) -> None:  # noqa: ANN401
+    """One gains, the other harms: each has its own pairs, and is told by its run."""
+    short = fake_runs.run("pretrain", "ptbxl", overrides=["optim.max_epochs=1"], simulated=True)
+    long = fake_runs.run("pretrain", "ptbxl", simulated=True)
+    for seed in range(6):
+        for upstream, skill in ((short, 0.3), (long, 2.0)):
+            fake_runs.run("finetune", upstream=upstream, seed=seed, skill=skill, simulated=True)
+        fake_runs.run("scratch", seed=seed, skill=1.0, simulated=True)
+    gains: dict[str, list[float]] = {short.name: [], long.name: []}
+    for pair in et.find_pairs(fake_runs.output):
+        before, after = (run.scores["val_selected"].f1_weighted for run in (pair.scratch, pair.finetune))
+        gains[pair.finetune.manifest["upstream"]["run"]].append(after - before)
+    found = et.advise("ptb", output=fake_runs.output)
+    assert found.values["num_pairs"] == 6
+    assert found.values["gain"]["estimate"] == pytest.approx(np.mean(gains[long.name]))
+    what, _, rest = found.text().partition("What else was tried")
+    assert f"Several models of that name were tried; this one is {long.name}." in what
+    assert "the only one" not in what
+    assert f"{np.mean(gains[short.name]):+.3f} [" in rest
+    plan = make_plan(read_study(fake_runs.output / "advice" / "ptb.yaml"), fake_runs.output)
+    assert {planned.name for planned in plan.by_phase("pretrain")} == {long.name}
+
+
 def test_a_choice_at_a_far_size_does_not_win_by_its_records(fake_runs: Any) -> None:  # noqa: ANN401
     upstream = fake_runs.run("pretrain", "ptbxl")
     few: dict[str, Any] = {"subset": 100, "num_train": 100, "skill": 0.6, "gain": 0.6}
