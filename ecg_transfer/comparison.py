@@ -38,6 +38,11 @@ class Pair:
         return upstream_name(str(upstream["corpus"]), str(upstream.get("pretext", "none")))
 
     @property
+    def upstream_run(self) -> str:
+        """Name of the run, or of the exported model, that the fine-tuning starts from."""
+        return str(self.finetune.manifest["upstream"]["run"])
+
+    @property
     def way(self) -> str:
         """How the fine-tuning went, in words."""
         return way_name(self.finetune.config.transfer)
@@ -52,7 +57,7 @@ def find_pairs(output: str | Path = DEFAULT_OUTPUT, downstream: str | Sequence[s
     """The pairs among the finished runs below a folder.
 
     Two runs pair when their configurations differ in nothing but the start, and their data are the same records. Pairs
-    are sorted by corpora, backbone, subset and seed.
+    are sorted by corpora, backbone, subset, model where several come from one upstream, and seed.
 
     Args:
         output: Where runs live.
@@ -79,13 +84,14 @@ def find_pairs(output: str | Path = DEFAULT_OUTPUT, downstream: str | Sequence[s
         for scratch in group["scratch"]
         for finetune in group["finetune"]
     ]
-    return sorted(found, key=_place)
+    models = model_names(found)
+    return sorted(found, key=lambda pair: _place(pair, models[pair]))
 
 
-def _place(pair: Pair) -> tuple[str, str, str, float, int, str]:
+def _place(pair: Pair, model: str) -> tuple[str, str, str, float, str, int, str]:
     config = pair.scratch.config
     subset = math.inf if config.data.subset is None else config.data.subset
-    return pair.downstream, pair.upstream, config.model.backbone, subset, config.seed, pair.scratch.name
+    return pair.downstream, pair.upstream, config.model.backbone, subset, model, config.seed, pair.scratch.name
 
 
 def pair_key(config: RunConfig, data_digest: str) -> str:
@@ -116,7 +122,7 @@ def plot_curves(pairs: Iterable[Pair], path: str | Path, *, metric: str = "f1_we
 
     from ecg_transfer.drawing import draw_arm, new_figure, seeds_text, style, write_picture
 
-    panels = _panels(pairs)
+    panels = by_seeds(pairs)
     if not panels:
         raise ValueError("there is no pair of runs to draw; see find_pairs")
     details = _details([members[0].scratch.config for members in panels.values()])
@@ -144,21 +150,37 @@ def plot_curves(pairs: Iterable[Pair], path: str | Path, *, metric: str = "f1_we
         write_picture(figure, Path(path))
 
 
-def _panels(pairs: Iterable[Pair]) -> dict[tuple[str, str, str, bool], list[Pair]]:
-    """Pairs that differ in seeds alone, by configuration, upstream, way and kind of ECGs.
+def by_seeds(pairs: Iterable[Pair]) -> dict[tuple[str, str, str, bool], list[Pair]]:
+    """Pairs that differ in seeds alone, by configuration, model, way and kind of ECGs.
 
-    Several upstreams of one corpus for one seed are several models: their panels have the names of their runs.
+    Several models of one upstream are told apart by the names of their runs: those that differ in more than seeds, and
+    those that are compared with the same training from scratch.
     """
     groups: dict[tuple[str, str, str, bool], list[Pair]] = defaultdict(list)
     for pair in pairs:
         groups[_but_for_seeds(pair.scratch.config), pair.upstream, pair.way, pair.simulated].append(pair)
     panels: dict[tuple[str, str, str, bool], list[Pair]] = defaultdict(list)
     for (config, upstream, way, simulated), members in groups.items():
-        is_one_model = len({pair.scratch.name for pair in members}) == len(members)
+        are_seeds = len({pair.scratch.name for pair in members}) == len(members)
+        starts = {pair.finetune.path.parent / pair.upstream_run for pair in members}
+        is_one_model = are_seeds and len(set(map(_training, starts))) == 1
         for pair in members:
-            model = upstream if is_one_model else str(pair.finetune.manifest["upstream"]["run"])
+            model = upstream if is_one_model else pair.upstream_run
             panels[config, model, way, simulated].append(pair)
     return panels
+
+
+def model_names(pairs: Iterable[Pair]) -> dict[Pair, str]:
+    """What each fine-tuning starts from: the upstream, or its run where several models come from one."""
+    return {pair: model for (_, model, _, _), members in by_seeds(pairs).items() for pair in members}
+
+
+def _training(upstream: Path) -> str:
+    """How an upstream was trained, but for seeds; its name where that cannot be read any more."""
+    try:
+        return _but_for_seeds(Run(upstream).config)
+    except (ValueError, OSError):
+        return upstream.name
 
 
 def _but_for_seeds(config: RunConfig) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -14,7 +12,7 @@ from rich.table import Table
 from data_modules.completeness import check_completeness
 from data_modules.corpora import CORPORA
 from data_modules.sources import data_root, open_corpus, own_corpora
-from ecg_transfer.comparison import Pair
+from ecg_transfer.comparison import Pair, by_seeds, model_names
 from ecg_transfer.config_reading import departures
 from ecg_transfer.leaks import leak_sentences
 from ecg_transfer.metrics import Scores
@@ -127,14 +125,14 @@ def print_runs(runs: Sequence[Run], output: Path) -> None:
     console.print(table)
 
 
-def _recipe_of(run: Run) -> str:
+def _recipe_of(run: Run, but_for: Sequence[str] = ()) -> str:
     """The recipe and what was changed of it, fields without their section: `modern, label_set=all`."""
     try:
         config = run.config
     except (ValueError, OSError):  # of another version, or damaged: the list goes on
         return ""
-    changes = (f"{field.rpartition('.')[2]}={value}" for field, value in departures(config).items())
-    return ", ".join((config.recipe, *changes))
+    changes = {field: value for field, value in departures(config).items() if field not in but_for}
+    return ", ".join((config.recipe, *(f"{field.rpartition('.')[2]}={value}" for field, value in changes.items())))
 
 
 def _state_of(run: Run) -> list[str]:
@@ -158,7 +156,8 @@ def _state_of(run: Run) -> list[str]:
 def print_pairs(pairs: Sequence[Pair], output: Path) -> None:
     """Fine-tuning against scratch: the headline score, and the epochs to 95 % of each arm's own best.
 
-    Recipes are told where they differ, and that one seed is no result where a comparison has no more.
+    Recipes are told where they differ, several models of one upstream by the end of their runs' names, and that one
+    seed is no result where a comparison has no more.
     """
     console = terminal()
     if not pairs:
@@ -168,17 +167,19 @@ def print_pairs(pairs: Sequence[Pair], output: Path) -> None:
         "downstream", "upstream", "backbone", "train", "seed", "scratch", "fine-tuned", "difference",
         "epochs to 95 %", "ECGs", box=None, padding=(0, 2, 0, 0),
     )  # fmt: skip
-    recipes = [_recipe_of(pair.scratch) for pair in pairs]
+    recipes = [_recipe_of(pair.scratch, but_for=("data.subset_seed",)) for pair in pairs]
     is_told = len(set(recipes)) > 1
     if is_told:
         table.add_column("recipe")
+    models = model_names(pairs)
     for pair, recipe in zip(pairs, recipes, strict=True):
+        upstream = pair.upstream + _mark_of(models[pair], pair.upstream)
         config = pair.scratch.config
         scores = [getattr(run.scores["val_selected"], config.monitor) for run in (pair.scratch, pair.finetune)]
         epochs = [run.convergence["95%"]["epochs"] for run in (pair.scratch, pair.finetune)]
         table.add_row(
             pair.downstream,
-            pair.upstream if pair.way == WAY_NAMES["full"] else f"{pair.upstream}, {pair.way}",
+            upstream if pair.way == WAY_NAMES["full"] else f"{upstream}, {pair.way}",
             config.model.backbone,
             str(pair.scratch.manifest["data"]["parts"]["train"]["records"]),
             str(config.seed),
@@ -189,11 +190,8 @@ def print_pairs(pairs: Sequence[Pair], output: Path) -> None:
             *([recipe] if is_told else []),
         )
     console.print(table)
-    seeds: dict[tuple[str, str, str, bool], set[int]] = defaultdict(set)
-    for pair in pairs:
-        alike = replace(pair.scratch.config, seed=0).digest(), pair.upstream, pair.way, pair.simulated
-        seeds[alike].add(pair.scratch.config.seed)
-    lonely = "; one seed is no result" if min(map(len, seeds.values())) == 1 else ""
+    repeated = [len({pair.scratch.name for pair in alike}) for alike in by_seeds(pairs).values()]
+    lonely = "; one seed is no result" if min(repeated) == 1 else ""
     monitors = dict.fromkeys(pair.scratch.config.monitor for pair in pairs)
     several = " (whichever its epoch was chosen by)" if len(monitors) > 1 else ""
     console.print(
@@ -204,6 +202,11 @@ def print_pairs(pairs: Sequence[Pair], output: Path) -> None:
     runs = {run.path: run for pair in pairs for run in (pair.scratch, pair.finetune)}
     for sentence in leak_sentences(run.manifest for run in runs.values()):
         console.print(sentence, markup=False)
+
+
+def _mark_of(model: str, upstream: str) -> str:
+    """How several models of one upstream are told apart: by the end of their runs' names, a digest."""
+    return "" if model == upstream else f" ({model[-8:] if model.startswith('pretrain-') else model})"
 
 
 def print_corpora(root: Path | None) -> None:

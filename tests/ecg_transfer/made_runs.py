@@ -33,7 +33,11 @@ def make_run(
     run = Run(home(output, simulated=simulated) / run_name(config, corpus))
     run.path.mkdir(parents=True)
     save_config(run.path / "config.yaml", config)
-    about = {"corpus": corpus, "simulated": upstream.manifest["data"]["simulated"]} if upstream else None
+    about = upstream and {
+        "run": upstream.name,
+        "corpus": corpus,
+        "simulated": upstream.manifest["data"]["simulated"],
+    }
     data = {"simulated": simulated, "digest": data_digest, "parts": {"train": {"records": 10}}}
     write_json(run.path / "manifest.json", {"data": data, "upstream": about})
     lines = [

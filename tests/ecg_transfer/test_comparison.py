@@ -104,6 +104,42 @@ def test_one_seed_is_no_result_but_two_are_not_one(output: Path, capsys: pytest.
     assert "95 % of each arm's own best validation score, scratch / fine-tuned" in told
 
 
+def test_seeds_that_draw_their_own_subsets_are_seeds(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As every study makes them."""
+    for seed in (0, 1):
+        own: dict[str, Any] = {"data.subset": 50, "data.subset_seed": seed}
+        make_run(output, make_config("scratch", "ribeiro", seed=seed, overrides=own), simulated=True)
+        make_finetuning(output, make_config("finetune", "ribeiro", upstream="georgia", seed=seed, overrides=own))
+    print_pairs(find_pairs(output, "ribeiro"), output)
+    told = capsys.readouterr().out
+    assert "one seed" not in told
+    assert "recipe" not in told
+
+
+def test_models_of_one_upstream_are_told_apart_and_come_one_after_the_other(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = next((output / "simulated").glob("pretrain-cpsc2018-*")).name
+    short = make_run(output, make_config("pretrain", "cpsc2018", overrides={"optim.max_epochs": 1}), simulated=True)
+    for seed in (0, 1):
+        make_finetuning(output, make_config("finetune", "ptb", upstream=short.name, seed=seed))
+    print_pairs(find_pairs(output), output)
+    rows = [line.split("resnet1d18")[0].split() for line in capsys.readouterr().out.splitlines()[1:6]]
+    models = [name for name in sorted((long, short.name)) for _ in range(2)]
+    assert rows == [*(["ptb", "cpsc2018", f"({name[-8:]})"] for name in models), ["ptb", "georgia"]]
+    assert [pair.scratch.config.seed for pair in find_pairs(output)] == [0, 1, 0, 1, 0]
+
+
+def test_one_seed_each_of_two_models_is_no_result(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, changed in ((0, {}), (1, {"optim.max_epochs": 1})):
+        config = make_config("pretrain", "ptbxl", seed=seed, overrides=changed)
+        upstream = make_run(output, config, simulated=True).name
+        make_run(output, make_config("scratch", "ribeiro", seed=seed), simulated=True)
+        make_finetuning(output, make_config("finetune", "ribeiro", upstream=upstream, seed=seed))
+    print_pairs(find_pairs(output, "ribeiro"), output)
+    assert "one seed is no result" in capsys.readouterr().out
+
+
 def test_recipes_are_told_where_they_differ(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
     print_pairs(find_pairs(output), output)
     assert "recipe" not in capsys.readouterr().out
