@@ -43,11 +43,12 @@ def time_to_targets(curve: Sequence[dict[str, Any]], part: str, monitor: str) ->
 
     Returns:
         For each share of `TARGETS`, by its percentage: `score`, `epochs`, `updates` and `seconds`, all counted from
-        the start of the training. Empty for an empty curve.
+        the start of the training. Empty for an empty curve, and for a run that never scored more than 0: any share of
+        that is there at once, and says nothing.
     """
-    if not curve:
-        return {}
     scores = [float(record[part][monitor]) for record in curve]
+    if not max(scores, default=0.0) > 0:
+        return {}
     reached = {}
     for share in TARGETS:
         target = share * max(scores)

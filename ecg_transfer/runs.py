@@ -145,7 +145,7 @@ class Run:
 
     @property
     def convergence(self) -> dict[str, dict[str, float]]:
-        """Epochs, updates and seconds to 90, 95 and 99 % of the best validation score; none without labels."""
+        """Epochs, updates and seconds to 90, 95 and 99 % of the best validation score; none without labels, or above 0."""
         if not self.config.is_supervised:
             return {}
         return time_to_targets(read_curve(self.checked("metrics.jsonl")), "val", self.config.monitor)

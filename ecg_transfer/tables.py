@@ -176,7 +176,7 @@ def print_pairs(pairs: Sequence[Pair], output: Path) -> None:
         upstream = pair.upstream + _mark_of(models[pair], pair.upstream)
         config = pair.scratch.config
         scores = [getattr(run.scores["val_selected"], config.monitor) for run in (pair.scratch, pair.finetune)]
-        epochs = [run.convergence["95%"]["epochs"] for run in (pair.scratch, pair.finetune)]
+        times = [run.convergence.get("95%") for run in (pair.scratch, pair.finetune)]
         table.add_row(
             pair.downstream,
             upstream if pair.way == WAY_NAMES["full"] else f"{upstream}, {pair.way}",
@@ -185,7 +185,7 @@ def print_pairs(pairs: Sequence[Pair], output: Path) -> None:
             str(config.seed),
             *map(_number, scores),
             f"{scores[1] - scores[0]:+.3f}",
-            f"{epochs[0]:.0f} / {epochs[1]:.0f}",
+            " / ".join("-" if time is None else f"{time['epochs']:.0f}" for time in times),
             "SIMULATED" if pair.simulated else "real",
             *([recipe] if is_told else []),
         )

@@ -104,6 +104,13 @@ def test_one_seed_is_no_result_but_two_are_not_one(output: Path, capsys: pytest.
     assert "95 % of each arm's own best validation score, scratch / fine-tuned" in told
 
 
+def test_a_run_that_learnt_nothing_has_no_epochs(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(output, make_config("scratch", "ribeiro"), simulated=True, curve=(0.0, 0.0))
+    make_finetuning(output, make_config("finetune", "ribeiro", upstream="georgia"))
+    print_pairs(find_pairs(output, "ribeiro"), output)
+    assert "  - / 2  " in capsys.readouterr().out  # made_runs' fine-tuning is at its 0.75 in epoch 2
+
+
 def test_seeds_that_draw_their_own_subsets_are_seeds(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As every study makes them."""
     for seed in (0, 1):
