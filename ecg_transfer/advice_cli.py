@@ -43,7 +43,7 @@ def advise(
         import json
         from dataclasses import asdict
 
-        typer.echo(json.dumps(asdict(found), indent=2))
+        typer.echo(json.dumps(asdict(found), indent=2, allow_nan=False))
         return
     typer.echo(found.text())
     if html is not None:

@@ -43,7 +43,7 @@ class Advice:
     """Whether all of it is about simulated ECGs; the two kinds are never mixed."""
     sections: tuple[Section, ...]
     values: dict[str, Any] = field(default_factory=dict)
-    """The same as numbers, for JSON."""
+    """The same as numbers, for JSON: None where there is none."""
 
     @property
     def title(self) -> str:
@@ -125,16 +125,24 @@ def advise(
         )
     best = found.choices[0]
     gain = expected_gain(best, found, num_train)
+    more = _study_of_more(found, best, num_train, whole, offer)
     sections = (
         _what(found, best),
         _expected(found, best, gain, metric),
         _labels(found, num_train),
         _cost(best, num_train),
         _how_sure(found, best),
-        *_more(found, best, num_train, whole, offer),
+        *([_offered(more, "What would tell more")] if more else []),
         *_others(found, num_train),
     )
-    values = {"evidence": found.where, "choice": best.name, "gain": vars(gain), "num_pairs": best.num_pairs}
+    values = {
+        "evidence": found.where,
+        "choice": best.name,
+        "gain": {name: _finite(value) for name, value in vars(gain).items()},
+        "num_pairs": best.num_pairs,
+        "num_seeds": best.num_seeds,
+        "proposal": _plain(more) if more else None,
+    }
     return Advice(downstream=data.corpus, num_train=num_train, simulated=simulated, sections=sections, values=values)
 
 
@@ -244,20 +252,20 @@ def _how_sure(found: Nearest, best: Choice) -> Section:
     return Section(title="How sure, and from what", sentences=tuple(sentences))
 
 
-def _more(
+def _study_of_more(
     found: Nearest,
     best: Choice,
     num_train: int,
     whole: object,
     offer: Callable[[list[object], int, Choice | None], Proposal | str],
-) -> tuple[Section, ...]:
+) -> Proposal | str | None:
     """A study that would tell more; none where there are enough seeds and sizes already."""
     enough_seeds = found.is_same_corpus and best.num_seeds >= MIN_SEEDS
     if enough_seeds and (found.curves or num_train < 40):
-        return ()
+        return None
     sizes: list[object] = [num_train // 4, num_train // 2] if num_train >= 40 else []
     seeds = MIN_SEEDS if found.is_same_corpus else FIRST_SEEDS
-    return (_offered(offer([*sizes, whole], seeds, best), "What would tell more"),)
+    return offer([*sizes, whole], seeds, best)
 
 
 def _others(found: Nearest, num_train: int) -> tuple[Section, ...]:
@@ -302,3 +310,8 @@ def _offered(proposal: Proposal | str, title: str) -> Section:
 
 def _plain(proposal: Proposal | str) -> object:
     return proposal if isinstance(proposal, str) else as_dict(proposal)
+
+
+def _finite(value: object) -> object:
+    """A number as JSON can hold it: None in place of NaN."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

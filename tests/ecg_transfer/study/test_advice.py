@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +248,24 @@ def test_the_command_writes_a_page(fake_runs: Any, tmp_path: Path) -> None:  # n
     assert "simulated-banner" in page.read_text()
     refused = CliRunner().invoke(app, ["advise", "ptb", "--metric", "luck", "--output", str(tmp_path)])
     assert "expected one of f1_weighted" in str(refused.exception)
+
+
+def test_json_holds_numbers_and_the_study(fake_runs: Any) -> None:  # noqa: ANN401
+    """Whether they are known on the corpus itself or on one other, where there is no interval."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    arguments = ["advise", "ptb", "--no-probe", "--json", "--output", str(fake_runs.output)]
+    add_pairs(fake_runs, "ribeiro", gain=1.0)
+    found = json.loads(CliRunner().invoke(app, arguments).stdout, parse_constant=refuse)["values"]
+    assert (found["gain"]["low"], found["gain"]["high"], found["num_seeds"]) == (None, None, 3)
+    assert found["gain"]["estimate"] > 0
+    assert found["proposal"]["commands"][0].startswith("ecg-transfer study run")
+    add_pairs(fake_runs, "ptb", gain=1.0, seeds=2)
+    found = json.loads(CliRunner().invoke(app, arguments).stdout, parse_constant=refuse)["values"]
+    assert found["gain"]["low"] < found["gain"]["estimate"] < found["gain"]["high"]
+    assert (found["num_seeds"], found["proposal"]["num_pairs"]) == (2, 18)  # three sizes of six seeds
 
 
 def test_ways_have_names() -> None:
