@@ -162,11 +162,12 @@ def compare(
     output: Output = DEFAULT_OUTPUT,
 ) -> None:
     """Fine-tuning beside training from scratch, for every pair of finished runs."""
-    from ecg_transfer.comparison import find_pairs, plot_curves
+    from ecg_transfer.comparison import pair_up, plot_curves, trained_runs
     from ecg_transfer.tables import print_pairs
 
-    pairs = find_pairs(output, downstream or None)
-    print_pairs(pairs, output)
+    trained = trained_runs(output, downstream or None)
+    pairs = pair_up(trained)
+    print_pairs(pairs, output, trained)
     if plot is not None and pairs:
         plot_curves(pairs, plot)
         typer.echo(f"curves: {plot}")

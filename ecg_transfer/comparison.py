@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from data_modules.sources import corpus_named, is_corpus
 from ecg_transfer.config import RunConfig, TransferConfig
+from ecg_transfer.finished_runs import finished_runs
 from ecg_transfer.pretext.config import upstream_name
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, find_runs
 from ecg_transfer.way_names import WAY_NAMES, way_name
@@ -54,10 +55,7 @@ class Pair:
 
 
 def find_pairs(output: str | Path = DEFAULT_OUTPUT, downstream: str | Sequence[str] | None = None) -> list[Pair]:
-    """The pairs among the finished runs below a folder.
-
-    Two runs pair when their configurations differ in nothing but the start, and their data are the same records. Pairs
-    are sorted by corpora, backbone, subset, model where several come from one upstream, and seed.
+    """The pairs among the finished runs below a folder, as `pair_up` makes them; see `trained_runs`.
 
     Args:
         output: Where runs live.
@@ -66,18 +64,33 @@ def find_pairs(output: str | Path = DEFAULT_OUTPUT, downstream: str | Sequence[s
     Raises:
         ValueError: One of them is no corpus; the message says what was probably meant.
     """
+    return pair_up(trained_runs(output, downstream))
+
+
+def trained_runs(output: str | Path = DEFAULT_OUTPUT, downstream: str | Sequence[str] | None = None) -> list[Run]:
+    """The finished fine-tunings and trainings from scratch below a folder; a warning names what cannot be compared.
+
+    Arguments and errors are those of `find_pairs`.
+    """
     wanted = [downstream] if isinstance(downstream, str) else downstream
-    seen: set[str] = set()
-    arms: dict[str, dict[str, list[Run]]] = defaultdict(lambda: {"finetune": [], "scratch": []})
-    for run in find_runs(output):
-        if not run.is_done or run.config.phase == "pretrain":
-            continue
-        seen.add(run.config.data.corpus)
-        if wanted is None or run.config.data.corpus in wanted:
-            arms[pair_key(run.config, run.manifest["data"]["digest"])][run.config.phase].append(run)
+    candidates = (run for run in find_runs(output) if not run.sealed_name.startswith("pretrain-"))
+    trained = [run for run in finished_runs(candidates) if run.config.phase != "pretrain"]
+    seen = {run.config.data.corpus for run in trained}
     for corpus in wanted or ():
         if corpus not in seen and not is_corpus(corpus):
             corpus_named(corpus)  # which refuses it
+    return [run for run in trained if wanted is None or run.config.data.corpus in wanted]
+
+
+def pair_up(runs: Iterable[Run]) -> list[Pair]:
+    """The pairs among some fine-tunings and trainings from scratch.
+
+    Two runs pair when their configurations differ in nothing but the start, and their data are the same records. Pairs
+    are sorted by corpora, backbone, subset, model where several come from one upstream, and seed.
+    """
+    arms: dict[str, dict[str, list[Run]]] = defaultdict(lambda: {"finetune": [], "scratch": []})
+    for run in runs:
+        arms[pair_key(run.config, run.manifest["data"]["digest"])][run.config.phase].append(run)
     found = [
         Pair(finetune=finetune, scratch=scratch)
         for group in arms.values()
@@ -101,8 +114,12 @@ def pair_key(config: RunConfig, data_digest: str) -> str:
         config: Of either run.
         data_digest: Of its records, signals and labels, `data.digest` of its manifest.
     """
-    start_apart = replace(config, phase="scratch", transfer=TransferConfig())
-    return f"{start_apart.digest()} {data_digest}"
+    return f"{start_apart(config).digest()} {data_digest}"
+
+
+def start_apart(config: RunConfig) -> RunConfig:
+    """A configuration but for the start: what a fine-tuning shares with its training from scratch."""
+    return replace(config, phase="scratch", transfer=TransferConfig())
 
 
 def plot_curves(pairs: Iterable[Pair], path: str | Path, *, metric: str = "f1_weighted") -> None:

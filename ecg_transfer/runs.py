@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from data_modules.claim import remove_void_claim
 from data_modules.plain_yaml import PlainYamlError
 from data_modules.unfinished import sweep
-from ecg_transfer.config import RunConfig
+from ecg_transfer.config import ConfigError, RunConfig
 from ecg_transfer.config_reading import config_from, read_tree
 from ecg_transfer.curve import read_curve, time_to_targets
 from ecg_transfer.files import wait_for_disk, write_atomically, write_json
@@ -100,16 +100,29 @@ class Run:
         """Whether the run is complete."""
         return self.status == "done"
 
+    @property
+    def damaged(self) -> list[str]:
+        """Names of the files that `DONE` vouches for and that are missing or of another size; none without `DONE`."""
+        files = self._sealed("bytes", int) or {}
+        return [name for name, size in files.items() if _size(self.path / name) != size]
+
+    @property
+    def sealed_name(self) -> str:
+        """Its name when it finished; a copy of its directory has another one."""
+        return str((_read_json(self.path / "DONE") or {}).get("run", self.name))
+
     @cached_property
     def config(self) -> RunConfig:
         """The configuration it was made with.
 
         Raises:
             RunNotFoundError: There is none, or it is no YAML.
-            ConfigError: It has fields or values that this version does not know.
+            ConfigError: It has fields or values that this version does not know; the message names the file.
         """
         try:
             return config_from(read_tree(self.checked("config.yaml")))
+        except ConfigError as error:
+            raise ConfigError(f"{self.path / 'config.yaml'} is of another version, or was edited: {error}") from error
         except (OSError, PlainYamlError) as error:
             raise RunNotFoundError(f"{self.path / 'config.yaml'} is no configuration: {error}") from error
 
@@ -145,7 +158,7 @@ class Run:
 
     @property
     def convergence(self) -> dict[str, dict[str, float]]:
-        """Epochs, updates and seconds to 90, 95 and 99 % of the best validation score; none without labels, or above 0."""
+        """Epochs, updates, seconds to 90, 95 and 99 % of the best validation score; none without labels or above 0."""
         if not self.config.is_supervised:
             return {}
         return time_to_targets(read_curve(self.checked("metrics.jsonl")), "val", self.config.monitor)

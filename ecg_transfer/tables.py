@@ -13,11 +13,13 @@ from data_modules.completeness import check_completeness
 from data_modules.corpora import CORPORA
 from data_modules.sources import data_root, open_corpus, own_corpora
 from ecg_transfer.comparison import Pair, by_seeds, model_names
+from ecg_transfer.config import ConfigError
 from ecg_transfer.config_reading import departures
 from ecg_transfer.leaks import leak_sentences
+from ecg_transfer.lone_runs import lone_runs_sentence
 from ecg_transfer.metrics import Scores
 from ecg_transfer.pretext.config import pretext_name
-from ecg_transfer.runs import Run, RunChangedError
+from ecg_transfer.runs import Run, RunChangedError, home
 from ecg_transfer.way_names import WAY_NAMES
 
 COLUMNS = {"f1_weighted": "F1 weighted", "f1_macro": "F1 macro", "auroc_macro": "AUROC macro", "ap_macro": "AP macro"}
@@ -121,8 +123,16 @@ def print_runs(runs: Sequence[Run], output: Path) -> None:
         box=None, padding=(0, 2, 0, 0),
     )  # fmt: skip
     for run in runs:
-        table.add_row(run.name, run.path.parent.name, *_state_of(run), _recipe_of(run))
+        table.add_row(run.name, _kind_of(run), *_state_of(run), _recipe_of(run))
     console.print(table)
+
+
+def _kind_of(run: Run) -> str:
+    """Whether its ECGs are real, as its manifest says; as its place says where there is none."""
+    try:
+        return home(run.path.parent, simulated=bool(run.manifest["data"]["simulated"])).name
+    except (ValueError, OSError, KeyError):
+        return run.path.parent.name
 
 
 def _recipe_of(run: Run, but_for: Sequence[str] = ()) -> str:
@@ -137,6 +147,8 @@ def _recipe_of(run: Run, but_for: Sequence[str] = ()) -> str:
 
 def _state_of(run: Run) -> list[str]:
     """Status, epochs and scores of a run; of one without labels its loss."""
+    if run.damaged:
+        return [f"damaged: {', '.join(run.damaged)}", *[""] * 4]
     if not run.is_done:
         return [f"{run.status} {run.failure or ''}".strip()[:60], *[""] * 4]
     try:
@@ -148,21 +160,35 @@ def _state_of(run: Run) -> list[str]:
         scores = run.scores
     except RunChangedError:
         return [f"changed: {', '.join(run.verify())}", *[""] * 4]
+    except ConfigError:
+        return ["of another version", *[""] * 4]
     chosen = scores["val_selected"]
     values = (chosen.f1_weighted, chosen.f1_macro, scores["best_on_test"].f1_weighted)
     return ["done", num_epochs, *map(_number, values)]
 
 
-def print_pairs(pairs: Sequence[Pair], output: Path) -> None:
+def print_pairs(pairs: Sequence[Pair], output: Path, runs: Sequence[Run] = ()) -> None:
     """Fine-tuning against scratch: the headline score, and the epochs to 95 % of each arm's own best.
 
     Recipes are told where they differ, several models of one upstream by the end of their runs' names, and that one
     seed is no result where a comparison has no more.
+
+    Args:
+        pairs: As `find_pairs` gives them.
+        output: Where runs live.
+        runs: Those that the pairs are among: the ones without a partner are told.
     """
     console = terminal()
+    alone = lone_runs_sentence(runs, pairs)
     if not pairs:
         console.print(f"no pair of a finished fine-tuning and scratch run in {output}", markup=False)
-        return
+    else:
+        _print_pairs(pairs, console)
+    if alone is not None:
+        console.print(alone, markup=False)
+
+
+def _print_pairs(pairs: Sequence[Pair], console: Console) -> None:
     table = Table(
         "downstream", "upstream", "backbone", "train", "seed", "scratch", "fine-tuned", "difference",
         "epochs to 95 %", "ECGs", box=None, padding=(0, 2, 0, 0),
@@ -199,8 +225,8 @@ def print_pairs(pairs: Sequence[Pair], output: Path) -> None:
         f"best validation score, scratch / fine-tuned{lonely}",
         markup=False,
     )
-    runs = {run.path: run for pair in pairs for run in (pair.scratch, pair.finetune)}
-    for sentence in leak_sentences(run.manifest for run in runs.values()):
+    told = {run.path: run for pair in pairs for run in (pair.scratch, pair.finetune)}
+    for sentence in leak_sentences(run.manifest for run in told.values()):
         console.print(sentence, markup=False)
 
 

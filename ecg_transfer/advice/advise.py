@@ -102,7 +102,7 @@ def advise(
     output = Path(output)
     simulated = will_simulate(data.corpus, data.root, data.source)
     num_train = part_sizes(data).within(data).train
-    effects = measured(find_runs(output), simulated=simulated, metric=metric)
+    effects = measured(find_runs(output), simulated=simulated, metric=metric, downstream=data.corpus)
     found = nearest(effects, data.corpus, num_train)
 
     def offer(sizes: list[object], seeds: int, choice: Choice | None) -> Proposal | str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,13 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_transfer.config import RunConfig
+from ecg_transfer.finished_runs import RunLeftOutWarning, finished_runs
 from ecg_transfer.runs import Run
 from ecg_transfer.study.apart import PREFIX, read_apart
 from ecg_transfer.study.bootstrap import interval
-from ecg_transfer.study.effects import CellEffect, cell_effects
+from ecg_transfer.study.effects import CellEffect, UnpairedTestSetsError, cell_effects
 from ecg_transfer.study.learning_curve import LearningCurve, learning_curves
-from ecg_transfer.study.pairs import find_cells
+from ecg_transfer.study.pairs import Cell, find_cells
 from ecg_transfer.study.random_effects import MIN_CORPORA, Pooled, pool
+from ecg_transfer.study.results import saved_config
 from ecg_transfer.upstream_choice.way import way_name
 
 Floats = NDArray[np.float64]
@@ -131,16 +134,27 @@ class Nearest:
     """Learning curves of the best choice on the corpus itself."""
 
 
-def measured(runs: Iterable[Run], *, simulated: bool, metric: str) -> list[CellEffect]:
-    """The effects of every finished comparison, on ECGs of one kind alone, up- and downstream.
+def measured(runs: Iterable[Run], *, simulated: bool, metric: str, downstream: str | None = None) -> list[CellEffect]:
+    """The effects of the finished comparisons, on ECGs of one kind alone, up- and downstream.
+
+    Runs that cannot be read, and comparisons whose runs were tested on different records, are left out; a warning names
+    each.
 
     Args:
         runs: Of any kind.
         simulated: Which kind.
         metric: A test score.
+        downstream: A corpus, whose comparisons are looked at alone if it has some.
     """
-    study, _ = read_apart([run for run in runs if run.is_done])
-    return cell_effects([cell for cell in find_cells(study.results) if cell.simulated == simulated], metric)
+    study, _ = read_apart(finished_runs(runs, saved_config))
+    cells = [cell for cell in find_cells(study.results) if cell.simulated == simulated]
+    own = cell_effects([cell for cell in cells if cell.downstream == downstream], metric, leave_out=_say_unpaired)
+    others = [cell for cell in cells if cell.downstream != downstream]
+    return own or cell_effects(others, metric, leave_out=_say_unpaired)
+
+
+def _say_unpaired(cell: Cell, error: UnpairedTestSetsError) -> None:
+    warnings.warn(f"left out: {cell.name}: {error}", RunLeftOutWarning, stacklevel=2)
 
 
 def nearest(effects: Sequence[CellEffect], downstream: str, num_train: int) -> Nearest | None:

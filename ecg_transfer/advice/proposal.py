@@ -17,6 +17,7 @@ from data_modules.sources import open_corpus, own_corpora, will_simulate
 from ecg_transfer.config import RunConfig
 from ecg_transfer.config_reading import make_config
 from ecg_transfer.files import write_atomically
+from ecg_transfer.finished_runs import finished_runs
 from ecg_transfer.pretext.config import pretext_name, upstream_name
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, find_runs
 from ecg_transfer.study.definition import PRETEXT_FIELDS, read_study
@@ -198,12 +199,11 @@ def _largest_pretraining(
     output: Path, downstream: str, corpus: str | None, pretext: str, before: Collection[str], *, simulated: bool
 ) -> Run | None:
     """The largest that fits, of those with one of the names in `before` if there are some."""
+    pretrainings = (run for run in find_runs(output) if run.name.startswith("pretrain-"))
     trained = [
         run
-        for run in find_runs(output)
-        if run.name.startswith("pretrain-")
-        and run.is_done
-        and run.config.data.corpus != downstream
+        for run in finished_runs(pretrainings)
+        if run.config.data.corpus != downstream
         and (corpus is None or run.config.data.corpus == corpus)
         and pretext_name(run.config.pretext) == pretext
         and run.manifest["data"]["simulated"] == simulated

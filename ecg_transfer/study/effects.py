@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -94,7 +94,8 @@ def require_one_test_set(paths: Sequence[Path], tests: Sequence[Predictions]) ->
         if not (np.array_equal(test.record_ids, first.record_ids) and np.array_equal(test.targets, first.targets)):
             raise UnpairedTestSetsError(
                 f"{path.name} was not tested on the records and labels of {paths[0].name}, expected one test set in a "
-                "cell: give their runs the same data.split_seed and label set"
+                "cell: give their runs the same data.split_seed and label set; where they have that, the records on "
+                "disk changed between them: remove the folders of the older ones and run them anew"
             )
 
 
@@ -105,6 +106,7 @@ def cell_effects(
     score_name: str = "val_selected",
     num_draws: int = NUM_DRAWS,
     seed: int = 0,
+    leave_out: Callable[[Cell, UnpairedTestSetsError], None] | None = None,
 ) -> list[CellEffect]:
     """The effect of every cell, with p values adjusted by Holm over all of them: they are the declared family.
 
@@ -118,16 +120,30 @@ def cell_effects(
         score_name: One of `SCORE_NAMES`.
         num_draws: B.
         seed: Of the draws.
+        leave_out: Is told of a cell whose runs were not tested on the same records, which is then left out.
+
+    Raises:
+        UnpairedTestSetsError: There is such a cell, and no `leave_out`.
     """
     ordered = list(cells)
     # Cells that share their trainings from scratch come one after the other, so that these are read once.
     order = sorted(range(len(ordered)), key=lambda place: list(ordered[place].pairs["run_scratch"]))
 
-    def effect_of(place: int) -> CellEffect:
-        return _cell_effect(ordered[place], metric, score_name, num_draws, seed)
+    def effect_of(place: int) -> CellEffect | UnpairedTestSetsError:
+        try:
+            return _cell_effect(ordered[place], metric, score_name, num_draws, seed)
+        except UnpairedTestSetsError as error:
+            if leave_out is None:
+                raise
+            return error
 
     found = dict(zip(order, forked_map(effect_of, order, at_least=PARALLEL_FROM, chunk=8), strict=True))
-    effects = [found[place] for place in range(len(ordered))]
+    effects = []
+    for place, cell in enumerate(ordered):
+        if isinstance(result := found[place], CellEffect):
+            effects.append(result)
+        elif leave_out is not None:
+            leave_out(cell, result)
     adjusted = holm([result.effect.p for result in effects])
     return [
         replace(result, effect=replace(result.effect, p_holm=p)) for result, p in zip(effects, adjusted, strict=True)

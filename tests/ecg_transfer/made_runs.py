@@ -13,7 +13,8 @@ from ecg_transfer.files import write_json
 from ecg_transfer.metrics import score
 from ecg_transfer.predictions import Predictions, save_predictions
 from ecg_transfer.resolve import resolve
-from ecg_transfer.runs import SCORE_NAMES, Run, home, run_name, save_config
+from ecg_transfer.runs import SCORE_NAMES, SEALED, Run, home, run_name, save_config, sha256
+from ecg_transfer.seal import sealed
 
 LABELS = ("NORM", "AF")
 
@@ -73,3 +74,11 @@ def make_finetuning(output: Path, config: RunConfig, *, data_digest: str = "same
         curve=(0.5, 0.75, 0.75),
         data_digest=data_digest,
     )
+
+
+def of_a_later_version(run: Run) -> None:
+    """Write a field into a finished run's configuration that this version does not know, and seal it again."""
+    with (run.path / "config.yaml").open("a") as stream:
+        stream.write("newfield: 3\n")
+    files = {name: {"bytes": (run.path / name).stat().st_size, "sha256": sha256(run.path / name)} for name in SEALED}
+    write_json(run.path / "DONE", sealed(run.name, files))

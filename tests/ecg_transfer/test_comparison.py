@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,18 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from typer.testing import CliRunner
 
-from ecg_transfer.comparison import find_pairs, plot_curves
+from ecg_transfer.cli import app
+from ecg_transfer.comparison import find_pairs, plot_curves, trained_runs
 from ecg_transfer.config_reading import make_config
 from ecg_transfer.drawing import ARM_COLOURS
 from ecg_transfer.files import write_json
-from ecg_transfer.runs import find_runs
+from ecg_transfer.finished_runs import RunLeftOutWarning
+from ecg_transfer.lone_runs import lone_runs_sentence
+from ecg_transfer.runs import Run, find_runs
 from ecg_transfer.tables import print_pairs
-from tests.ecg_transfer.made_runs import make_finetuning, make_run
+from tests.ecg_transfer.made_runs import make_finetuning, make_run, of_a_later_version
 
 
 @pytest.fixture
@@ -77,6 +82,58 @@ def test_a_renamed_pretraining_is_still_none(output: Path) -> None:
     (pretraining,) = (output / "simulated").glob("pretrain-georgia-*")
     shutil.move(pretraining, pretraining.with_name("my favourite"))
     assert described(output) == PAIRS
+
+
+def spoil(run: Run, how: str) -> None:
+    manifest = run.path / "manifest.json"
+    if how == "later":
+        of_a_later_version(run)
+    elif how == "edited":
+        manifest.write_text(manifest.read_text().replace("cpsc2018", "cpsc2019"))
+    elif how == "deleted":
+        (run.path / "best.ckpt").unlink()
+    elif how == "copied":
+        shutil.copytree(run.path, run.path.with_name(f"{run.name}.old"))
+    else:
+        shutil.copytree(run.path, run.path.parents[1] / "real" / run.name)
+
+
+@pytest.mark.parametrize(
+    ("how", "told", "is_lost"),
+    [
+        ("later", "config.yaml is of another version, or was edited: Key 'newfield'", True),
+        ("edited", "manifest.json was changed since the run finished", True),
+        ("deleted", "was finished; best.ckpt is missing or cut", True),
+        ("copied", ".old is finetune-ptb-from-cpsc2018-resnet1d18-s1-", False),
+        ("misplaced", "is of simulated ECGs: its place is ", False),
+    ],
+)
+def test_a_run_that_cannot_be_compared_is_left_out_and_named(output: Path, how: str, told: str, is_lost: bool) -> None:
+    spoil(find_pairs(output)[1].finetune, how)
+    with pytest.warns(RunLeftOutWarning, match=f"left out: .*{re.escape(told)}"):
+        assert described(output) == ([PAIRS[0], PAIRS[2]] if is_lost else PAIRS)
+
+
+def test_finished_runs_without_a_partner_are_told(output: Path) -> None:
+    assert lone_runs_sentence(trained_runs(output), find_pairs(output)) is None
+    other = make_run(output, make_config("scratch", "ptb", overrides={"optim.lr": 0.5}), simulated=True)
+    assert lone_runs_sentence(trained_runs(output), find_pairs(output)) == (
+        f"1 finished run has no partner: {other.name} (the nearest fine-tuning differs in optim.lr)"
+    )
+    lone = [make_run(output, make_config("scratch", "ribeiro", seed=seed), simulated=True) for seed in range(4)]
+    assert lone_runs_sentence(trained_runs(output, "ribeiro"), []) == (
+        f"4 finished runs have no partner: {', '.join(run.name for run in lone[:3])} (there is no finished fine-tuning "
+        "on simulated ECGs of ribeiro), and 1 more"
+    )
+
+
+def test_the_command_tells_why_nothing_pairs(output: Path) -> None:
+    make_run(output, make_config("scratch", "ribeiro"), simulated=True, data_digest="former records")
+    tuned = make_finetuning(output, make_config("finetune", "ribeiro", upstream="georgia"))
+    told = CliRunner().invoke(app, ["compare", "ribeiro", "--output", str(output)]).stdout
+    assert "no pair of a finished fine-tuning and scratch run" in told
+    assert tuned.name in told
+    assert "(the nearest training from scratch differs in the records that were on disk)" in told
 
 
 def test_curves_are_drawn(output: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import FrozenInstanceError
 from pathlib import Path
@@ -24,7 +25,7 @@ from ecg_transfer.runs import (
     sha256,
 )
 from ecg_transfer.tables import print_runs
-from tests.ecg_transfer.made_runs import make_run
+from tests.ecg_transfer.made_runs import make_run, of_a_later_version
 
 CONFIG = make_config("pretrain", "cpsc2018", seed=2)
 
@@ -97,6 +98,30 @@ def test_a_changed_run_is_named_among_the_others(tmp_path: Path, capsys: pytest.
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
     assert "changed: scores.json" in lines[changed.name]
     assert f"{whole.scores['val_selected'].f1_weighted:.3f}" in lines[whole.name]
+
+
+def test_the_list_goes_on_past_a_run_of_another_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole, later = make_run(tmp_path, CONFIG), make_run(tmp_path, make_config("pretrain", "cpsc2018", seed=3))
+    of_a_later_version(later)
+    with pytest.raises(ConfigError, match=re.escape(f"{later.path / 'config.yaml'} is of another version")):
+        _ = Run(later.path).config
+    print_runs([Run(later.path), whole], tmp_path)
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
+    assert "of another version" in lines[later.name]
+    assert f"{whole.scores['val_selected'].f1_weighted:.3f}" in lines[whole.name]
+
+
+def test_the_list_takes_the_manifests_word_and_names_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(tmp_path, CONFIG, simulated=True)
+    misplaced = Run(Path(shutil.copytree(run.path, tmp_path / "real" / run.name)))
+    damaged = make_run(tmp_path, make_config("pretrain", "cpsc2018", seed=3))
+    (damaged.path / "best.ckpt").unlink()
+    print_runs([misplaced, damaged], tmp_path)
+    first, second = capsys.readouterr().out.splitlines()[1:]
+    assert first.split()[1:3] == ["simulated", "done"]
+    assert second.split()[1:4] == ["real", "damaged:", "best.ckpt"]
 
 
 def test_runs_that_their_names_do_not_tell_apart_are_told_apart(

@@ -18,10 +18,13 @@ from ecg_transfer.advice.advise import gain_text
 from ecg_transfer.advice.nearest import Gain, at_size, expected_gain, measured, nearest
 from ecg_transfer.cli import app
 from ecg_transfer.files import write_json
+from ecg_transfer.finished_runs import RunLeftOutWarning
+from ecg_transfer.predictions import save_predictions
 from ecg_transfer.study.definition import read_study
 from ecg_transfer.study.plan import make_plan
 from ecg_transfer.study.random_effects import pool
 from ecg_transfer.upstream_choice.way import way_name
+from tests.ecg_transfer.made_runs import of_a_later_version
 
 
 @pytest.fixture(autouse=True)
@@ -266,6 +269,38 @@ def test_json_holds_numbers_and_the_study(fake_runs: Any) -> None:  # noqa: ANN4
     found = json.loads(CliRunner().invoke(app, arguments).stdout, parse_constant=refuse)["values"]
     assert found["gain"]["low"] < found["gain"]["estimate"] < found["gain"]["high"]
     assert (found["num_seeds"], found["proposal"]["num_pairs"]) == (2, 18)  # three sizes of six seeds
+
+
+def on_other_records(run: et.Run) -> None:
+    """As if the corpus had grown since: another record in the test set."""
+    predictions = run.predictions
+    predictions["val_selected/test"].record_ids[0] = "another"
+    save_predictions(run.path / "predictions.npz", predictions, dict.fromkeys(predictions, 0))
+    run.seal()
+
+
+def test_another_corpus_whose_records_changed_is_no_hindrance(fake_runs: Any) -> None:  # noqa: ANN401
+    add_pairs(fake_runs, "ptb", gain=1.0)
+    before = advice(fake_runs)
+    add_pairs(fake_runs, "ribeiro", gain=1.0)
+    for run in fake_runs.written[-2:]:
+        on_other_records(run)
+    assert advice(fake_runs) == before
+
+
+def test_what_cannot_be_compared_is_left_out_and_named(fake_runs: Any) -> None:  # noqa: ANN401
+    add_pairs(fake_runs, "georgia", gain=1.0)
+    before = advice(fake_runs)
+    add_pairs(fake_runs, "ribeiro", gain=1.0)
+    for run in fake_runs.written[-2:]:
+        on_other_records(run)
+    unpaired = "left out: cpsc2018 -> ribeiro, .*records on disk changed between them: remove the folders of the older"
+    with pytest.warns(RunLeftOutWarning, match=unpaired):
+        assert advice(fake_runs) == before
+    later = fake_runs.run("scratch", "georgia", seed=9, simulated=True)
+    of_a_later_version(later)
+    with pytest.warns(RunLeftOutWarning, match=f"left out: .*{later.name}/config.yaml is of another version"):
+        assert advice(fake_runs) == before
 
 
 def test_ways_have_names() -> None:
