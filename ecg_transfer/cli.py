@@ -128,14 +128,16 @@ def evaluate(
     """Score a run's best weights again, from the record files; with the challenges' own scores on their data."""
     with loading():
         from ecg_transfer.config_reading import config_from
-        from ecg_transfer.evaluation import challenge_scores, predict_again
+        from ecg_transfer.evaluation import challenge_scores, predict_again, unfinished_note
         from ecg_transfer.metrics import score
         from ecg_transfer.runs import open_run
         from ecg_transfer.tables import print_challenge_scores, print_scores
 
     found = open_run(run, output)
     predictions, label_names = predict_again(found, part, overrides=overrides or (), trust=trust)
-    print_scores({part: score(predictions.logits, predictions.targets, label_names)}, title=f"{found.name}: {part}")
+    note = unfinished_note(found)
+    title = f"{found.name}: {part}" + ("" if note is None else f" ({note})")
+    print_scores({part: score(predictions.logits, predictions.targets, label_names)}, title=title)
     corpus = config_from(found.config.as_dict(), overrides or ()).data.corpus
     print_challenge_scores(challenge_scores(corpus, predictions))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,10 @@ class Untrained:
     classifier: ECGClassifier
     shared: Mapping[str, str]
     """Labels whose rows are the upstream's, own -> upstream's; not empty."""
+
+
+class UnfinishedRunWarning(UserWarning):
+    """What is scored is no finished run: its scores are not the ones that it will have."""
 
 
 class LabelsMismatchError(ValueError):
@@ -104,6 +109,8 @@ def predict_again(
 ) -> tuple[Predictions, tuple[str, ...]]:
     """Logits of a run's best weights on its own corpus, anew from the record files; and the label names.
 
+    Of an unfinished run they are those of its best epoch so far, which a warning says.
+
     Args:
         run: One with a `best.ckpt`; or its directory, or the name of one that lies in `checkpoints`.
         part: `train`, `val` or `test`.
@@ -132,7 +139,19 @@ def predict_again(
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     classifier = run.model(trust=trust)
     classifier.windows = Windows.of(config.crops, config.data)
+    if (note := unfinished_note(run)) is not None:
+        warnings.warn(f"{run.name} is {note}", UnfinishedRunWarning, stacklevel=2)
     return predict(classifier, datamodule, part, chosen), datamodule.label_names
+
+
+def unfinished_note(run: Run) -> str | None:
+    """What an evaluation of a run that is not done is one of; None of a finished run."""
+    if run.is_done:
+        return None
+    if run.damaged:
+        return f"damaged, {', '.join(run.damaged)} is missing or cut: its weights as they are"
+    num_epochs = len(read_curve(run.path / "metrics.jsonl"))
+    return f"{run.status}, the best of {num_epochs} epoch{'s' * (num_epochs != 1)} so far"
 
 
 def _require_heeded(trained: RunConfig, wanted: RunConfig) -> None:

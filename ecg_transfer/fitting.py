@@ -142,10 +142,13 @@ def _learner(config: RunConfig, data: ECGDataModule) -> Learner:
 def _state_to_go_on_from(resolved: Resolved, data: ECGDataModule, *, is_first: bool) -> Path | None:
     """The state of an interrupted attempt; what an attempt without one left is removed."""
     run = resolved.run
+    damaged = run.damaged
     if is_first:  # a damaged one must not vouch for what this attempt writes
         (run.path / "DONE").unlink(missing_ok=True)
     state, said = recover(run.path) if is_first else newest_state(run.path)
     if is_first:
+        if damaged and state is None:
+            said.append(f"{run.path} was finished, and {', '.join(damaged)} is missing or cut: it begins anew")
         sys.stderr.writelines(f"{sentence}\n" for sentence in said)
         for events in sorted((run.path / "tensorboard").glob("events.*")):  # torn, or beyond the state
             events.unlink()

@@ -14,15 +14,17 @@ import torch
 import torch.utils.deterministic
 from sklearn.metrics import f1_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from typer.testing import CliRunner
 
 import ecg_transfer as et
 from data_modules.machine import this_machine
 from ecg_transfer import fitting
 from ecg_transfer import trainer as run_trainer
+from ecg_transfer.cli import app
 from ecg_transfer.config import ConfigError
 from ecg_transfer.config_reading import make_config
 from ecg_transfer.curve import read_curve
-from ecg_transfer.evaluation import evaluate, predict, predict_again
+from ecg_transfer.evaluation import UnfinishedRunWarning, evaluate, predict, predict_again
 from ecg_transfer.runs import Run
 from tests.ecg_transfer.tiny_runs import (
     TINY,
@@ -177,6 +179,34 @@ def test_interrupted_after_any_epoch_it_resumes_as_if_nothing_had_been(
     assert timeless(resumed) == timeless(finished)
     assert same_weights(resumed, finished)
     assert same_predictions(resumed, finished)
+
+
+def test_scores_of_an_unfinished_run_say_so(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted_after(1, data, tmp_path, monkeypatch)
+    (run,) = et.find_runs(tmp_path)
+    with pytest.warns(UnfinishedRunWarning, match=f"{run.name} is unfinished, the best of 2 epochs so far"):
+        again = evaluate(run, "val", device="cpu", trust=True)
+    so_far = [record["val"]["f1_weighted"] for record in read_curve(run.path / "metrics.jsonl")]
+    assert again.f1_weighted == pytest.approx(max(so_far), abs=1e-6)
+    arguments = ["evaluate", run.name, "--trust", "--output", str(tmp_path)]
+    with pytest.warns(UnfinishedRunWarning):
+        told = CliRunner().invoke(app, arguments).stdout
+    assert f"{run.name}: test (unfinished, the best of 2 epochs so far)" in told
+    scratch(data, tmp_path)
+    told = CliRunner().invoke(app, arguments).stdout
+    assert told.startswith(f"{run.name}: test\n")
+
+
+def test_a_finished_run_whose_file_is_gone_begins_anew_and_says_so(
+    data: Path, finished: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(tmp_path / finished.path.relative_to(finished.path.parents[1]))
+    shutil.copytree(finished.path, run.path)
+    (run.path / "best.ckpt").unlink()
+    assert run.damaged == ["best.ckpt"]
+    assert same_weights(scratch(data, tmp_path), finished)
+    assert f"{run.path} was finished, and best.ckpt is missing or cut: it begins anew" in capfd.readouterr().err
+    assert run.damaged == []
 
 
 def test_a_run_killed_after_it_stopped_early_trains_no_further(
