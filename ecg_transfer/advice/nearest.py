@@ -22,7 +22,7 @@ from ecg_transfer.study.effects import CellEffect, UnpairedTestSetsError, cell_e
 from ecg_transfer.study.learning_curve import LearningCurve, learning_curves
 from ecg_transfer.study.pairs import Cell, find_cells
 from ecg_transfer.study.random_effects import MIN_CORPORA, Pooled, pool
-from ecg_transfer.study.results import saved_config
+from ecg_transfer.study.saved_config import saved_config
 from ecg_transfer.upstream_choice.way import way_name
 
 Floats = NDArray[np.float64]
