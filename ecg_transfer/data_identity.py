@@ -108,7 +108,8 @@ def refuse_seen_records(run: Run, data: ECGDataModule, part: str) -> None:
 
     Where the data are those of the run, nothing can have moved between their parts. Where the user asked for others
     (another root, another seed of the split), every record has to be one of those that the run left out for this part.
-    Another corpus, or real recordings in place of simulated ones, share no records with it.
+    Of another corpus no recording may be equal, sample by sample, to one of the run's earlier parts. Real recordings in
+    place of simulated ones share no records with them.
 
     Args:
         run: With labels.
@@ -117,20 +118,30 @@ def refuse_seen_records(run: Run, data: ECGDataModule, part: str) -> None:
 
     Raises:
         DataChangedError: The data are not those of the run although nothing else was asked for; or a record of the part
-            was not in that part of the run.
+            was not in that part of the run; or it was in an earlier one under another corpus's name.
     """
     about, config, digest = run.manifest["data"], run.config.data, data.digest()
     if part == "train" or about["digest"] == digest:
         return
     if data.config == config:
         refuse_other_data(run, digest)
-    if data.config.corpus != config.corpus or data.corpus.is_simulated != about["simulated"]:
+    if data.corpus.is_simulated != about["simulated"]:
         return
-    stored = next(found for name, found in run.predictions.items() if name.endswith(f"/{part}"))
-    left_out = set(stored.record_ids.tolist())
+    if data.config.corpus != config.corpus:
+        from ecg_transfer.trained_records import refuse_copies
+
+        refuse_copies(run, data, part)
+        return
+    left_out = left_out_ids(run, part)
     found = [data.record_ids[row] for row in data.rows[part]]
     if others := [record_id for record_id in found if record_id not in left_out]:
         raise DataChangedError(
             f"{len(others)} of the {len(found)} records of the {part} part were not in that part of {run.path} "
             f"({', '.join(others[:3])}, ...): it may have been trained on them. `ecg-transfer predict` takes any record"
         )
+
+
+def left_out_ids(run: Run, part: str) -> set[str]:
+    """Ids of the records that the run had in this part."""
+    stored = next(found for name, found in run.predictions.items() if name.endswith(f"/{part}"))
+    return set(map(str, stored.record_ids.tolist()))

@@ -6,7 +6,6 @@ import json
 import math
 import shutil
 import warnings
-from copy import deepcopy
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +17,6 @@ from numpy.typing import NDArray
 from data_modules.config import Preprocessing
 from data_modules.corpora import CORPORA
 from data_modules.corpus import LEAD_NAMES, CorpusNotFoundError
-from data_modules.datamodule import ECGDataModule
 from data_modules.unfinished import beside
 from ecg_transfer.files import write_atomically, write_json
 from ecg_transfer.leaks import leaks_of
@@ -39,6 +37,7 @@ from ecg_transfer.model_folder import (
 from ecg_transfer.onnx_export import export_onnx
 from ecg_transfer.runs import Run, find_runs, open_run, sha256
 from ecg_transfer.study.bootstrap import NUM_DRAWS, draw_patients, interval, score_draws
+from ecg_transfer.trained_records import data_of
 from ecg_transfer.upstream import UPSTREAM_RECORDS
 
 METRICS = ("f1_weighted", "f1_macro", "auroc_macro", "ap_macro")
@@ -208,18 +207,12 @@ def _own_records(run: Run, preprocessing: Preprocessing, role: str) -> tuple[Rec
 
 def _digests(run: Run) -> NDArray[np.int64] | None:
     """Digests of a run's training recordings, sorted; None, with a warning, where its data are not here any more."""
-    data = deepcopy(run.config.data)
-    data.source = "simulated" if run.manifest["data"]["simulated"] else "real"
-    module = ECGDataModule(data, batch_size=run.config.optim.batch_size)
     try:
-        module.setup()
+        data = data_of(run)
     except (CorpusNotFoundError, ValueError) as error:
         _warn_unknown(str(error))
         return None
-    if module.digest() != run.manifest["data"]["digest"]:
-        _warn_unknown(f"the recordings in {module.corpus.root} are not those that {run.name} was trained on")
-        return None
-    return np.unique(module.cache.digests[module.rows["train"]])
+    return np.unique(data.cache.digests[data.rows["train"]])
 
 
 def _warn_unknown(reason: str) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import ecg_transfer as et
+from data_modules.own.definition import definition_path
 from data_modules.simulation import simulate_ecg
 from ecg_transfer.data_identity import DataChangedError
 from ecg_transfer.evaluation import evaluate
 from ecg_transfer.runs import Run, find_runs
+from ecg_transfer.trained_records import TrainingUnknownWarning
 from tests.data_modules.ecg_files import synthetic_millivolts
 from tests.ecg_transfer.tiny_backbone import NAME
 
@@ -70,6 +73,41 @@ def test_a_run_is_not_evaluated_on_what_it_may_have_been_trained_on(tmp_path: Pa
         evaluate(run)
     with pytest.raises(DataChangedError, match=r"records of the val part were not in that part"):
         evaluate(run, "val", overrides={"optim.batch_size": 4, "data.crop": "center"})
+
+
+def test_copies_of_training_records_are_found_under_another_name(tmp_path: Path) -> None:
+    make(tmp_path)
+    run = scratch(tmp_path, tmp_path / "runs")
+    part_of = {f"{number:02d}": "train" for number in range(40)}
+    for part in ("val", "test"):
+        part_of |= dict.fromkeys(map(str, run.predictions[f"val_selected/{part}"].record_ids), part)
+    ids = {part: [int(name) for name, found in part_of.items() if found == part] for part in ("train", "val", "test")}
+    new = list(range(100, 120))
+    elsewhere("other", tmp_path, train=new[4:], val=new[:4], test=ids["test"] + ids["train"][:3] + ids["val"][:2])
+    for overrides in ({}, {"data.crop": "center", "data.num_samples": 1000}):  # however they are prepared
+        with pytest.raises(DataChangedError, match=r"5 of the 15 records of the test part of other are exact copies"):
+            evaluate(run, overrides={"data.corpus": "other", **overrides})
+    elsewhere("clean", tmp_path, train=ids["train"], val=new, test=ids["test"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        score = evaluate(run, overrides={"data.corpus": "clean"})
+    assert score.f1_weighted == pytest.approx(evaluate(run).f1_weighted, abs=1e-9)
+    make(tmp_path, count=60, replace=True)  # the run's corpus has changed since, but its training records are there
+    with pytest.raises(DataChangedError, match=r"5 of the 15 records .* may have been trained or chosen on"):
+        evaluate(run, overrides={"data.corpus": "other"})
+    definition_path(tmp_path, "mine").unlink()
+    with pytest.warns(TrainingUnknownWarning, match="whether .* was trained on records of clean cannot be checked"):
+        evaluate(run, overrides={"data.corpus": "clean"})
+
+
+def elsewhere(name: str, root: Path, **parts: list[int]) -> None:
+    """A corpus of other names and folds for the records of `make` that have these numbers."""
+    numbers = [number for part in parts.values() for number in part]
+    folds = [{"train": 1, "val": 9, "test": 10}[part] for part, found in parts.items() for _ in found]
+    signals = np.stack([synthetic_millivolts(1000, 100, seed=number) for number in numbers])
+    ids = [f"x{row}" for row in range(len(numbers))]
+    labels = {"AF": np.array(numbers) % 2}
+    et.corpus_from_arrays(signals, labels, sampling_rate=100, name=name, root=root, record_ids=ids, folds=folds)
 
 
 def command(folder: Path, *arguments: str, code: int = 0) -> str:
