@@ -16,8 +16,8 @@ from data_modules.own.labels import (
     UNKNOWN_LABELS,
     Table,
     fold_number,
-    record_names_of,
 )
+from data_modules.own.record_names import record_names_of
 
 PATIENT_COLUMNS = ("patient", "patient_id", "patientid", "subject", "subject_id")
 PART_COLUMNS = ("split", "part")

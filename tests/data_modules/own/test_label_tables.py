@@ -11,7 +11,8 @@ import pytest
 from data_modules.corpus import CorpusFormatError
 from data_modules.own.definition import LabelRules
 from data_modules.own.label_survey import Findings, LabelOptions, survey_headers, survey_table
-from data_modules.own.labels import Labels, Table, apply_rules, read_table, record_names_of
+from data_modules.own.labels import Labels, Table, apply_rules, read_table
+from data_modules.own.record_names import record_names_of
 
 IDS = ("a/r1", "a/r2", "b/r3")
 
