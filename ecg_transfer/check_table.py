@@ -28,6 +28,8 @@ def print_findings(data: ECGDataModule, findings: Sequence[Finding], upstream: E
     set_aside = summary["set_aside"]
     if isinstance(set_aside, dict) and set_aside:
         console.print(f"set aside: {', '.join(f'{code} {count}' for code, count in set_aside.items())}", markup=False)
+    for notice in data.corpus.table.notices:
+        console.print(f"note: {notice}", markup=False)
     table = Table("found", "", "which", box=None, padding=(0, 2, 0, 0))
     for code, count in summarise(findings).items():
         named = [finding for finding in findings if finding.code == code]

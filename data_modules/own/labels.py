@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +74,8 @@ class Labels:
     folds: Mapping[str, int] | None = None
     unmatched: tuple[str, ...] = ()
     """Names in the table that no record has."""
+    other_texts: Mapping[str, int] = field(default_factory=dict)
+    """Text that is none of the labels -> number of records that carry it, where labels are texts."""
 
 
 def read_table(path: Path) -> Table:
@@ -134,16 +137,18 @@ def apply_rules(
     """
     rows = {} if table is None else _rows_of(rules, table, record_ids)
     problems: dict[str, str] = {}
+    others: Mapping[str, int] = {}
     if rules.style == "header":
         lists: dict[str, Sequence[str]] = {key: codes for key, codes in header_codes.items() if codes is not None}
-        multi_hot = _from_lists(lists, rules, lists.values())
+        multi_hot, others = _from_lists(lists, rules, lists.values())
     elif table is None:
         raise CorpusFormatError("labels of this style need a table")
     elif rules.style == "list":
         cells = table.column(rules.label_column or "")
         problems = {key: "label_unknown" for key, row in rows.items() if cells[row].casefold() in UNKNOWN_LABELS}
         column = [[part.strip() for part in cell.split(SEPARATOR)] for cell in cells]
-        multi_hot = _from_lists({key: column[row] for key, row in rows.items() if key not in problems}, rules, column)
+        lists = {key: column[row] for key, row in rows.items() if key not in problems}
+        multi_hot, others = _from_lists(lists, rules, column)
     else:
         multi_hot, problems = _from_columns(rows, rules, table)
     return Labels(
@@ -152,6 +157,7 @@ def apply_rules(
         patients=_patients(rules, table, rows, record_ids),
         folds=_folds(rules, table, rows),
         unmatched=_unmatched(rules, table, record_ids),
+        other_texts=others,
     )
 
 
@@ -191,16 +197,18 @@ def _sources(rules: LabelRules, known: Collection[str]) -> list[list[str]]:
 
 def _from_lists(
     lists: Mapping[str, Sequence[str]], rules: LabelRules, whole_file: Iterable[Sequence[str]]
-) -> dict[str, NDArray[np.uint8]]:
-    """Multi-hot from names or codes; those that `rules.names` does not have are left out."""
+) -> tuple[dict[str, NDArray[np.uint8]], Counter[str]]:
+    """Multi-hot from names or codes; and how many records carry each of those that `rules.names` does not have."""
     known = {text for texts in whole_file for text in texts}
     position = {text: index for index, texts in enumerate(_sources(rules, known)) for text in texts}
     result = {}
+    others: Counter[str] = Counter()
     for record_id, texts in lists.items():
         vector = np.zeros(len(rules.names), np.uint8)
         vector[[position[text] for text in texts if text in position]] = 1
         result[record_id] = vector
-    return result
+        others.update({text for text in texts if text} - position.keys())
+    return result, others
 
 
 def _from_columns(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from data_modules.corpus import Corpus, CorpusFormatError, CorpusSpec, Record, RecordError, RecordTable
 from data_modules.formats import FORMATS
-from data_modules.own.definition import Definition, load_definition, resolve_path
+from data_modules.own.definition import Definition, LabelRules, load_definition, resolve_path
 from data_modules.own.labels import Labels, apply_rules, read_table
 from data_modules.own.listing import Place, list_records, read_place
 from data_modules.reading import to_record
@@ -78,7 +79,7 @@ class OwnCorpus(Corpus):
             patient_ids=None if labels.patients is None else tuple(labels.patients[record_id] for record_id in ids),
             folds=None if folds is None else np.array([folds.get(record_id, 0) for record_id in ids], np.int64),
             set_aside=dict(sorted((missing | self._broken | without | dict(labels.problems)).items())),
-            notices=self._notices(),
+            notices=(*self._notices(), *_label_notices(self.definition.labels, labels)),
         )
 
     def read_labels(self) -> Labels:
@@ -116,6 +117,21 @@ class OwnCorpus(Corpus):
             )
         options = self.definition.reading
         return to_record(read_place(self.places[record_id], self.format, options.dataset), options, record_id)
+
+
+def _label_notices(rules: LabelRules, labels: Labels) -> Iterator[str]:
+    """Texts that are no labels, and labels whose texts are gone: a table that was edited may have renamed them."""
+    if others := sorted(labels.other_texts.items(), key=lambda item: (-item[1], item[0])):
+        most = ", ".join(f"{text} ({count})" for text, count in others[:5])
+        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        yield (
+            f"texts that are none of its labels, with their records: {most}{more}; left out when it was added, or new "
+            "since: then add it anew with --replace"
+        )
+    counts = sum(labels.multi_hot.values(), np.zeros(len(rules.names), int))
+    gone = [name for name, count in zip(rules.names, counts, strict=True) if not count]
+    if gone and rules.style != "columns":
+        yield f"no record has {', '.join(gone)}: if the text was changed, add it anew with --replace"
 
 
 def _spec(definition: Definition, num_found: int) -> CorpusSpec:

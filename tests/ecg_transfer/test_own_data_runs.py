@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -12,8 +13,14 @@ import numpy as np
 import pytest
 
 import ecg_transfer as et
+from data_modules.config import DataConfig
+from data_modules.corpus import LEAD_NAMES
+from data_modules.datamodule import ECGDataModule
+from data_modules.own.adding import add_corpus
 from data_modules.own.definition import definition_path
+from data_modules.reading import ReadingOptions
 from data_modules.simulation import simulate_ecg
+from ecg_transfer.cli import main
 from ecg_transfer.data_identity import DataChangedError
 from ecg_transfer.evaluation import evaluate
 from ecg_transfer.runs import Run, find_runs
@@ -98,6 +105,24 @@ def test_copies_of_training_records_are_found_under_another_name(tmp_path: Path)
     definition_path(tmp_path, "mine").unlink()
     with pytest.warns(TrainingUnknownWarning, match="whether .* was trained on records of clean cannot be checked"):
         evaluate(run, overrides={"data.corpus": "clean"})
+
+
+def test_renamed_texts_are_in_the_check_and_in_the_manifest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path)
+    table = tmp_path / "dx.csv"
+    table.write_text("record,dx\n" + "".join(f"{n:02d},{('AF', 'MI')[n % 2]}\n" for n in range(40)))
+    reading = ReadingOptions(unit="mV", sampling_rate=100, leads=LEAD_NAMES)
+    add_corpus("told", tmp_path / "mine" / "signals", root=tmp_path, labels=table, reading=reading, progress=False)
+    table.write_text(table.read_text().replace("AF", "Afib"))
+    notice = "texts that are none of its labels, with their records: Afib (20); "
+    monkeypatch.setattr("sys.argv", ["ecg-transfer", "data", "check", "told", "--root", str(tmp_path)])
+    with contextlib.suppress(SystemExit):
+        main()
+    assert f"note: {notice}" in " ".join(capsys.readouterr().out.split())
+    data = ECGDataModule(DataConfig(corpus="told", root=str(tmp_path)), progress=False)
+    assert str(data.summary()["notices"]).count(notice) == 1
 
 
 def elsewhere(name: str, root: Path, **parts: list[int]) -> None:

@@ -282,6 +282,39 @@ def test_labels_come_from_headers_where_there_is_no_table(tmp_path: Path) -> Non
     assert corpus.table.labels.sum(axis=0).tolist() == [3, 3, 3]
 
 
+def test_texts_that_were_renamed_after_adding_are_said(tmp_path: Path) -> None:
+    folder, texts = write_folder(tmp_path), ("AF", "MI", "", "AF;PAC")
+    cells = [texts[n % 4] for n in range(NUM_RECORDS)]
+    table = "record,dx\n" + "".join(f"r{n:02d},{cell}\n" for n, cell in enumerate(cells))
+    (folder / "labels.csv").write_text(table)
+    corpus, _ = add(folder)
+    assert corpus.table.notices == ()
+    (folder / "labels.csv").write_text(table.replace("AF", "Afib"))
+    notices = " ".join(open_corpus("mine", root=tmp_path / "data").table.notices)
+    count = sum("AF" in cell for cell in cells)
+    assert f"texts that are none of its labels, with their records: Afib ({count}); " in notices
+    assert "no record has AF: " in notices
+    (folder / "labels.csv").write_text(table)
+    corpus, _ = add(folder, label_options=LabelOptions(names=("AF", "MI")), replace_old=True)
+    assert len(corpus.table.notices) == 1
+    assert "with their records: PAC (6); left out when it was added" in corpus.table.notices[0]
+
+
+def test_codes_that_came_into_the_headers_after_adding_are_said(tmp_path: Path) -> None:
+    def write(code: str) -> None:
+        for number in range(6):
+            comments = (f"#Dx: {(code, '59118001')[number % 2]}",)
+            codes = as_codes(synthetic_millivolts(5000, 500, number))
+            write_challenge_record(tmp_path / "ecgs", f"r{number}", codes, comments=comments)
+
+    write("164889003")
+    add_corpus("mine", tmp_path / "ecgs", root=tmp_path / "data", progress=False)
+    write("164890007")
+    notices = " ".join(open_corpus("mine", root=tmp_path / "data").table.notices)
+    assert "with their records: 164890007 (3); " in notices
+    assert "no record has 164889003: " in notices
+
+
 @pytest.mark.parametrize("name", ["README.txt", "LICENSE.txt", "SHA256SUMS.txt", "changelog.csv"])
 def test_what_comes_with_a_data_set_is_no_recording(tmp_path: Path, name: str) -> None:
     for number in range(6):
