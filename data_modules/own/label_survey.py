@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from data_modules.own.definition import LabelRules
+from data_modules.own.label_texts import unclear_texts
 from data_modules.own.labels import (
     FALSE,
     MAX_LABELS,
@@ -26,9 +26,6 @@ FOLD_COLUMNS = ("fold", "strat_fold", *PART_COLUMNS)
 LIST_COLUMNS = ("label", "labels", "diagnosis", "diagnoses", "class", "classes", "target", "dx")
 NOT_LABELS = ("age", "sex", "gender", "male", "female", "is_male", "height", "weight", "date", "device", "site")
 """Names, in lower case, by which columns are recognised."""
-
-_OTHER_SEPARATOR = re.compile(r"\s*[,|/+&]\s*")
-"""What people put between labels in place of `SEPARATOR`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,13 +221,7 @@ def _labels(
     findings.lines.append(f"labels: names in the column {column!r}, {SEPARATOR} between them")
     if empty := cells.count(""):
         findings.lines.append(f"{empty} cells of it are empty: these records count as having none of the labels")
-    joined = next(
-        (name for name in names if len(parts := _OTHER_SEPARATOR.split(name)) > 1 and {*parts} <= {*names}), ""
-    )
-    if joined:
-        findings.questions.append(
-            f"{joined!r} in the column {column!r} seems to be several labels; put {SEPARATOR} between them in the table"
-        )
+    findings.questions += unclear_texts(column, names, texts)
     return "list", column, names, [name for name in columns if name != column]
 
 

@@ -189,6 +189,36 @@ def test_other_separators_between_labels_are_asked_about(tmp_path: Path, separat
     assert not survey(tmp_path, f'record,dx\nr1,"AF{separator}slow"\nr2,AF\nr3,LBBB\n')[2].questions
 
 
+@pytest.mark.parametrize("cell", ["['AF', 'RBBB']", "{'AF': 100.0}", "('AF',)", "[]"])
+def test_lists_as_python_writes_them_are_asked_about(tmp_path: Path, cell: str) -> None:
+    _, _, findings = survey(tmp_path, f'record,dx\nr1,"{cell}"\nr2,LBBB\nr3,NORM\n')
+    assert f"{cell!r} in the column 'dx' seems to be a list; write the names alone" in findings.questions[0]
+
+
+def test_names_that_differ_in_case_or_blanks_are_asked_about(tmp_path: Path) -> None:
+    text = "record,dx\nr1,AF\nr2,af;MI\nr3,A F\n"
+    _, _, findings = survey(tmp_path, text)
+    assert "'A F' and 'AF' and 'af' in the column 'dx' differ in case or blanks alone" in findings.questions[0]
+    assert "--label-names 'A F,AF=A F,af=A F,...'" in findings.questions[0]
+    assert survey(tmp_path, text, names=("AF", "MI"))[2].questions
+    labels, _, findings = survey(tmp_path, text, names=("AF", "af=AF", "A F=AF", "MI"))
+    assert findings.questions == []
+    assert rows(labels) == {"a/r1": [1, 0], "a/r2": [1, 1], "b/r3": [1, 0]}
+
+
+@pytest.mark.parametrize("words", [("Y", "N"), ("Positive", "Negative"), ("pos", "neg")])
+def test_answers_are_no_names_of_labels(tmp_path: Path, words: tuple[str, str]) -> None:
+    text = f"record,AF\nr1,{words[0]}\nr2,{words[1]}\nr3,{words[0]}\n"
+    _, _, findings = survey(tmp_path, text)
+    assert f"holds {words[1]} and {words[0]}, which are no names of labels" in findings.questions[0]
+    assert f"--label-names '{words[0]}=AF'" in findings.questions[0]
+    labels, _, findings = survey(tmp_path, text, names=(f"{words[0]}=AF",))
+    assert findings.questions == []
+    assert rows(labels) == {"a/r1": [1], "a/r2": [0], "b/r3": [1]}
+    _, _, findings = survey(tmp_path, "record,AF\nr1,yes\nr2,no\nr3,yes\n", label_column="AF")
+    assert "holds no and yes, which are no names" in findings.questions[0]
+
+
 def test_unknown_labels_are_no_label(tmp_path: Path) -> None:
     labels, rules, findings = survey(tmp_path, "record,dx\nr1,AF\nr2,NA\nr3,\n")
     assert labels is not None

@@ -1,0 +1,60 @@
+"""What is unclear about the texts that stand in a column of labels."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+
+from data_modules.own.labels import SEPARATOR
+
+_OTHER_SEPARATOR = re.compile(r"\s*[,|/+&]\s*")
+"""What people put between labels in place of `SEPARATOR`."""
+
+ANSWERS = (
+    frozenset({"y", "n"}),
+    frozenset({"yes", "no"}),
+    frozenset({"positive", "negative"}),
+    frozenset({"pos", "neg"}),
+    frozenset({"true", "false"}),
+    frozenset({"t", "f"}),
+)
+"""Texts, in lower case, that say whether there is something and not what."""
+
+
+def unclear_texts(column: str, names: Sequence[str], chosen: Collection[str]) -> Iterator[str]:
+    """Questions about a column of names.
+
+    Args:
+        column: What it is called.
+        names: The different texts in it, split at `SEPARATOR`.
+        chosen: Those of which the user has said what they are called; nothing is asked about them.
+    """
+    unsaid = [name for name in names if name not in chosen]
+    if brackets := [name for name in unsaid if name[0] in "[{("]:
+        yield (
+            f"{brackets[0]!r} in the column {column!r} seems to be a list; write the names alone in the table, "
+            f"{SEPARATOR} between them"
+        )
+    joined = (name for name in names if len(parts := _OTHER_SEPARATOR.split(name)) > 1 and {*parts} <= {*names})
+    if name := next(joined, ""):
+        yield f"{name!r} in the column {column!r} seems to be several labels; put {SEPARATOR} between them in the table"
+    if alike := _alike(names, unsaid):
+        same = ",".join([alike[0], *(f"{other}={alike[0]}" for other in alike[1:])])
+        yield (
+            f"{' and '.join(map(repr, alike))} in the column {column!r} differ in case or blanks alone; write them "
+            f"alike in the table, or name all labels: --label-names '{same},...'"
+        )
+    if unsaid and not chosen and any({name.casefold() for name in names} <= answers for answers in ANSWERS):
+        yield (
+            f"the column {column!r} holds {' and '.join(names)}, which are no names of labels; say which of them is "
+            f"the label: --label-names '{names[-1]}={column}'"
+        )
+
+
+def _alike(names: Sequence[str], unsaid: Collection[str]) -> list[str]:
+    """The first names that differ in case or blanks alone, one of which the user has not said anything of."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        groups["".join(name.casefold().split())].append(name)
+    return next((same for same in groups.values() if len(same) > 1 and not {*same}.isdisjoint(unsaid)), [])
