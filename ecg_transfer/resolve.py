@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
+from data_modules.corpora import CORPORA
 from data_modules.sources import is_corpus, will_simulate
 from ecg_transfer.config import RunConfig
 from ecg_transfer.config_reading import make_config
@@ -40,7 +41,7 @@ def resolve(config: RunConfig, output: Path) -> Resolved:
 
     Raises:
         RunNotFoundError: The upstream has not been pre-trained; the message holds the command that does it.
-        UpstreamError: It does not fit, or several do.
+        UpstreamError: It does not fit, or several do, or it could only be pre-trained on simulated ECGs.
         ValueError: There is no such corpus.
     """
     data = config.data
@@ -88,7 +89,7 @@ def find_upstream(config: RunConfig, output: Path, *, simulated: bool) -> Upstre
 
     Raises:
         RunNotFoundError: There is none.
-        UpstreamError: It does not fit, or several do.
+        UpstreamError: It does not fit, or several do; or there is none, and it would be of simulated ECGs.
         ModelFolderError: An exported model that is damaged.
     """
     wanted = config.transfer.upstream
@@ -109,11 +110,12 @@ def find_upstream(config: RunConfig, output: Path, *, simulated: bool) -> Upstre
     return upstream
 
 
-def refuse_simulated_upstream(config: RunConfig) -> None:
+def refuse_simulated_upstream(config: RunConfig, others: str = "") -> None:
     """Refuse, before the time is spent, to pre-train on simulated ECGs what a real fine-tuning may not start from.
 
     Args:
         config: Of a fine-tuning whose upstream is a corpus.
+        others: What the message is to say of pre-trainings that are there.
 
     Raises:
         UpstreamError: It would be.
@@ -122,11 +124,20 @@ def refuse_simulated_upstream(config: RunConfig) -> None:
     if config.transfer.allow_simulated or will_simulate(data.corpus, data.root, data.source):
         return
     if will_simulate(upstream, data.root, data.source):
-        raise UpstreamError(f"{upstream} is not on disk and would be pre-trained on simulated ECGs {_real(config)}")
+        raise UpstreamError(
+            f"{upstream} is not on disk and would be pre-trained on simulated ECGs {_real(config)}{others}"
+            f"{_download(upstream)}"
+        )
 
 
 def _real(config: RunConfig) -> str:
     return f"and {config.data.corpus} is real; transfer.allow_simulated=true does it all the same"
+
+
+def _download(corpus: str) -> str:
+    """What gets the recordings of a published corpus."""
+    rate = " --rate 100" if corpus == "ptbxl" else ""
+    return f". `ecg-transfer data download {corpus}{rate}` gets the real ones" if corpus in CORPORA else ""
 
 
 def _finished_run(wanted: str, config: RunConfig, output: Path, *, simulated: bool) -> Run:
@@ -164,6 +175,7 @@ def _pretraining_on(corpus: str, config: RunConfig, output: Path, *, simulated: 
 
     require_name(config.model.backbone)
     others = "".join(f"; {run.name} does not fit: {_run_mismatch(run, config)}" for run in trained[:3])
+    refuse_simulated_upstream(config, others)
     raise RunNotFoundError(
         f"no finished pre-training of {config.model.backbone} on {corpus}{_without_labels(config)} in {output}"
         f"{others}. Make it with: "

@@ -179,6 +179,19 @@ def test_real_ecgs_do_not_start_from_simulated_ones_unless_told(tmp_path: Path) 
         assert resolved.run.path.parent == tmp_path / "real"
 
 
+def test_no_command_is_advised_whose_upstream_would_be_refused(tmp_path: Path) -> None:
+    with pytest.raises(UpstreamError, match="ptbxl is not on disk and would be pre-trained on simulated") as error:
+        resolve(finetuning("fake", upstream="ptbxl"), tmp_path)
+    assert "`ecg-transfer data download ptbxl --rate 100` gets the real ones" in str(error.value)
+    assert "ecg-transfer pretrain" not in str(error.value)
+    other = pretraining(tmp_path, simulated=False, **{"data.num_samples": 500})
+    with pytest.raises(UpstreamError, match=f"{other.name} does not fit: .*`ecg-transfer data download cpsc2018` gets"):
+        resolve(finetuning("fake"), tmp_path)
+    for field in ({"transfer.allow_simulated": True}, {"data.source": "simulated"}):
+        with pytest.raises(RunNotFoundError, match="Make it with: ecg-transfer pretrain ptbxl"):
+            resolve(finetuning("fake", upstream="ptbxl", **field), tmp_path)
+
+
 def test_each_kind_prefers_its_own(tmp_path: Path) -> None:
     simulated, real = (pretraining(tmp_path, simulated=kind) for kind in (True, False))
     assert simulated.name == real.name
