@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -63,6 +63,8 @@ def predict(
         if reading != reading_options(None, None, None, None, "refuse", None):
             raise typer.BadParameter(f"--like reads as {like} is read; leave the other options of reading out")
         reading, format_name = _read_like(like, format_name)
+    if table != "-":
+        _require_place(Path(table), files, format_name)
     loaded = load_model(model, output=output, trust=trust)
     results = predict_files(
         loaded,
@@ -77,6 +79,30 @@ def predict(
     typer.echo(f"{num_done} records predicted by {loaded.source}, {num_bad} skipped", err=True)
     if num_bad:
         raise SystemExit(BAD_FILES)
+
+
+def _require_place(table: Path, files: Iterable[Path], format_name: str | None) -> None:
+    """Refuse a table that cannot be written, or would take the place of a recording, before anything is predicted.
+
+    Raises:
+        BadParameter: It is a folder, or one of the files to be read.
+    """
+    from data_modules.formats import FORMATS
+    from data_modules.formats.wfdb import header_of
+    from data_modules.own.listing import record_files
+
+    if table.is_dir():
+        raise typer.BadParameter(f"--table is {table}, which is a folder; name a file in it")
+    if not table.exists():
+        return
+    formats = FORMATS.values() if format_name is None else [FORMATS[format_name]]
+    read = {
+        file.resolve()
+        for given in map(header_of, files)
+        for file in (record_files(given, formats) if given.is_dir() else [given])
+    }
+    if not read.isdisjoint({table.resolve(), header_of(table).resolve()}):
+        raise typer.BadParameter(f"--table is {table}, one of the recordings to be read; name another file")
 
 
 def _read_like(name: str, format_name: str | None) -> tuple[ReadingOptions, str]:
@@ -115,6 +141,7 @@ def write_table(
     names = model.label_names
     writer = csv.writer(stream)
     writer.writerow(["record", *names, "findings", "findings_at_0.5", "notes"])
+    drawn: set[Path] = set()
     num_done = num_bad = 0
     bar = tqdm(results, unit=" records", disable=None, desc="predicting")
     for result in bar:
@@ -129,24 +156,28 @@ def write_table(
         writer.writerow([result.name, *values, ";".join(tuned), ";".join(plain), ";".join(result.notes)])
         num_done += 1
         if plot is not None:
-            _draw(plot, result, {name: float(p) for name, p in zip(names, probabilities, strict=True) if name in tuned})
+            found = {name: float(p) for name, p in zip(names, probabilities, strict=True) if name in tuned}
+            drawn.add(_draw(plot, result, found, drawn))
     return num_done, num_bad
 
 
-def _draw(folder: Path, result: FilePrediction, findings: dict[str, float]) -> None:
+def _draw(folder: Path, result: FilePrediction, findings: dict[str, float], drawn: Collection[Path]) -> Path:
+    """Draw a record in place of an earlier call's picture of it; `drawn` are those of this call."""
     from data_modules.plot import plot_ecg
 
     assert result.record is not None
     folder.mkdir(parents=True, exist_ok=True)
     shown = findings or ["no finding above its threshold"]
     figure = plot_ecg(result.record.signal, result.record.sampling_rate, title=Path(result.name).name, findings=shown)
-    figure.savefig(_free(folder, Path(result.name).name.replace(":", "-")))
+    path = _free(folder, Path(result.name).name.replace(":", "-"), drawn)
+    figure.savefig(path)
+    return path
 
 
-def _free(folder: Path, stem: str) -> Path:
-    """A name that no other picture of this folder has: records of two folders may be called the same."""
+def _free(folder: Path, stem: str, drawn: Collection[Path]) -> Path:
+    """A name that no other picture of this call has: records of two folders may be called the same."""
     path, number = folder / f"{stem}.png", 1
-    while path.exists():
+    while path in drawn:
         number += 1
         path = folder / f"{stem}-{number}.png"
     return path

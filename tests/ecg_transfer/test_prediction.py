@@ -147,6 +147,40 @@ def test_nothing_wrong_exits_with_0_and_writes_to_the_terminal(
     assert capsys.readouterr().out.splitlines()[0].startswith("record,")
 
 
+def test_pictures_of_an_earlier_call_are_drawn_anew(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("a", "b"):
+        write_challenge_record(tmp_path / folder, "r0", as_codes(synthetic_millivolts(5000, 500)))
+    plots = tmp_path / "plots"
+    plots.mkdir()
+    (plots / "r0.hea.png").write_bytes(b"an older model's")
+    command = ["predict", "--trust", str(run.path), str(tmp_path / "a"), str(tmp_path / "b"), "--plot", str(plots)]
+    monkeypatch.setattr("sys.argv", ["ecg-transfer", *command])
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            main()
+        assert sorted(path.name for path in plots.iterdir()) == ["r0.hea-2.png", "r0.hea.png"]
+        assert (plots / "r0.hea.png").read_bytes() == (plots / "r0.hea-2.png").read_bytes()  # of equal recordings
+
+
+def test_no_table_takes_the_place_of_a_recording_or_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header = write_challenge_record(tmp_path / "in", "r0", as_codes(synthetic_millivolts(5000, 500)))
+    signal = header.with_suffix(".mat")
+    before = signal.read_bytes()
+    for table in (header, signal, tmp_path / "in" / ".." / "in" / "r0.hea"):
+        for given in (header, header.with_suffix(""), signal, header.parent):
+            said = said_by(["predict", "no-such-model", str(given), "-o", str(table)], monkeypatch, capsys)
+            assert "one of the recordings to be read; name another file" in said
+    assert signal.read_bytes() == before
+    said = said_by(["predict", "no-such-model", str(header), "-o", str(tmp_path)], monkeypatch, capsys)
+    assert "which is a folder; name a file in it" in said
+    said = said_by(["predict", "no-such-model", str(header), "-o", str(tmp_path / "out.csv")], monkeypatch, capsys)
+    assert "no-such-model" in said
+
+
 def said_by(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
     """What a command that stops says, its line breaks and frame taken out."""
     monkeypatch.setattr("sys.argv", ["ecg-transfer", *arguments])
