@@ -114,4 +114,4 @@ def _unit(channel: Any) -> str:  # noqa: ANN401 - pydicom's Dataset
     return str(units[0].get("CodeValue", "")) if units else ""
 
 
-FORMAT = Format(name="dicom", suffixes=(".dcm", ".dicom"), read=read)
+FORMAT = Format(name="dicom", suffixes=(".dcm", ".dicom"), read=read, takes_any_name=True)

@@ -75,6 +75,8 @@ class Format:
     """`read(path, row, dataset)`: the record in a row of a file; row 0 of a file of one record. Raises RecordError."""
     record_names: Callable[[Path, str | None], tuple[str, ...] | None] = lambda path, dataset: None
     """Names of the records of a file that holds many; None for a file of one record. Raises RecordError."""
+    takes_any_name: bool = False
+    """Whether files without an ending may be of it, too: archives export DICOM objects as `IM000001` or `1.2.840.7`."""
 
 
 def unit_named(text: str) -> Unit | None:

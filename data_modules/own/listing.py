@@ -17,7 +17,7 @@ from data_modules.formats.raw_record import Format, RawRecord
 
 MAX_FILES = 5_000_000
 
-ABOUT = ("changelog", "citation", "licence", "license", "readme", "sha256sums")
+ABOUT = ("changelog", "citation", "dicomdir", "licence", "license", "readme", "sha256sums")
 """What a file that comes with a data set is called, whatever its ending: it holds no recording."""
 
 _NUMBER = re.compile(r"\d+", re.ASCII)
@@ -39,23 +39,24 @@ class Place:
 def record_files(path: Path, formats: Collection[Format], ignored: Collection[Path] = ()) -> list[Path]:
     """The files of these formats in a folder and its subfolders, sorted; or the one file.
 
-    Links to folders, hidden files and those named in `ABOUT` are left out; so are links to files elsewhere, with a
-    warning.
+    Where one format is asked for that `takes_any_name`, files without an ending are taken for it, too. Links to
+    folders, hidden files and those named in `ABOUT` are left out; so are links to files elsewhere, with a warning.
 
     Raises:
         CorpusNotFoundError: Nothing is there.
     """
     suffixes = tuple(suffix for entry in formats for suffix in entry.suffixes)
+    is_any = len(formats) == 1 and all(entry.takes_any_name for entry in formats)
+
+    def is_wanted(file: Path) -> bool:
+        return file.name.casefold().endswith(suffixes) or (is_any and not _ending(file))
+
     if path.is_file():
-        return [path] if path.name.casefold().endswith(suffixes) else []
+        return [path] if is_wanted(path) else []
     if not path.is_dir():
         raise CorpusNotFoundError(f"there is no file or folder {path}")
     skipped = {os.path.normpath(other.absolute()) for other in ignored}
-    found = [
-        file
-        for file in _walk(path)
-        if file.name.casefold().endswith(suffixes) and os.path.normpath(file.absolute()) not in skipped
-    ]
+    found = [file for file in _walk(path) if is_wanted(file) and os.path.normpath(file.absolute()) not in skipped]
     home = path.resolve()
     elsewhere = {file for file in found if file.is_symlink() and not Path(os.path.realpath(file)).is_relative_to(home)}
     if elsewhere:
@@ -146,7 +147,12 @@ def first_problem(broken: Mapping[str, RecordError]) -> str:
 
 
 def _stem(file: Path, root: Path) -> str:
-    return file.relative_to(root).as_posix()[: -len(file.suffix)]
+    return file.relative_to(root).as_posix().removesuffix(_ending(file))
+
+
+def _ending(file: Path) -> str:
+    """A file's ending; none where it is a number, the last of an identifier's."""
+    return "" if file.suffix[1:].isdecimal() else file.suffix
 
 
 def falling_numbers(places: Mapping[str, Place]) -> tuple[str, str] | None:

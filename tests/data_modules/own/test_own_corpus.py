@@ -25,6 +25,7 @@ from data_modules.quality import screen
 from data_modules.reading import ReadingOptions
 from data_modules.sources import is_corpus, open_corpus, own_corpora, spec_named, will_simulate
 from tests.data_modules.ecg_files import LEADS, as_codes, real_folder, synthetic_millivolts, write_challenge_record
+from tests.data_modules.formats.ecg_writers import write_dicom
 
 NUM_RECORDS = 24
 MICROVOLTS = ReadingOptions(unit="uV", sampling_rate=250)
@@ -323,6 +324,28 @@ def test_what_comes_with_a_data_set_is_no_recording(tmp_path: Path, name: str) -
     (tmp_path / "ecgs" / name).write_text("no recording\n")
     corpus = add_corpus("mine", tmp_path / "ecgs", root=tmp_path / "data", progress=False)
     assert corpus.table.record_ids == tuple(f"r{number}" for number in range(6))
+
+
+def test_exports_of_an_archive_need_no_ending(tmp_path: Path) -> None:
+    names = [f"IM00000{n}" for n in range(3)] + [f"1.2.840.10008.{n}" for n in range(3)] + ["a.dcm"]
+    signals = {name: as_codes(synthetic_millivolts(5000, 500, seed)) for seed, name in enumerate(names)}
+    folder = tmp_path / "ecgs" / "ST0"
+    folder.mkdir(parents=True)
+    for name, codes in signals.items():
+        write_dicom(folder / name, codes, 500)
+    (folder.parent / "DICOMDIR").write_bytes(b"no recording")
+    (folder / "notes.txt").write_text("no recording")
+    ids = {f"ST0/{name.removesuffix('.dcm')}": name for name in names}
+    table = "record,AF\n" + "".join(f"{record_id},{n % 2}\n" for n, record_id in enumerate(ids))
+    (tmp_path / "labels.csv").write_text(table)
+    corpus, _ = add(tmp_path, ReadingOptions(), format_name="dicom")
+    assert corpus.table.record_ids == tuple(sorted(ids))
+    assert corpus.table.labels[:, 0].tolist() == [list(ids).index(name) % 2 for name in sorted(ids)]
+    for record_id, name in ids.items():  # a step of a code is 1 uV
+        np.testing.assert_allclose(corpus.read(record_id).signal, signals[name] / 1000, atol=1e-6)
+    assert open_corpus("mine", root=tmp_path / "data").table.record_ids == corpus.table.record_ids
+    with pytest.raises(CorpusFormatError, match="holds no edf record"):
+        add(tmp_path, format_name="edf", replace_old=True)
 
 
 def test_several_formats_in_one_folder_are_a_question(tmp_path: Path) -> None:
