@@ -183,12 +183,13 @@ def _data(config: Mapping[str, Any]) -> Iterator[str]:
         licence = f"licence {corpus['licence'] or 'unknown'}"
         if corpus["simulated"]:
             licence = "no licence applies to simulated ones"
-        source = ", ".join(filter(None, (f"version {corpus['version']}", corpus["url"])))
+        version, url, citation = (_known(corpus.get(name)) for name in ("version", "url", "citation"))
+        source = "".join(f", {part}" for part in (version and f"version {version}", url) if part)
         number = corpus.get("num_train")
         count = f"; {number:,} training records" if number is not None else ""
-        yield f"- {role} {kind}{corpus['title']}, {source}; {licence}{count}."
-        if not corpus["simulated"] and corpus.get("citation"):
-            yield f"  Cite: {corpus['citation']}"
+        yield f"- {role} {kind}{corpus['title']}{source}; {licence}{count}."
+        if not corpus["simulated"] and citation:
+            yield f"  Cite: {citation}"
     yield f"- {data['completeness']}"
     parts = ", ".join(f"{part} {content['records']:,}" for part, content in data["parts"].items())
     yield f"- Records: {parts}."
@@ -204,6 +205,11 @@ def _data(config: Mapping[str, Any]) -> Iterator[str]:
     yield "Weights that were learned from licensed recordings are given on under those recordings' licences; name their"
     yield "authors as above."
     yield ""
+
+
+def _known(fact: str | None) -> str:
+    """A fact about a corpus; nothing for one that an upstream's manifest has as `unknown`."""
+    return "" if fact in (None, "unknown") else str(fact)
 
 
 def _licences(config: Mapping[str, Any]) -> dict[str, str]:

@@ -93,6 +93,11 @@ def test_licences_of_real_corpora_reach_the_card(exported: Folders) -> None:
     card = model_card(config)
     assert yaml.safe_load(card.split("---\n", 2)[1])["license"] == "unknown"
     assert ", version 1; licence unknown." in card
+    facts = dict.fromkeys(("version", "url", "licence", "citation"), "unknown") | {"title": "mine (own corpus)"}
+    config["pretrained_on"] = [{"corpus": "mine", "simulated": False, "num_train": 30} | facts]
+    card = model_card(config)
+    assert "- Pre-trained on mine (own corpus); licence unknown; 30 training records.\n" in card
+    assert "Cite: unknown" not in card
 
 
 def test_what_makes_scores_too_good_is_on_the_card(exported: Folders) -> None:
