@@ -146,7 +146,7 @@ def first_problem(broken: Mapping[str, RecordError]) -> str:
     return next((f": {error.detail}" for error in broken.values()), "")
 
 
-def _stem(file: Path, root: Path) -> str:
+def _stem(file: Path, root: Path | str) -> str:
     return file.relative_to(root).as_posix().removesuffix(_ending(file))
 
 
@@ -161,7 +161,7 @@ def falling_numbers(places: Mapping[str, Place]) -> tuple[str, str] | None:
     Args:
         places: From `list_records`.
     """
-    names = list(dict.fromkeys(place.file.with_suffix("").as_posix() for place in places.values()))
+    names = list(dict.fromkeys(_stem(place.file, place.file.anchor) for place in places.values()))
     keys = [_NUMBER.sub(lambda number: number[0].zfill(20), name) for name in names]
     falls = (pair for pair, (before, after) in zip(pairwise(names), pairwise(keys), strict=True) if before > after)
     return next(((Path(before).name, Path(after).name) for before, after in falls), None)

@@ -20,6 +20,7 @@ from data_modules.own.adding import UnclearCorpusError, add_corpus, describe
 from data_modules.own.arrays import corpus_from_arrays
 from data_modules.own.definition import definition_path, load_definition
 from data_modules.own.label_survey import LabelOptions
+from data_modules.own.listing import Place, falling_numbers
 from data_modules.own.own_corpus import OwnCorpus
 from data_modules.quality import screen
 from data_modules.reading import ReadingOptions
@@ -344,6 +345,10 @@ def test_exports_of_an_archive_need_no_ending(tmp_path: Path) -> None:
     for record_id, name in ids.items():  # a step of a code is 1 uV
         np.testing.assert_allclose(corpus.read(record_id).signal, signals[name] / 1000, atol=1e-6)
     assert open_corpus("mine", root=tmp_path / "data").table.record_ids == corpus.table.record_ids
+    assert falling_numbers({name: Place(Path(f"/a/1.2.840.{name}")) for name in ("10", "9")}) == (
+        "1.2.840.10",
+        "1.2.840.9",
+    )
     with pytest.raises(CorpusFormatError, match="holds no edf record"):
         add(tmp_path, format_name="edf", replace_old=True)
 
