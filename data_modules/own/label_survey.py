@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,13 +20,16 @@ from data_modules.own.labels import (
 )
 from data_modules.own.record_names import record_names_of
 
-PATIENT_COLUMNS = ("patient", "patient_id", "patientid", "subject", "subject_id")
+PATIENT_COLUMNS = ("patient", "patient_id", "patientid", "subject", "subject_id", "pat_id", "case_id", "mrn")
 PART_COLUMNS = ("split", "part")
 """Columns that may hold folds, or a part of anything else."""
 FOLD_COLUMNS = ("fold", "strat_fold", *PART_COLUMNS)
 LIST_COLUMNS = ("label", "labels", "diagnosis", "diagnoses", "class", "classes", "target", "dx")
 NOT_LABELS = ("age", "sex", "gender", "male", "female", "is_male", "height", "weight", "date", "device", "site")
-"""Names, in lower case, by which columns are recognised."""
+"""Names, in lower case, by which columns are recognised; those of patients and folds without blanks, `_` and `-`."""
+
+
+_TAKES = "(--label-names takes one as a label, --patient-column as the patients' names)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +73,10 @@ def survey_table(
     record_column = None if options.in_order else _record_column(table, record_ids, options.record_column, findings)
     if options.in_order:
         findings.lines.append(f"rows in the records' order: {_ends(record_ids)}")
-    patient_column = options.patient_column or _named(table, PATIENT_COLUMNS)
+    patient_column = options.patient_column or _named(table, PATIENT_COLUMNS, options)
     if patient_column is not None:
         findings.lines.append(f"patients are named by {patient_column!r}")
-    fold_column = options.fold_column or _named(table, FOLD_COLUMNS)
+    fold_column = options.fold_column or _named(table, FOLD_COLUMNS, options)
     taken = {record_column, patient_column, fold_column}
     if fold_column is not None and options.fold_column is None and fold_column.casefold() in PART_COLUMNS:
         wrong = [cell for cell in table.column(fold_column) if fold_number(cell) is None]
@@ -84,7 +88,7 @@ def survey_table(
     )
     wanted, codes = chosen_names(names, options.names, findings)
     if ignored:
-        findings.lines.append(f"columns left out: {', '.join(ignored)} (--label-names takes one as a label)")
+        findings.lines.append(f"columns left out: {', '.join(ignored)} {_TAKES}")
     rules = LabelRules(
         style="list" if style == "list" else "columns",
         table=file,
@@ -189,24 +193,36 @@ def _numbers(cells: Sequence[str]) -> list[int]:
     return [int(text) for text in texts if text.isascii() and text.isdecimal() and len(text) < 20]
 
 
-def _named(table: Table, names: Sequence[str]) -> str | None:
-    return next((column for column in table.columns if column.casefold() in names), None)
+def _named(table: Table, names: Sequence[str], options: LabelOptions) -> str | None:
+    """The first column called like one of these that the user does not take for a label."""
+    known, labels = {_plain(name) for name in names}, _texts(options)
+    return next((column for column in table.columns if _plain(column) in known and column not in labels), None)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).casefold()
+
+
+def _texts(options: LabelOptions) -> set[str]:
+    """What the labels that the user names are called in the file."""
+    return {item.split("=", 1)[0] for item in options.names}
 
 
 def _labels(
     table: Table, columns: Sequence[str], options: LabelOptions, findings: Findings
 ) -> tuple[str, str | None, list[str], list[str]]:
     """Style, column of lists, labels that there are, and columns that are none."""
-    texts = {item.split("=", 1)[0] for item in options.names}
+    texts = _texts(options)
     if options.label_column is None:
         binary = [name for name in columns if _is_binary(table.column(name))]
         if texts and texts <= set(columns):
             findings.questions += [question for name in sorted(texts) if (question := _odd_cells(table, name))]
             return "columns", None, sorted(texts), []
         plain = [name for name in binary if name.casefold() not in NOT_LABELS]
-        if plain and not texts - set(plain):
+        if plain and (not texts or texts & set(plain) or _list_column(table, columns) is None):
             findings.lines.append(f"labels: {len(plain)} columns of 0 and 1")
-            return "columns", None, plain, [name for name in columns if name not in plain]
+            names = [name for name in columns if name in plain or name in texts]
+            return "columns", None, names, [name for name in columns if name not in names]
     column = options.label_column or _list_column(table, columns)
     if column is None:
         found = ", ".join(columns) or "no other column"

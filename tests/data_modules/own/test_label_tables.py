@@ -238,6 +238,32 @@ def test_umlauts_are_the_same_however_they_are_written() -> None:
     assert record_names_of([composed, decomposed], [composed]) == [composed, composed]
 
 
+@pytest.mark.parametrize("name", ["Patient ID", "patient-id", "PatientID", "MRN", "pat_id", "Case ID", "Subject"])
+def test_patients_are_recognised_however_their_column_is_written(tmp_path: Path, name: str) -> None:
+    labels, rules, _ = survey(tmp_path, f"record,AF,{name}\nr1,1,7\nr2,0,7\nr3,0,8\n")
+    assert (rules.patient_column, rules.names) == (name, ("AF",))
+    assert labels is not None
+    assert labels.patients == {"a/r1": "7", "a/r2": "7", "b/r3": "8"}
+    _, rules, _ = survey(tmp_path, f"record,{name}\nr1,1\nr2,0\nr3,0\n", names=(name,))
+    assert (rules.patient_column, rules.names) == (None, (name,))
+
+
+def test_columns_left_out_come_with_the_options_that_take_them(tmp_path: Path) -> None:
+    _, _, findings = survey(tmp_path, "record,AF,Fallnummer\nr1,1,7\nr2,0,7\nr3,0,8\n")
+    (line,) = (line for line in findings.lines if "Fallnummer" in line)
+    assert "--label-names" in line
+    assert "--patient-column" in line
+
+
+@pytest.mark.parametrize("names", [("AF", "LBBB"), ("LBBB",)])
+def test_a_label_without_a_column_is_named(tmp_path: Path, names: tuple[str, ...]) -> None:
+    _, _, findings = survey(tmp_path, "record,AF,RBBB\nr1,1,0\nr2,0,1\nr3,0,0\n", names=names)
+    assert findings.questions == ["there is no label LBBB; there are AF, RBBB: see --label-names"]
+    table = "record,AF,dx\nr1,1,LBBB\nr2,0,\nr3,0,LBBB\n"
+    labels, _, _ = survey(tmp_path, table, names=("LBBB",))
+    assert rows(labels) == {"a/r1": [1], "a/r2": [0], "b/r3": [1]}
+
+
 def test_unknown_patients_are_each_their_own(tmp_path: Path) -> None:
     words = ("", "nan", "None", "NA", "n/a", "NULL", "Unknown", "p1", "p1")
     ids = tuple(f"r{row}" for row in range(len(words)))
