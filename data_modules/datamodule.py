@@ -139,9 +139,15 @@ class ECGDataModule(pl.LightningDataModule):
         self.rows = dict(zip(PARTS, (train, self.split.val, self.split.test), strict=True))
         for part, rows in self.rows.items():
             if len(rows) == 0:
+                remedy = "see data.split, data.val_fraction, data.test_fraction and data.short"
+                if table.folds is not None:
+                    remedy = (
+                        "its folds alone decide, 1 to 8 train, 9 validates, 10 tests: give some records a fold for it, "
+                        "or take the folds out of its table"
+                    )
                 raise ValueError(
                     f"{self.corpus.spec.name}: no record is left to {part}: {len(usable)} of {len(table)} records can "
-                    "be used; see data.split, data.val_fraction, data.test_fraction and data.short"
+                    f"be used; {remedy}"
                 )
         used = np.concatenate(list(self.rows.values()))
         if self._cache.is_damaged(used):

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ecg_transfer.loading import loading
+
 if TYPE_CHECKING:
+    from data_modules.own.own_corpus import OwnCorpus
     from data_modules.reading import ReadingOptions
 
 app = typer.Typer(
@@ -91,6 +94,9 @@ def add(
         replace_old=replace,
         say=typer.echo,
     )
+    if missing := _missing_part(corpus, home):
+        typer.echo(f"\nwrote {definition_path(home, name)}; it cannot be trained on yet: {missing}")
+        return
     typer.echo(f"\nwrote {definition_path(home, name)}; now for example:")
     there = "" if root is None else f" data.root={quote(str(home))}"
     upstream = next((known for known in ("ptbxl", "cpsc2018") if not will_simulate(known, home, "auto")), None)
@@ -100,6 +106,19 @@ def add(
     else:
         command = f"finetune {corpus.spec.name} --upstream {upstream} --with-pretrain --recipe modern"
         typer.echo(f"  ecg-transfer {command}{there}")
+
+
+def _missing_part(corpus: OwnCorpus, root: Path) -> str:
+    """Why a run would not begin: a part of the split without records; nothing where all have some."""
+    with loading():
+        from data_modules.config import DataConfig
+        from data_modules.datamodule import ECGDataModule
+
+    try:
+        ECGDataModule(DataConfig(corpus=corpus.spec.name, root=str(root)), corpus=corpus).setup()
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def reading_options(

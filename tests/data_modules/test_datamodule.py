@@ -146,8 +146,13 @@ def test_an_empty_part_is_refused_each_time(tmp_path: Path) -> None:
     config = DataConfig(corpus="fake", root=str(tmp_path), num_samples=50)
     module = ECGDataModule(config, corpus=corpus)
     for _ in range(2):
-        with pytest.raises(ValueError, match="no record is left to val: 6 of 6 records can be used"):
+        with pytest.raises(ValueError, match="no record is left to val: 6 of 6 records can be used") as error:
             module.setup()
+        assert "its folds alone decide, 1 to 8 train, 9 validates, 10 tests" in str(error.value)
+        assert "data." not in str(error.value)
+    corpus = write_fake_corpus(tmp_path / "few" / "fake", random_labels(2))
+    with pytest.raises(ValueError, match=r"no record is left to .*; see data\.split, data\.val_fraction"):
+        module_of(corpus)
 
 
 def test_official_folds_are_kept(tmp_path: Path) -> None:

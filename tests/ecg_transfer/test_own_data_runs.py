@@ -125,6 +125,25 @@ def test_renamed_texts_are_in_the_check_and_in_the_manifest(
     assert str(data.summary()["notices"]).count(notice) == 1
 
 
+def test_no_training_is_advised_where_a_part_is_empty(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path)
+    table = tmp_path / "labels.csv"
+    rows = [f"{n:02d},{n % 3 % 2},{('train', 'test')[n % 2]}" for n in range(40)]
+    signals = str(tmp_path / "mine" / "signals")
+    add = ["corpora", "add", "split", signals, "--labels", str(table), "--root", str(tmp_path), "--replace"]
+    reading = ["--unit", "mV", "--rate", "100", "--leads", ",".join(LEAD_NAMES)]
+    monkeypatch.setattr("sys.argv", ["ecg-transfer", *add, *reading])
+    for last, is_whole in (("train", False), ("val", True)):
+        table.write_text("record,AF,fold\n" + "\n".join([*rows[:-1], f"39,1,{last}"]) + "\n")
+        with contextlib.suppress(SystemExit):
+            main()
+        said = capsys.readouterr().out
+        assert ("ecg-transfer scratch split" in said) == is_whole
+        assert ("it cannot be trained on yet: split: no record is left to val" in said) != is_whole
+
+
 def elsewhere(name: str, root: Path, **parts: list[int]) -> None:
     """A corpus of other names and folds for the records of `make` that have these numbers."""
     numbers = [number for part in parts.values() for number in part]
