@@ -130,7 +130,7 @@ def _of_records(data: ECGDataModule, checks: RecordChecks) -> Iterator[Finding]:
     usual = float(np.median(checks.amplitudes[cache.kept]))
     for row in np.flatnonzero(cache.kept):
         amplitude, name = float(checks.amplitudes[row]), (ids[row],)
-        if not usual / OUTLIER_FACTOR <= amplitude <= usual * OUTLIER_FACTOR:
+        if usual > 0 and not usual / OUTLIER_FACTOR <= amplitude <= usual * OUTLIER_FACTOR:
             detail = f"{amplitude:.3g} mV high, {amplitude / usual:.3g} times the corpus's median"
             yield Finding(code="gain", records=name, detail=detail)
         # the map from chest to limb leads is that of people: simulated hearts need not follow it

@@ -7,6 +7,7 @@ themselves decide. Shape legend: `N` records, `T` samples, `D` numbers of a sket
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,7 @@ def sketch(signals: Floats, sampling_rate: int) -> Floats:
     return _unit(_unit(bins.reshape(len(signals), -1)) @ _projection())
 
 
+@cache
 def _projection() -> Floats:
     generator = np.random.default_rng(128)
     return generator.standard_normal((SKETCH_BINS * len(SKETCH_LEADS), SKETCH_SIZE)).astype(np.float32)
@@ -74,7 +76,8 @@ def _unit(vectors: Floats) -> Floats:
 def second_correlation(one: Floats, other: Floats, sampling_rate: int) -> float:
     """How alike two recordings are: the median over whole seconds of the correlation of all leads in that second.
 
-    Drift does not count, nor an artefact or padding in less than half of the seconds, nor a gain common to all leads.
+    Drift does not count, nor seconds in which both are zero (padding), nor an artefact or padding of one of them
+    in less than half of the others, nor a gain common to all leads.
 
     Args:
         one: Millivolts, (T, 12).
@@ -84,7 +87,10 @@ def second_correlation(one: Floats, other: Floats, sampling_rate: int) -> float:
     window = min(sampling_rate, len(one))
     length = len(one) // window * window
     left, right = (np.asarray(part[:length], np.float64).reshape(-1, window, part.shape[1]) for part in (one, other))
-    left, right = detrend(left, axis=1), detrend(right, axis=1)
+    recorded = left.any(axis=(1, 2)) | right.any(axis=(1, 2))
+    if not recorded.any():
+        return 0.0
+    left, right = detrend(left[recorded], axis=1), detrend(right[recorded], axis=1)
     power = np.sqrt((left**2).sum(axis=(1, 2)) * (right**2).sum(axis=(1, 2)))
     product = (left * right).sum(axis=(1, 2))
     return float(np.median(np.divide(product, power, out=np.zeros_like(product), where=power > 0)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,7 +22,7 @@ from data_modules.lead_swaps import right_arm_margin
 from data_modules.near_copies import SKETCH_SIZE, are_copies, candidates, sketch
 from data_modules.quality import FLAT_MILLIVOLTS
 
-CHECKS_VERSION = 1
+CHECKS_VERSION = 2
 """Raised when the same cache would give other measurements."""
 
 BLOCK = 256
@@ -32,14 +33,17 @@ MAX_COMPARED = 100_000
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RecordChecks:
-    """Measurements by row of a cache; those of rows that were set aside mean nothing."""
+    """Measurements by row of a cache; those of rows that were set aside mean nothing.
+
+    Measured is what was recorded: neither the zeros behind a short recording nor those in place of leads it lacks.
+    """
 
     amplitudes: NDArray[np.float32]
     """Median over leads and seconds of the peak-to-peak voltage, millivolts, (records,)."""
     flat: NDArray[np.bool_]
     """Leads that hardly move in half of their seconds, (records, 12)."""
     margins: NDArray[np.float64]
-    """Of `right_arm_margin`, (records,)."""
+    """Of `right_arm_margin`, (records,); -2 where a lead is lacking."""
     sketches: NDArray[np.float32]
     """For comparing with another corpus, (records, D); zero where a record was set aside."""
     copies: NDArray[np.int64]
@@ -77,11 +81,12 @@ def _measure(cache: Cache, sampling_rate: int, progress: bool | None) -> RecordC
     for start in tqdm(range(0, len(rows), BLOCK), desc="looking for copies and swapped leads", disable=hidden):
         block = rows[start : start + BLOCK]
         signals = np.asarray(cache.signals[block])
-        seconds = _heights(signals, sampling_rate)
-        amplitudes[block] = np.median(seconds, axis=(1, 2))
-        flat[block] = np.median(seconds, axis=1) <= FLAT_MILLIVOLTS
-        margins[block] = right_arm_margin(signals, sampling_rate)
-        sketches[block] = sketch(signals, sampling_rate)
+        lengths, absent = _recorded(signals, [cache.notes.get(cache.record_ids[row], ()) for row in block])
+        for length in np.unique(lengths):
+            alike = lengths == length
+            measured = _measure_block(signals[alike, :length], absent[alike], sampling_rate)
+            for array, values in zip((amplitudes, flat, margins, sketches), measured, strict=True):
+                array[block[alike]] = values
     is_compared = len(rows) <= MAX_COMPARED
     copies = _find_copies(cache, sketches, sampling_rate) if is_compared else []
     return RecordChecks(
@@ -92,6 +97,36 @@ def _measure(cache: Cache, sampling_rate: int, progress: bool | None) -> RecordC
         copies=np.array(copies, np.int64).reshape(-1, 2),
         compared=np.array(is_compared),
     )
+
+
+def _recorded(
+    signals: NDArray[np.float32], notes: Sequence[tuple[str, ...]]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """How many samples of each record are no padding, (records,), and which leads it lacks, (records, 12).
+
+    Args:
+        signals: Millivolts, (records, samples, 12).
+        notes: For each record what the cache notes of it.
+    """
+    lengths = np.full(len(signals), signals.shape[1])
+    for row in (row for row, codes in enumerate(notes) if "padded" in codes):
+        lengths[row] = np.flatnonzero(signals[row].any(axis=1)).max(initial=0) + 1
+    absent = np.zeros((len(signals), signals.shape[2]), bool)
+    for row in (row for row, codes in enumerate(notes) if "absent_lead" in codes):
+        moves = signals[row].any(axis=0)
+        absent[row] = ~moves & moves.any()
+    return lengths, absent
+
+
+def _measure_block(
+    signals: NDArray[np.float32], absent: NDArray[np.bool_], sampling_rate: int
+) -> tuple[NDArray[np.generic], ...]:
+    """Amplitudes, flat leads, margins and sketches of recordings of one length."""
+    seconds = _heights(signals, sampling_rate)
+    flat = (np.median(seconds, axis=1) <= FLAT_MILLIVOLTS) & ~absent
+    margins = np.where(absent.any(axis=1), -2.0, right_arm_margin(signals, sampling_rate))
+    amplitudes = np.nanmedian(np.where(absent[:, None], np.float32("nan"), seconds), axis=(1, 2))
+    return amplitudes, flat, margins, sketch(signals, sampling_rate)
 
 
 def _find_copies(cache: Cache, sketches: NDArray[np.float32], sampling_rate: int) -> list[tuple[int, int]]:

@@ -82,6 +82,36 @@ def test_each_fault_is_named_once(tmp_path: Path) -> None:
     assert [finding.code for finding in leaks(data)] == ["copy_across_parts"]
 
 
+@pytest.mark.parametrize("num_short", [20, 24])
+def test_short_recordings_are_measured_without_the_zeros_behind_them(tmp_path: Path, num_short: int) -> None:
+    signals = hearts() + np.float32(5)  # the electrodes' offset: padding ends it with a step
+    signals[2, :, :6] = signals[2][:, (0, 2, 1, 4, 3, 5)] * np.float32([-1, 1, 1, 1, 1, 1])  # right arm for left arm
+    signals[18] = signals[17]
+    corpus = write(tmp_path / "fake", signals)
+    for number in range(num_short):
+        np.save(corpus.root / f"r{number:03d}.npy", signals[number, :330].T)
+    data = opened(FakeCorpus(corpus.root), short="pad")
+    assert len(data.cache.notes) == num_short
+    findings = check_corpus(data)
+    assert {(finding.code, finding.records) for finding in findings} == {
+        ("right_arm_swapped", ("r002",)),
+        ("copy", ("r017", "r018")),
+    }
+    measured = record_checks.record_checks(data.cache, 100).amplitudes
+    for number, signal in enumerate(signals):
+        seconds = signal[: 300 if number < num_short else 1000].reshape(-1, 100, 12)
+        assert measured[number] == pytest.approx(np.median(np.ptp(seconds, axis=1)), rel=1e-6)
+
+
+def test_a_corpus_of_which_a_model_gets_flat_lines_is_named(tmp_path: Path) -> None:
+    signals = np.concatenate([hearts()] * 3, axis=1)
+    signals[:30, :1000] = np.arange(1, 31)[:, None, None]  # what follows is an ECG, so that the records are kept
+    data = opened(write(tmp_path / "fake", signals), crop="first")
+    amplitudes = record_checks.record_checks(data.cache, 100).amplitudes
+    assert np.median(amplitudes) == 0
+    assert summarise(check_corpus(data))["gain_of_corpus"] == 1
+
+
 @pytest.mark.parametrize("factor", [0.2, 4.88])
 def test_the_wrong_gain_of_a_whole_corpus_is_seen(tmp_path: Path, factor: float) -> None:
     signals = hearts()

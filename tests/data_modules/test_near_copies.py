@@ -75,3 +75,12 @@ def test_correlation_by_numpy() -> None:
     assert second_correlation(one, other, RATE) == pytest.approx(np.median(expected), abs=1e-9)
     assert second_correlation(one, -other, RATE) == pytest.approx(-np.median(expected), abs=1e-9)
     assert second_correlation(np.zeros_like(one), other, RATE) == 0
+
+
+def test_seconds_that_neither_recording_has_are_no_difference() -> None:
+    one, other = recordings(2, seed=2, seconds=3)
+    behind = ((0, 7 * RATE), (0, 0))
+    assert second_correlation(np.pad(one, behind), np.pad(other, behind), RATE) == second_correlation(one, other, RATE)
+    assert are_copies(np.pad(one, behind), np.pad(one * np.float32(2), behind), RATE)
+    assert not are_copies(np.pad(one, behind), recordings(1, seed=2)[0], RATE)
+    assert second_correlation(np.zeros_like(one), np.zeros_like(one), RATE) == 0

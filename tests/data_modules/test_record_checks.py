@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -51,3 +51,19 @@ def test_what_was_not_written_so_is_made_again(cache: Cache, change: str) -> Non
     np.savez(path, **stored)
     for _ in range(2):
         np.testing.assert_array_equal(record_checks(cache, 100).amplitudes, expected["amplitudes"])
+
+
+def test_leads_that_a_record_lacks_are_not_measured(cache: Cache) -> None:
+    signals = np.array(cache.signals)
+    signals[1, :, [lead for lead in range(12) if lead != 1]] = 0  # lead II alone
+    signals[2, :, 7] = 0  # V2 lacks
+    signals[3, :, 7] = 0  # V2 is flat
+    notes = {cache.record_ids[1]: ("absent_lead",), cache.record_ids[2]: ("absent_lead",)}
+    checks = record_checks(replace(cache, signals=signals, notes=notes), 100)  # type: ignore[arg-type]
+    heights = np.ptp(signals[:, :100], axis=1)  # of the one whole second
+    assert checks.amplitudes[1] == heights[1, 1] > 0
+    assert checks.amplitudes[2] == np.median(np.delete(heights[2], 7))
+    assert checks.amplitudes[3] == np.median(heights[3])
+    assert np.argwhere(checks.flat).tolist() == [[3, 7]]
+    assert checks.margins[[1, 2]].tolist() == [-2, -2]
+    assert (checks.margins[[0, 3]] > -2).all()
