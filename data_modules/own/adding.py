@@ -17,6 +17,7 @@ from data_modules.corpus import CorpusFormatError, RecordError
 from data_modules.formats import FORMATS
 from data_modules.formats.raw_record import Format
 from data_modules.formats.wfdb import diagnoses
+from data_modules.own.alarm import Alarm
 from data_modules.own.definition import RESERVED, Definition, LabelRules, definition_path, definition_yaml, is_own_name
 from data_modules.own.label_survey import Findings, LabelOptions, survey_headers, survey_table
 from data_modules.own.labels import read_table
@@ -59,7 +60,7 @@ def add_corpus(
         format_name: A key of `FORMATS`; None looks.
         short: What is done with recordings shorter than a model's input.
         replace_old: Whether a corpus that has this name already is described anew.
-        say: Called with each line of what was found.
+        say: Called with each line of what was found: an `Alarm` where something looks wrong.
         progress: Whether to show a bar; None shows one where there is a terminal.
 
     Raises:
@@ -75,7 +76,7 @@ def add_corpus(
         raise CorpusFormatError(f"{path} holds no {chosen.name} record that can be read{first_problem(broken)}")
     say(f"{len(places):,} records in {path} ({chosen.name})")
     for stem, problem in list(broken.items())[:5]:
-        say(f"cannot be read: {stem} ({problem.reason})")
+        say(Alarm(f"cannot be read: {stem} ({problem.reason})"))
     signals = survey_signals(places, chosen, reading)
     rules, found = _survey_labels(places, chosen, labels, label_options or LabelOptions(), root)
     for line in (*signals.lines, *found.lines):
@@ -108,7 +109,7 @@ def describe(corpus: OwnCorpus, cache: Cache) -> list[str]:
     counts = table.labels[kept].sum(axis=0, dtype=int)
     lines = [f"labels (records): {', '.join(f'{n} {c}' for n, c in zip(table.label_names, counts, strict=True))}"]
     if same := [name for name, count in zip(table.label_names, counts, strict=True) if count in (0, kept.sum())]:
-        lines.append(f"nothing can be learnt of {', '.join(same)}: all records have it, or none")
+        lines.append(Alarm(f"nothing can be learnt of {', '.join(same)}: all records have it, or none"))
     if none := int((table.labels[kept].sum(axis=1) == 0).sum()):
         lines.append(f"{none} records have none of the labels (data.unlabelled=drop leaves them out)")
     if table.patient_ids is not None and table.folds is not None:
@@ -125,9 +126,10 @@ def describe(corpus: OwnCorpus, cache: Cache) -> list[str]:
     lines.append(f"exact copies of another record: {copies}")
     lines += _describe_split(corpus, cache)
     reasons = Counter(table.set_aside.values()) + Counter(reason for reason, _ in cache.set_aside.values())
-    lines.append(f"set aside: {', '.join(f'{key} {n}' for key, n in sorted(reasons.items())) or 'none'}")
+    counted = ", ".join(f"{key} {n}" for key, n in sorted(reasons.items()))
+    lines.append(Alarm(f"set aside: {counted}") if reasons else "set aside: none")
     for record_id, (reason, detail) in list(cache.set_aside.items())[:3]:
-        lines.append(f"  {record_id}: {reason}: {detail}")
+        lines.append(Alarm(f"  {record_id}: {reason}: {detail}"))
     if notes := cache.counts()["notes"]:
         lines.append(f"mended or noted: {', '.join(f'{key} {count}' for key, count in notes.items())}")
     return lines
@@ -148,7 +150,7 @@ def _describe_split(corpus: OwnCorpus, cache: Cache) -> list[str]:
         if without and len(rows):
             lines.append(f"  no record to {part} has {', '.join(without)}")
         if not len(rows):
-            lines.append(f"  NO RECORD IS LEFT TO {part.upper()}: too few patients, or folds that leave it out")
+            lines.append(Alarm(f"  NO RECORD IS LEFT TO {part.upper()}: too few patients, or folds that leave it out"))
     return lines
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from data_modules.corpus import LEAD_NAMES, CorpusFormatError, Record, RecordError
 from data_modules.formats.raw_record import COUNTS, MILLIVOLTS, Format, RawRecord
 from data_modules.heart_rate import heart_rate
+from data_modules.own.alarm import Alarm
 from data_modules.own.listing import Place, read_place
 from data_modules.quality import MAX_IDENTITY_RESIDUAL, identity_residual, typical_amplitude
 from data_modules.reading import ReadingOptions, lead_names, to_record
@@ -47,7 +48,7 @@ def survey_signals(places: Mapping[str, Place], chosen: Format, options: Reading
         options: What the user says of them.
 
     Raises:
-        CorpusFormatError: Not one of them can be read.
+        CorpusFormatError: Not one of them can be read, or holds a sample.
     """
     ids = list(places)
     rows = np.unique(np.linspace(0, len(ids) - 1, min(NUM_PROBED, len(ids))).round().astype(int))
@@ -62,12 +63,23 @@ def survey_signals(places: Mapping[str, Place], chosen: Format, options: Reading
         first, problem = next(iter(broken.items()))
         raise CorpusFormatError(f"none of {len(broken)} records can be read; the first one, {first}: {problem}")
     findings = SignalFindings()
+    raws = _with_samples(raws, findings)
     _say_what_files_say(raws, options, findings)
     records = _records(raws, options, findings)
     _say_unit(raws, records, options, findings)
     _say_heart_rate(records, findings)
     _say_identities(raws, records, options, findings)
     return findings
+
+
+def _with_samples(raws: Mapping[str, RawRecord], findings: SignalFindings) -> dict[str, RawRecord]:
+    """Those that hold something: a blank row of a stack is set aside later, and says nothing of the others."""
+    found = {record_id: raw for record_id, raw in raws.items() if raw.signal.shape[1]}
+    if not found:
+        raise CorpusFormatError(f"none of {len(raws)} records looked at holds a sample")
+    if num_blank := len(raws) - len(found):
+        findings.lines.append(Alarm(f"{num_blank} of {len(raws)} records looked at hold no sample"))
+    return found
 
 
 def _say_what_files_say(raws: Mapping[str, RawRecord], options: ReadingOptions, findings: SignalFindings) -> None:
@@ -121,9 +133,11 @@ def _say_unit(
         sorted({raw.unit for raw in raws.values() if raw.unit})
     )  # fmt: skip
     heights = [typical_amplitude(_height_lead(record), record.sampling_rate) for record in records.values()]
-    height = float(np.median(heights))
+    height = _finite_median(heights)
     low, high = LEAD_II_MILLIVOLTS
-    if low <= height <= high:
+    if np.isnan(height):
+        findings.lines.append(Alarm(f"unit: {unit}, {source}; lead II holds no number that could confirm it"))
+    elif low <= height <= high:
         findings.lines.append(f"unit: {unit}, {source}; lead II is {height:.2f} mV high (median), as an ECG is")
     elif without:
         raw_height, lead = _height(without, options)
@@ -132,7 +146,8 @@ def _say_unit(
             f"{_suggestion(raw_height, lead)}"
         )
     else:
-        findings.lines.append(f"unit: {unit}, {source}; but lead II is {height:,.3g} mV high, expected {low} to {high}")
+        found = f"unit: {unit}, {source}; but lead II is {height:,.3g} mV high, expected {low} to {high}"
+        findings.lines.append(Alarm(found))
 
 
 def _height_lead(record: Record) -> NDArray[np.float32]:
@@ -151,9 +166,8 @@ def _say_heart_rate(records: Mapping[str, Record], findings: SignalFindings) -> 
     if low <= typical <= high:
         findings.lines.append(f"heart rate: {typical:.0f} a minute (median), as adults' is")
     else:
-        findings.lines.append(
-            f"heart rate: {typical:.0f} a minute (median), adults' is {low} to {high}: IS THE SAMPLING RATE RIGHT?"
-        )
+        asked = f"adults' is {low} to {high}: IS THE SAMPLING RATE RIGHT?"
+        findings.lines.append(Alarm(f"heart rate: {typical:.0f} a minute (median), {asked}"))
 
 
 def _height(raws: Mapping[str, RawRecord], options: ReadingOptions) -> tuple[float, str]:
@@ -165,16 +179,20 @@ def _height(raws: Mapping[str, RawRecord], options: ReadingOptions) -> tuple[flo
             signal = raw.signal[row : row + 1]
         except (RecordError, ValueError):
             signal, lead = raw.signal, "a lead"
-        heights.append(_typical(signal, round(raw.sampling_rate or options.sampling_rate or 500)))
-    return float(np.median(heights)), lead
+        heights.append(typical_amplitude(signal, round(raw.sampling_rate or options.sampling_rate or 500)))
+    return _finite_median(heights), lead
 
 
-def _typical(signal: NDArray[np.float32], rate: int) -> float:
-    return typical_amplitude(signal, rate) if signal.shape[1] else float("nan")
+def _finite_median(values: Sequence[float]) -> float:
+    """Of those that are numbers; NaN where none is."""
+    finite = [value for value in values if np.isfinite(value)]
+    return float(np.median(finite)) if finite else float("nan")
 
 
 def _suggestion(height: float, lead: str) -> str:
     """What unit would make an ECG of a height in the file's numbers."""
+    if np.isnan(height):
+        return f"There is no number in {lead} that would tell; say --unit, or --gain (A/D units per mV) for raw counts"
     low, high = LEAD_II_MILLIVOLTS
     fitting = [unit for unit, millivolts in MILLIVOLTS.items() if low <= height * millivolts <= high]
     said = f"Median peak-to-peak in {lead} is {height:,.4g}"
@@ -207,9 +225,10 @@ def _say_identities(
     if typical <= MAX_IDENTITY_RESIDUAL:
         findings.lines.append(f"limb leads satisfy Einthoven's and Goldberger's identities (residual {typical:.3f})")
     else:
+        found = f"residual {typical:.2f}, at most {MAX_IDENTITY_RESIDUAL}"
+        asked = "are the leads in another order? --leads says which is which"
         findings.lines.append(
-            f"limb leads do NOT satisfy Einthoven's and Goldberger's identities (residual {typical:.2f}, at most "
-            f"{MAX_IDENTITY_RESIDUAL}): are the leads in another order? --leads says which is which"
+            Alarm(f"limb leads do NOT satisfy Einthoven's and Goldberger's identities ({found}): {asked}")
         )
 
 

@@ -131,6 +131,49 @@ def test_the_suggested_unit_is_that_of_lead_ii(tmp_path: Path) -> None:
     assert number == pytest.approx(np.median(heights), rel=0.005)
 
 
+@pytest.mark.parametrize("suffix", ["npy", "h5"])
+@pytest.mark.parametrize(("leads", "value", "reason"), [(range(12), 0, "short"), ([1], np.nan, "missing_samples")])
+def test_a_bad_record_among_those_looked_at_is_set_aside(
+    tmp_path: Path, suffix: str, leads: list[int], value: float, reason: str
+) -> None:
+    signals = np.stack([synthetic_millivolts(1000, 100, seed=n) for n in range(20)]).astype(np.float32)
+    signals[7, leads] = value
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "npy":
+        np.save(path, signals)
+    else:
+        with h5py.File(path, "w") as file:
+            file["tracings"] = signals
+    labels = tmp_path / "labels.csv"
+    labels.write_text("AF\n" + "".join(f"{n % 2}\n" for n in range(20)))
+    said: list[str] = []
+    options = LabelOptions(in_order=True)
+    reading = ReadingOptions(unit="mV", sampling_rate=100, leads=LEAD_NAMES)
+    add_corpus("mine", path, root=tmp_path / "data", labels=labels, reading=reading, label_options=options,
+               say=said.append, progress=False)  # fmt: skip
+    assert f"set aside: {reason} 1" in said
+    sound = np.delete(signals, 7, axis=0)[:, 1].reshape(19, 10, 100)
+    height = np.median([np.median(np.ptp(seconds, axis=1)) for seconds in sound])
+    assert f"unit: mV, as you say; lead II is {height:.2f} mV high (median), as an ECG is" in said
+    with pytest.raises(UnclearCorpusError, match=f"Median peak-to-peak in lead II is {height:.4g}: .*say --unit mV"):
+        add_corpus("other", path, root=tmp_path / "data", labels=labels, reading=replace(reading, unit=None),
+                   label_options=options, progress=False)  # fmt: skip
+
+
+def test_a_lead_without_numbers_is_not_taken_for_another_unit(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    for path in sorted((tmp_path / "ecgs").iterdir()):
+        rows = np.genfromtxt(path, delimiter=",", skip_header=1)
+        rows[:, 1] = np.nan
+        np.savetxt(path, rows, delimiter=",", header=",".join(LEADS), comments="")
+    with pytest.raises(
+        CorpusFormatError, match=r"none of the 24 records .* missing_samples: r00 lacks 10 s .* lead II"
+    ):
+        add(tmp_path)
+    with pytest.raises(UnclearCorpusError, match="There is no number in lead II that would tell; say --unit"):
+        add(tmp_path, replace(MICROVOLTS, unit=None))
+
+
 def test_missing_leads_are_derived_or_an_explicit_choice(tmp_path: Path) -> None:
     write_folder(tmp_path, ("I", "II", "V1", "V5"))
     with pytest.raises(UnclearCorpusError, match="--missing-leads zero"):
