@@ -37,11 +37,13 @@ class ReadingOptions:
     """Which array of an HDF5 or NPZ file holds the signals, where there are several."""
 
     def __post_init__(self) -> None:
-        """Take the unit in any case.
+        """Take the unit in any case, and a rate of any kind of number.
 
         Raises:
             ValueError: It is none.
         """
+        if self.sampling_rate is not None:
+            object.__setattr__(self, "sampling_rate", whole_rate(self.sampling_rate))
         if self.unit is not None:
             units = {unit.casefold(): unit for unit in MILLIVOLTS}
             if str(self.unit).casefold() not in units:
@@ -52,6 +54,17 @@ class ReadingOptions:
         """The options that are given, as plain values."""
         given = {name: value for name, value in asdict(self).items() if value is not None}
         return {name: ",".join(value) if isinstance(value, tuple) else value for name, value in given.items()}
+
+
+def whole_rate(sampling_rate: float) -> int:
+    """A sampling rate as the whole number that it is.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not 1 <= sampling_rate <= MAX_RATE or sampling_rate != int(sampling_rate):
+        raise ValueError(f"the sampling rate is {sampling_rate:g} Hz, expected a whole number from 1 to {MAX_RATE}")
+    return int(sampling_rate)
 
 
 def to_record(raw: RawRecord, options: ReadingOptions, record_id: str) -> Record:

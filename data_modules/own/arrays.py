@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -15,13 +16,16 @@ from data_modules.corpus import LEAD_NAMES, SIMULATION_MARKER, CorpusFormatError
 from data_modules.formats.numpy import row_names
 from data_modules.formats.raw_record import Unit
 from data_modules.own.adding import add_corpus
+from data_modules.own.alarm import Alarm, CorpusWarning
 from data_modules.own.definition import RESERVED, definition_path, is_own_name
 from data_modules.own.label_survey import FOLD_COLUMNS, PATIENT_COLUMNS, LabelOptions
 from data_modules.own.own_corpus import OwnCorpus
-from data_modules.reading import ReadingOptions
+from data_modules.reading import ReadingOptions, whole_rate
 from data_modules.sources import data_root
 
 SIGNALS, LABELS = "signals", "labels.csv"
+WRITTEN = ".written_from_arrays"
+"""File among the signals: they and the table are this module's, and may be replaced."""
 RECORD, PATIENT, FOLD = "record", "patient", "fold"
 """Columns of the table that is written."""
 
@@ -30,17 +34,18 @@ def corpus_from_arrays(
     signals: ArrayLike | Sequence[ArrayLike],
     labels: ArrayLike | Mapping[str, ArrayLike],
     *,
-    sampling_rate: int,
+    sampling_rate: float,
     name: str,
     unit: Unit = "mV",
     label_names: Sequence[str] | None = None,
-    leads: Sequence[str] = LEAD_NAMES,
+    leads: Iterable[str] = LEAD_NAMES,
     record_ids: Sequence[str | int] | None = None,
     patients: Sequence[object] | None = None,
     folds: Sequence[float] | None = None,
     root: str | Path | None = None,
     simulated: bool = False,
     replace: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> OwnCorpus:
     """Make an own corpus of arrays: `pretrain`, `finetune` and `train_from_scratch` take its name from then on.
 
@@ -49,7 +54,7 @@ def corpus_from_arrays(
     Args:
         signals: (records, leads, samples) or (records, samples, leads); a sequence of 2-d arrays where lengths differ.
         labels: Multi-hot, (records, labels); or label name -> (records,); or a pandas DataFrame, a column a label.
-        sampling_rate: Hz.
+        sampling_rate: Hz, a whole number.
         name: What the corpus is to be called.
         unit: Of the signals.
         label_names: In column order, where `labels` is an array.
@@ -59,18 +64,20 @@ def corpus_from_arrays(
         folds: For each record 1 to 10: 9 validates, 10 tests.
         root: Data root; None is the environment's ECG_DATA_ROOT, or else `data`.
         simulated: Whether these are no real recordings: runs on them then live apart.
-        replace: Whether a corpus of this name is written anew.
+        replace: Whether a corpus that this function wrote under this name is written anew.
+        say: Called with each line of what was found, as `print`; None warns of those that sound an alarm: a heart rate
+            or limb leads that are no one's, records set aside, a part of the split without records.
 
     Raises:
         CorpusFormatError: Lengths or names do not fit, the name is taken, or no record can be used. A corpus that was
             to be replaced is left as it was.
+        ValueError: The unit or the rate is none.
     """
     home = data_root(root)
     if not is_own_name(name):
         raise CorpusFormatError(f"{name!r} cannot be a corpus's name: a-z, 0-9, _ and -, not {' or '.join(RESERVED)}")
     folder = home / name
-    if not replace and (folder.exists() or definition_path(home, name).exists()):
-        raise CorpusFormatError(f"{folder} is there already; replace=True writes it anew")
+    _require_free(home, name, replace=replace)
     columns = _columns(labels, label_names)
     arrays = [np.asarray(signal, dtype=np.float32) for signal in signals]  # type: ignore[union-attr]
     ids = tuple(map(str, record_ids)) if record_ids is not None else row_names(len(arrays))
@@ -88,9 +95,10 @@ def corpus_from_arrays(
         patient_column=PATIENT if patients is not None else None,
         fold_column=FOLD if folds is not None else None,
     )
-    reading = ReadingOptions(unit=unit, leads=tuple(leads), sampling_rate=sampling_rate)
+    reading = ReadingOptions(unit=unit, leads=tuple(map(str, leads)), sampling_rate=whole_rate(sampling_rate))
     with _replaced(folder / SIGNALS, folder / LABELS):
         (folder / SIGNALS).mkdir(parents=True)
+        (folder / SIGNALS / WRITTEN).touch()
         if simulated:
             (folder / SIGNALS / SIMULATION_MARKER).write_text("{}\n", encoding="utf-8")
         for record_id, array in zip(ids, arrays, strict=True):
@@ -105,13 +113,32 @@ def corpus_from_arrays(
             label_options=options,
             format_name="npy",
             replace_old=replace,
+            say=say or _warn,
+        )
+
+
+def _warn(line: str) -> None:
+    if isinstance(line, Alarm):
+        warnings.warn(line.strip(), CorpusWarning, stacklevel=4)  # of whoever called `corpus_from_arrays`
+
+
+def _require_free(home: Path, name: str, *, replace: bool) -> None:
+    """Refuse a name that is taken, or, if it is to be replaced, taken by what the user put there."""
+    folder, description = home / name, definition_path(home, name)
+    if not replace and (folder.exists() or description.exists()):
+        raise CorpusFormatError(f"{folder} is there already; replace=True writes it anew")
+    theirs = [path for path in (folder / SIGNALS, folder / LABELS, description) if path.exists()]
+    if theirs and not any((path / WRITTEN).exists() for path in (folder / SIGNALS, _aside(folder / SIGNALS))):
+        raise CorpusFormatError(
+            f"{' and '.join(map(str, theirs))} would be lost, and nothing says that corpus_from_arrays wrote it: "
+            "give the corpus another name, or move this away"
         )
 
 
 @contextmanager
 def _replaced(*paths: Path) -> Iterator[None]:
     """Put files or folders aside: if the block fails they come back, otherwise they are removed."""
-    aside = {path: path.with_name(f".{path.name}.before") for path in paths}
+    aside = {path: _aside(path) for path in paths}
     for path, old in aside.items():
         if old.exists():  # a process was killed in the block
             _remove(path)
@@ -131,6 +158,10 @@ def _replaced(*paths: Path) -> Iterator[None]:
         _remove(old)
 
 
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.before")
+
+
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
@@ -148,6 +179,11 @@ def _columns(
         names, arrays = list(labels.columns), list(labels.to_numpy().T)
     else:
         array = np.asarray(labels)
+        if array.ndim == 1:
+            raise CorpusFormatError(
+                f"labels of shape {array.shape}: expected a column a label, as {{'AF': is_af}}; "
+                "of a pandas Series of texts labels.str.get_dummies(';') makes them"
+            )
         if array.ndim != 2 or label_names is None or array.shape[1] != len(label_names):
             raise CorpusFormatError(
                 f"labels of shape {array.shape}: expected (records, labels) and label_names for them"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,12 @@ from numpy.typing import NDArray
 
 from data_modules.cache import open_cache
 from data_modules.config import DataConfig
-from data_modules.corpus import CorpusFormatError
-from data_modules.own.adding import describe
+from data_modules.corpus import LEAD_NAMES, CorpusFormatError
+from data_modules.own.adding import add_corpus, describe
+from data_modules.own.alarm import CorpusWarning
 from data_modules.own.arrays import corpus_from_arrays
 from data_modules.own.definition import definition_path
+from data_modules.reading import ReadingOptions
 from data_modules.sources import open_corpus, will_simulate
 from tests.data_modules.ecg_files import synthetic_millivolts
 
@@ -102,3 +106,96 @@ def test_labels_that_a_table_cannot_hold_are_refused(tmp_path: Path, name: str) 
     with pytest.raises(CorpusFormatError, match="a label cannot be called"):
         corpus_from_arrays(arrays(4), {name: [0, 1, 0, 1]}, sampling_rate=100, name="mine", root=tmp_path)
     assert not (tmp_path / "mine").exists()
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize("is_added", [True, False])
+def test_what_the_user_put_there_is_never_replaced(tmp_path: Path, is_added: bool) -> None:
+    folder = tmp_path / "hosp"
+    (folder / "signals").mkdir(parents=True)
+    for number, signal in enumerate(arrays()):
+        np.save(folder / "signals" / f"r{number:02d}.npy", signal)
+    (folder / "labels.csv").write_text("record,AF\n" + "".join(f"r{n:02d},{n % 2}\n" for n in range(12)))
+    if is_added:  # of the very form that this function writes
+        reading = ReadingOptions(unit="mV", leads=LEAD_NAMES, sampling_rate=100)
+        add_corpus("hosp", folder / "signals", root=tmp_path, labels=folder / "labels.csv", reading=reading)
+    before = contents(tmp_path)
+    with pytest.raises(CorpusFormatError, match=r"hosp/signals and .*labels\.csv.* would be lost, .* another name"):
+        corpus_from_arrays(arrays(), {"AF": [0, 1] * 6}, sampling_rate=100, name="hosp", root=tmp_path, replace=True)
+    assert contents(tmp_path) == before
+
+
+def test_a_description_of_records_elsewhere_is_not_replaced(tmp_path: Path) -> None:
+    options = {"sampling_rate": 100, "root": tmp_path, "replace": True}
+    corpus_from_arrays(arrays(), {"AF": [0, 1] * 6}, name="one", **options)  # type: ignore[arg-type]
+    definition_path(tmp_path, "two").write_text(
+        definition_path(tmp_path, "one").read_text().replace("name: one", "name: two")
+    )
+    with pytest.raises(CorpusFormatError, match=r"two\.yaml would be lost"):
+        corpus_from_arrays(arrays(), {"AF": [0, 1] * 6}, name="two", **options)  # type: ignore[arg-type]
+    shutil.move(tmp_path / "one" / "signals", tmp_path / "one" / ".signals.before")  # as a killed process leaves it
+    corpus_from_arrays(arrays(), {"AF": [1, 0] * 6}, name="one", **options)  # type: ignore[arg-type]
+    assert open_corpus("one", root=tmp_path).table.labels[:, 0].tolist() == [1, 0] * 6
+
+
+@pytest.mark.parametrize("rate", [np.int64(100), np.float32(100), 100.0, np.array(100)])
+def test_a_rate_is_a_whole_number_of_any_kind_and_leads_are_texts_of_any_kind(tmp_path: Path, rate: float) -> None:
+    corpus_from_arrays(
+        arrays(), {"AF": [0, 1] * 6}, sampling_rate=rate, name="mine", root=tmp_path, leads=np.array(LEAD_NAMES)
+    )
+    corpus = open_corpus("mine", root=tmp_path)
+    assert corpus.spec.sampling_rates == (100,)
+    np.testing.assert_allclose(corpus.read("03").signal, arrays()[3], atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [257.5, 0, -100, float("nan"), float("inf")])
+def test_other_rates_are_refused_before_anything_is_written(tmp_path: Path, rate: float) -> None:
+    with pytest.raises(ValueError, match="expected a whole number from 1 to 10000"):
+        corpus_from_arrays(arrays(), {"AF": [0, 1] * 6}, sampling_rate=rate, name="mine", root=tmp_path)
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_column_of_texts_is_told_how_it_becomes_labels(tmp_path: Path) -> None:
+    texts = pd.Series(["AF", "NORM;MI", "AF;MI", ""] * 3)
+    with pytest.raises(CorpusFormatError, match=r"of texts labels\.str\.get_dummies\(';'\) makes them"):
+        corpus_from_arrays(arrays(), texts, sampling_rate=100, name="mine", root=tmp_path)
+    labels = texts.str.get_dummies(";")
+    table = corpus_from_arrays(arrays(), labels, sampling_rate=100, name="mine", root=tmp_path).table
+    assert table.label_names == ("AF", "MI", "NORM")
+    assert table.labels[:4].tolist() == [[1, 0, 0], [0, 1, 1], [1, 1, 0], [0, 0, 0]]
+
+
+ALARMS = [
+    ({"sampling_rate": 300}, {}, r"heart rate: 180 a minute .* IS THE SAMPLING RATE RIGHT"),
+    ({"leads": ("II", "I", *LEAD_NAMES[2:])}, {}, "limb leads do NOT satisfy"),
+    ({"folds": [1] * 20 + [9] * 20}, {}, "^NO RECORD IS LEFT TO TEST"),
+    ({}, {7: np.nan}, "^set aside: missing_samples 1$|^07: missing_samples: 07 lacks 10 s in a row of lead I,"),
+    ({"labels": {"AF": [0, 1] * 20, "MI": [0] * 40}}, {}, "nothing can be learnt of MI"),
+]
+
+
+@pytest.mark.parametrize(("options", "broken", "alarm"), ALARMS)
+def test_what_looks_wrong_is_warned_of(
+    tmp_path: Path, options: dict[str, object], broken: dict[int, float], alarm: str
+) -> None:
+    signals = arrays(40)
+    for number, value in broken.items():
+        signals[number] = value
+    given = {"labels": {"AF": [0, 1] * 20}, "sampling_rate": 100, "name": "mine", "root": tmp_path} | options
+    with pytest.warns(CorpusWarning, match=alarm) as warned:
+        corpus_from_arrays(signals, **given)  # type: ignore[arg-type]
+    assert {warning.filename for warning in warned} == {__file__}
+    lines: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        corpus_from_arrays(signals, **given, replace=True, say=lines.append)  # type: ignore[arg-type]
+    assert {str(warning.message) for warning in warned} < {line.strip() for line in lines}
+
+
+def test_of_a_sound_corpus_nothing_is_warned(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        corpus_from_arrays(arrays(40), {"AF": [0, 1] * 20}, sampling_rate=100, name="mine", root=tmp_path)
