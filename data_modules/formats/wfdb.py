@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from data_modules.corpus import RecordError
-from data_modules.formats.raw_record import Format, RawRecord
+from data_modules.formats.raw_record import COUNTS, Format, RawRecord
 from data_modules.leads import canonical_leads
-from data_modules.wfdb_header import SIGNAL_SUFFIXES, Header, read_header
-from data_modules.wfdb_record import read_signal
+from data_modules.wfdb_header import SIGNAL_SUFFIXES, Header, SignalLine, read_header
+from data_modules.wfdb_record import read_codes, read_signal, select_leads, to_millivolts
 
 DIAGNOSES = "Dx"
 """Comment in which the PhysioNet challenges write SNOMED CT codes."""
@@ -17,19 +17,29 @@ DIAGNOSES = "Dx"
 def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
     """Read the leads of one record in millivolts; signals that are no leads are left unread.
 
+    Where the header gives all of them the gain 0, which is WFDB's word for uncalibrated, they come as raw codes, less
+    the baseline.
+
     Raises:
         RecordError: As `data_modules.wfdb_record.read_signal`.
     """
     header = read_header(path)
     names = _signal_names(header)
     leads = [name for name, lead in zip(names, canonical_leads(names), strict=True) if lead is not None]
+    lines = _uncalibrated_lines(header, leads or None)
     return RawRecord(
-        signal=read_signal(header, leads or None),
+        signal=to_millivolts(read_codes(header, lines), lines, 1.0) if lines else read_signal(header, leads or None),
         lead_names=tuple(leads or names) if any(names) else None,
         sampling_rate=header.sampling_rate,
-        unit="mV",
+        unit=COUNTS if lines else "mV",
         label_codes=diagnoses(header),
     )
+
+
+def _uncalibrated_lines(header: Header, leads: list[str] | None) -> tuple[SignalLine, ...]:
+    """The lines of these leads, of all where None; none of them where one has another gain than 0."""
+    lines = () if header.segments else select_leads(header, leads)
+    return lines if all(line.gain == 0 for line in lines) else ()
 
 
 def header_of(path: Path) -> Path:

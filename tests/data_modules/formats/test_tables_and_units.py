@@ -14,10 +14,7 @@ from data_modules.formats import FORMATS
 from data_modules.formats.raw_record import unit_in_names
 from data_modules.leads import canonical_lead
 from data_modules.reading import ReadingOptions
-from tests.data_modules.ecg_files import (
-    LEADS,
-    synthetic_millivolts,
-)
+from tests.data_modules.ecg_files import LEADS, as_codes, synthetic_millivolts, write_challenge_record
 from tests.data_modules.formats.test_formats import PLAIN, RATE, read
 
 
@@ -112,6 +109,24 @@ def test_raw_codes_are_read_with_a_gain_alone(tmp_path: Path) -> None:
     for options in (ReadingOptions(sampling_rate=RATE), ReadingOptions(unit="mV", sampling_rate=RATE)):
         with pytest.raises(RecordError, match=r"the file says that its numbers are raw codes.*; say --gain"):
             read(tmp_path / "a.csv", options)
+
+
+def test_uncalibrated_wfdb_is_read_with_a_gain_alone(tmp_path: Path) -> None:
+    codes = as_codes(synthetic_millivolts(1000, RATE), gain=200)
+    codes[3, 17] = -(2**15)  # "no sample"
+    path = write_challenge_record(tmp_path, "r", codes, scale="0(5)/mV", sampling_rate=RATE)
+    found = read(path, ReadingOptions(gain=200)).signal
+    assert np.argwhere(np.isnan(found)).tolist() == [[3, 17]]
+    expected = (codes.astype(float) - 5) / 200
+    np.testing.assert_allclose(np.delete(found, 17, 1), np.delete(expected, 17, 1), atol=1e-6)
+    for options in (ReadingOptions(), ReadingOptions(unit="mV")):
+        with pytest.raises(RecordError, match=r"the file says that its numbers are raw codes.*; say --gain"):
+            read(path, options)
+    text = path.read_text()
+    path.write_text(text.replace("0(5)/mV", "200(5)/mV", 1))  # one lead is calibrated, the others are not
+    with pytest.raises(RecordError, match="no positive number") as error:
+        read(path, ReadingOptions(gain=200))
+    assert error.value.reason == "gain"
 
 
 def test_names_of_leads_with_different_units_are_refused() -> None:
