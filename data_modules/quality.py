@@ -145,8 +145,10 @@ def screen(record: Record, min_seconds: float | None = None) -> Record:
     """
     num_samples = record.signal.shape[1]
     seconds = num_samples / record.sampling_rate
-    if num_samples == 0 or (min_seconds is not None and seconds < min_seconds):
-        raise RecordError("short", f"{record.record_id} is {seconds:g} s long, {min_seconds or 0:g} s are needed")
+    if num_samples == 0:
+        raise RecordError("short", f"{record.record_id} holds no sample")
+    if min_seconds is not None and seconds < min_seconds:
+        raise RecordError("short", f"{record.record_id} is {seconds:g} s long, {min_seconds:g} s are needed")
     signal, notes = _fill_gaps(record)
     recorded = [name not in record.absent_leads for name in LEAD_NAMES]
     judged = signal[recorded] if record.absent_leads else signal

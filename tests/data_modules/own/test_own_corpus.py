@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -132,9 +133,15 @@ def test_the_suggested_unit_is_that_of_lead_ii(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["npy", "h5"])
-@pytest.mark.parametrize(("leads", "value", "reason"), [(range(12), 0, "short"), ([1], np.nan, "missing_samples")])
+@pytest.mark.parametrize(
+    ("leads", "value", "reason", "found"),
+    [
+        (range(12), 0, "short", "holds no sample"),
+        ([1], np.nan, "missing_samples", "lacks 10 s in a row of lead II, at most 0.04 s are filled"),
+    ],
+)
 def test_a_bad_record_among_those_looked_at_is_set_aside(
-    tmp_path: Path, suffix: str, leads: list[int], value: float, reason: str
+    tmp_path: Path, suffix: str, leads: Sequence[int], value: float, reason: str, found: str
 ) -> None:
     signals = np.stack([synthetic_millivolts(1000, 100, seed=n) for n in range(20)]).astype(np.float32)
     signals[7, leads] = value
@@ -152,6 +159,7 @@ def test_a_bad_record_among_those_looked_at_is_set_aside(
     add_corpus("mine", path, root=tmp_path / "data", labels=labels, reading=reading, label_options=options,
                say=said.append, progress=False)  # fmt: skip
     assert f"set aside: {reason} 1" in said
+    assert f"  07: {reason}: 07 {found}" in said
     sound = np.delete(signals, 7, axis=0)[:, 1].reshape(19, 10, 100)
     height = np.median([np.median(np.ptp(seconds, axis=1)) for seconds in sound])
     assert f"unit: mV, as you say; lead II is {height:.2f} mV high (median), as an ECG is" in said
