@@ -63,7 +63,10 @@ def whole_rate(sampling_rate: float) -> int:
         ValueError: It is none.
     """
     if not 1 <= sampling_rate <= MAX_RATE or sampling_rate != int(sampling_rate):
-        raise ValueError(f"the sampling rate is {sampling_rate:g} Hz, expected a whole number from 1 to {MAX_RATE}")
+        raise ValueError(
+            f"the sampling rate is {sampling_rate:g}, expected a whole number of Hz from 1 to {MAX_RATE}: resample to "
+            "one before"
+        )
     return int(sampling_rate)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from data_modules.config import DataConfig, Preprocessing
 from data_modules.corpora import CORPORA
 from data_modules.corpus import LEAD_NAMES, RecordError
 from data_modules.quality import require_amplitudes
+from data_modules.reading import whole_rate
 from data_modules.signal import prepare, scale
 from ecg_transfer.classifier import ECGClassifier
 from ecg_transfer.model_folder import (
@@ -61,7 +61,7 @@ class LoadedModel:
                 them), or recordings that are shorter than the model's input where it was not trained on padded ones.
         """
         recordings = np.asarray(signals)
-        rate = _whole_rate(sampling_rate)
+        rate = whole_rate(sampling_rate)
         self._check(recordings, rate)
         found = [
             self._probabilities(recordings[start : start + batch_size], rate)
@@ -93,13 +93,6 @@ class LoadedModel:
                 require_amplitudes(signal.astype(np.float32), sampling_rate, f"record {number}")
             except RecordError as error:
                 raise ValueError(f"{error.detail}: are the signals in millivolts?") from error
-
-
-def _whole_rate(sampling_rate: float) -> int:
-    """A sampling rate as the whole number that it is, or an error."""
-    if not (math.isfinite(sampling_rate) and sampling_rate >= 1 and sampling_rate == int(sampling_rate)):
-        raise ValueError(f"sampling_rate is {sampling_rate:g}, expected a whole number of Hz: resample to one before")
-    return int(sampling_rate)
 
 
 def load_model(source: str | Path | Run, *, output: str | Path = DEFAULT_OUTPUT, trust: bool = False) -> LoadedModel:

@@ -39,6 +39,8 @@ class LabelRules:
     """The labels, in column order."""
     codes: dict[str, str] = field(default_factory=dict)
     """Text in the file -> label, where they differ (SNOMED CT codes say) or several texts are one label."""
+    left_out: tuple[str, ...] = ()
+    """Texts that were there when the corpus was added and that are meant to be no labels."""
     record_column: str | None = None
     """Column with the record's name; None takes the rows in the order of the records."""
     label_column: str | None = None

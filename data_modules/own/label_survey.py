@@ -94,6 +94,7 @@ def survey_table(
         table=file,
         names=wanted,
         codes=codes,
+        left_out=_left_out(names, options) if style == "list" else (),
         record_column=record_column,
         label_column=label_column,
         patient_column=patient_column,
@@ -112,7 +113,13 @@ def survey_headers(codes: Mapping[str, tuple[str, ...] | None], options: LabelOp
     findings = Findings()
     counts = Counter(code for found in codes.values() for code in found or ())
     names, renamed = chosen_names(sorted(counts), options.names, findings)
-    return LabelRules(style="header", names=names, codes=renamed), findings
+    left_out = _left_out(sorted(counts), options)
+    return LabelRules(style="header", names=names, codes=renamed, left_out=left_out), findings
+
+
+def _left_out(found: Sequence[str], options: LabelOptions) -> tuple[str, ...]:
+    """The texts that the user did not name among the labels."""
+    return tuple(text for text in found if options.names and text not in _texts(options))
 
 
 def chosen_names(

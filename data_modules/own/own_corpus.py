@@ -121,12 +121,13 @@ class OwnCorpus(Corpus):
 
 def _label_notices(rules: LabelRules, labels: Labels) -> Iterator[str]:
     """Texts that are no labels, and labels whose texts are gone: a table that was edited may have renamed them."""
-    if others := sorted(labels.other_texts.items(), key=lambda item: (-item[1], item[0])):
+    found = {text: count for text, count in labels.other_texts.items() if text not in rules.left_out}
+    if others := sorted(found.items(), key=lambda item: (-item[1], item[0])):
         most = ", ".join(f"{text} ({count})" for text, count in others[:5])
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""
         yield (
-            f"texts that are none of its labels, with their records: {most}{more}; left out when it was added, or new "
-            "since: then add it anew with --replace"
+            "texts that are none of its labels and were not there when it was added, with their records: "
+            f"{most}{more}; add it anew with --replace"
         )
     counts = sum(labels.multi_hot.values(), np.zeros(len(rules.names), int))
     gone = [name for name, count in zip(rules.names, counts, strict=True) if not count]

@@ -116,7 +116,7 @@ def test_renamed_texts_are_in_the_check_and_in_the_manifest(
     reading = ReadingOptions(unit="mV", sampling_rate=100, leads=LEAD_NAMES)
     add_corpus("told", tmp_path / "mine" / "signals", root=tmp_path, labels=table, reading=reading, progress=False)
     table.write_text(table.read_text().replace("AF", "Afib"))
-    notice = "texts that are none of its labels, with their records: Afib (20); "
+    notice = "texts that are none of its labels and were not there when it was added, with their records: Afib (20); "
     monkeypatch.setattr("sys.argv", ["ecg-transfer", "data", "check", "told", "--root", str(tmp_path)])
     with contextlib.suppress(SystemExit):
         main()

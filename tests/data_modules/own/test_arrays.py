@@ -153,7 +153,7 @@ def test_a_rate_is_a_whole_number_of_any_kind_and_leads_are_texts_of_any_kind(tm
 
 @pytest.mark.parametrize("rate", [257.5, 0, -100, float("nan"), float("inf")])
 def test_other_rates_are_refused_before_anything_is_written(tmp_path: Path, rate: float) -> None:
-    with pytest.raises(ValueError, match="expected a whole number from 1 to 10000"):
+    with pytest.raises(ValueError, match="expected a whole number of Hz from 1 to 10000"):
         corpus_from_arrays(arrays(), {"AF": [0, 1] * 6}, sampling_rate=rate, name="mine", root=tmp_path)
     assert not (tmp_path / "mine").exists()
 

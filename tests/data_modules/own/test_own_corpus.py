@@ -345,12 +345,14 @@ def test_texts_that_were_renamed_after_adding_are_said(tmp_path: Path) -> None:
     (folder / "labels.csv").write_text(table.replace("AF", "Afib"))
     notices = " ".join(open_corpus("mine", root=tmp_path / "data").table.notices)
     count = sum("AF" in cell for cell in cells)
-    assert f"texts that are none of its labels, with their records: Afib ({count}); " in notices
+    assert f"were not there when it was added, with their records: Afib ({count}); " in notices
     assert "no record has AF: " in notices
     (folder / "labels.csv").write_text(table)
     corpus, _ = add(folder, label_options=LabelOptions(names=("AF", "MI")), replace_old=True)
-    assert len(corpus.table.notices) == 1
-    assert "with their records: PAC (6); left out when it was added" in corpus.table.notices[0]
+    assert corpus.table.notices == ()  # PAC was left out on purpose
+    (folder / "labels.csv").write_text(table.replace("PAC", "PVC"))
+    (notice,) = open_corpus("mine", root=tmp_path / "data").table.notices
+    assert "with their records: PVC (6); " in notice
 
 
 def test_codes_that_came_into_the_headers_after_adding_are_said(tmp_path: Path) -> None:

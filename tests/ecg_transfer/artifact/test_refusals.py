@@ -187,7 +187,7 @@ def test_runs_are_given_by_name_or_directory_too(exported: Folders, tmp_path: Pa
         (np.zeros((1, 8, 5000)), 500, "have shape"),
         (np.full((1, 12, 5000), np.nan), 500, "NaN"),
         (np.zeros((1, 12, 4999)), 500, "shorter than the 10 s"),
-        (np.zeros((1, 12, 5000)), 0, "sampling_rate is 0"),
+        (np.zeros((1, 12, 5000)), 0, "sampling rate is 0"),
         (np.full((1, 12, 5000), -1234.0), 500, r"1\.23e\+03 mV.*are the signals in millivolts"),
         (np.zeros((1, 12, 5000)), 500, "12 leads of record 0 are flat"),
         (np.full((1, 12, 5000), 0.7), 500, "12 leads of record 0 are flat"),
