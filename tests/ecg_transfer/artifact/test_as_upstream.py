@@ -96,11 +96,14 @@ def test_evaluating_on_its_training_recordings_is_noticed(exported: Folders, dat
 
 
 def test_another_backbone_or_input_is_refused_as_for_a_run(exported: Folders, data: Path, tmp_path: Path) -> None:
-    for fields, message in (({"model.backbone": "gru_mean"}, "gru_mean is wanted"), ({"data.scale": "none"}, "scale")):
+    for backbone, fields, message in (
+        ("gru_mean", {}, "gru_mean is wanted"),
+        ("gru_last", {"data.scale": "none"}, "scale"),
+    ):
         config = et.make_config(
             "finetune",
             "ptb",
-            backbone="gru_last",
+            backbone=backbone,
             recipe="modern",
             upstream=str(exported[1]),
             overrides=settings(data, **fields),
