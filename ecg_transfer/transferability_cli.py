@@ -104,10 +104,11 @@ def default_folder(output: Path) -> Path:
 def _evidence(
     downstream: str | None, study: Path | None, folder: Path, metric: str, output: Path, *, trust: bool
 ) -> None:
+    from ecg_transfer.finished_runs import finished_runs
     from ecg_transfer.runs import find_runs
     from ecg_transfer.upstream_choice.evidence_files import write_evidence
 
-    runs = list(find_runs(output))
+    runs = finished_runs(find_runs(output))
     if study is not None:
         from ecg_transfer.study.chosen import choose
         from ecg_transfer.study.definition import read_study

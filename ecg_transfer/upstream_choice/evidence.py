@@ -18,12 +18,14 @@ from scipy import stats
 
 from ecg_transfer.config import RunConfig
 from ecg_transfer.data_identity import refuse_other_data
+from ecg_transfer.finished_runs import finished_runs
 from ecg_transfer.model_folder import is_model_folder, read_model_folder
 from ecg_transfer.runs import Run, RunNotFoundError
 from ecg_transfer.study.apart import PREFIX, read_apart
 from ecg_transfer.study.bootstrap import interval, student_over_normal
-from ecg_transfer.study.effects import CellEffect, cell_effects
-from ecg_transfer.study.pairs import find_cells
+from ecg_transfer.study.effects import CellEffect, UnpairedTestSetsError, cell_effects
+from ecg_transfer.study.pairs import Cell, find_cells
+from ecg_transfer.study.saved_config import saved_config
 from ecg_transfer.upstream import Upstream
 from ecg_transfer.upstream_choice.forward import Embedded, embed, upstream_model
 from ecg_transfer.upstream_choice.scores import MEASURES, scores_of
@@ -70,7 +72,8 @@ def evidence_table(
         output: Where runs live, for upstreams that are named by their run.
         metric: Of the gain and of the probes.
         trust: Whether to run the code of a model's own backbone.
-        report: Is told what is being done, and which cells are left out because their upstream is gone.
+        report: Is told what is being done, and which cells are left out: their upstream is gone, or their runs were
+            tested on different records. Runs that cannot be read are left out with a warning.
 
     Returns:
         Columns upstream, downstream, backbone, recipe, way, lr, setting, num_train, simulated, num_seeds, gain, low,
@@ -79,10 +82,14 @@ def evidence_table(
     Raises:
         DataChangedError: Runs were made with other records than are on disk now.
     """
-    study, _ = read_apart([run for run in runs if run.is_done])
+    study, _ = read_apart(finished_runs(runs, saved_config))
     passes = _Passes(output, metric, trust, report)
+
+    def leave_out(cell: Cell, error: UnpairedTestSetsError) -> None:
+        report(f"left out: {cell.name}: {error}")
+
     rows = []
-    for effect in cell_effects(find_cells(study.results), metric):
+    for effect in cell_effects(find_cells(study.results), metric, leave_out=leave_out):
         try:
             rows.append(_row(effect, passes))
         except RunNotFoundError as error:

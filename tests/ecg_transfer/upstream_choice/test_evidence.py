@@ -11,6 +11,7 @@ from scipy import stats
 import ecg_transfer as et
 from data_modules.datamodule import ECGDataModule
 from ecg_transfer.data_identity import DataChangedError
+from ecg_transfer.finished_runs import RunLeftOutWarning
 from ecg_transfer.transferability_cli import _worth
 from ecg_transfer.upstream_choice.evidence import MIN_CELLS, MIN_MODELS, SCOPES, correlations, evidence_table
 from ecg_transfer.upstream_choice.evidence_files import CELLS, CORRELATIONS, write_evidence
@@ -161,8 +162,13 @@ def test_cells_whose_upstream_is_gone_are_left_out_and_named(output: Path, tmp_p
     runs = tmp_path / "runs"
     shutil.copytree(output, runs)
     shutil.rmtree(next((runs / "simulated").glob("pretrain-georgia-*")))
+    later = next((runs / "simulated").glob("scratch-*"))
+    shutil.copytree(later, later.with_name("scratch-of-a-later-version"))
+    with (later.with_name("scratch-of-a-later-version") / "config.yaml").open("a") as stream:
+        stream.write("newfield: 1\n")
     said: list[str] = []
-    table = evidence_table(et.find_runs(runs), output=runs, trust=True, report=said.append)
+    with pytest.warns(RunLeftOutWarning, match="scratch-of-a-later-version"):
+        table = evidence_table(et.find_runs(runs), output=runs, trust=True, report=said.append)
     assert set(table["upstream"]) == {"cpsc2018"}
     assert len(table) == len(SIZES)
     gone = [sentence for sentence in said if sentence.startswith("left out, its upstream is gone: georgia to ptb")]
