@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -265,6 +266,14 @@ def _formatted(
 _format = warnings.formatwarning
 
 
+def _fell_in_a_thread(found: threading.ExceptHookArgs) -> None:
+    """Say nothing of a full disk: TensorBoard's writer hands its error on, and `main` says it in a sentence."""
+    from ecg_transfer.files import FULL
+
+    if getattr(found.exc_value, "errno", None) not in FULL:
+        threading.__excepthook__(found)
+
+
 def main() -> None:
     """Run the command line.
 
@@ -276,6 +285,7 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, _terminated)
     warnings.formatwarning = _formatted
+    threading.excepthook = _fell_in_a_thread
     try:
         app()
     except KeyboardInterrupt:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import re
+import threading
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from ecg_transfer.cli import app
+from ecg_transfer.cli import _fell_in_a_thread, app
 from ecg_transfer.config_reading import make_config
 from ecg_transfer.resolve import pretrain_config
 from tests.ecg_transfer.made_runs import make_run
@@ -63,6 +65,20 @@ def test_the_help_names_what_a_pretraining_does_not_take_over() -> None:
     words = set(re.findall(r"\w+", CliRunner().invoke(app, ["finetune", "--help"]).stdout))
     assert left == told.keys() - {"split_seed"}
     assert left <= words
+
+
+@pytest.mark.parametrize(("number", "is_told"), [(errno.ENOSPC, False), (errno.EDQUOT, False), (errno.EIO, True)])
+def test_a_full_disk_is_told_by_the_command_and_not_by_a_thread_too(
+    number: int, is_told: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write() -> None:
+        raise OSError(number, "cannot write")
+
+    monkeypatch.setattr(threading, "excepthook", _fell_in_a_thread)
+    writer = threading.Thread(target=write)
+    writer.start()
+    writer.join()
+    assert ("cannot write" in capsys.readouterr().err) == is_told
 
 
 @pytest.mark.parametrize(
