@@ -151,9 +151,11 @@ def _rate(raw: RawRecord, options: ReadingOptions) -> int:
     rate = raw.sampling_rate if raw.sampling_rate is not None else options.sampling_rate
     if rate is None:
         raise RecordError("sampling_rate", "nothing says how fast it was sampled; say it with --rate, in Hz")
-    if not 1 <= rate <= MAX_RATE or round(rate) != rate:
-        raise RecordError("sampling_rate", f"a rate of {rate:g} Hz; whole numbers from 1 to {MAX_RATE} can be read")
-    if options.sampling_rate not in (None, round(rate)):
+    try:
+        whole = whole_rate(rate)
+    except ValueError as error:
+        raise RecordError("sampling_rate", str(error)) from error
+    if options.sampling_rate not in (None, whole):
         found = f"the file says that it was sampled at {rate:g} Hz, you say {options.sampling_rate} Hz"
         raise RecordError("sampling_rate", f"{found}; leave the option out")
-    return round(rate)
+    return whole
