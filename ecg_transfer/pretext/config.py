@@ -9,6 +9,9 @@ from data_modules.config import Positives
 
 Task = Literal["none", "contrastive", "masked"]
 
+OWN_FIELDS = {"none": (), "contrastive": ("positives", "temperature"), "masked": ("mask_share",)}
+"""Which other fields of the section each task goes by."""
+
 
 @dataclass(kw_only=True)
 class PretextConfig:
@@ -35,8 +38,7 @@ def pretext_name(pretext: PretextConfig) -> str:
         'contrastive (patient)'
     """
     plain = PretextConfig()
-    own = {"contrastive": ("positives", "temperature"), "masked": ("mask_share",)}.get(pretext.task, ())
-    changed = [name for name in own if getattr(pretext, name) != getattr(plain, name)]
+    changed = [name for name in OWN_FIELDS[pretext.task] if getattr(pretext, name) != getattr(plain, name)]
     texts = ["patient" if name == "positives" else f"{name} {getattr(pretext, name):g}" for name in changed]
     return pretext.task + (f" ({', '.join(texts)})" if texts else "")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ecg_transfer.config import ConfigError, RunConfig
-from ecg_transfer.pretext.config import PretextConfig
+from ecg_transfer.pretext.config import OWN_FIELDS, PretextConfig
 
 
 def view_samples(config: RunConfig) -> int:
@@ -19,10 +19,11 @@ def require_pretext(config: RunConfig) -> None:
         ConfigError: The message says what to do instead.
     """
     pretext, plain = config.pretext, PretextConfig()
+    for task, names in OWN_FIELDS.items():
+        for name in names if task != pretext.task else ():
+            if (value := getattr(pretext, name)) != getattr(plain, name):
+                raise ConfigError(f"pretext.{name}={value} has no effect without pretext.task={task}: leave it out")
     if config.is_supervised:
-        for name, value in vars(pretext).items():
-            if value != getattr(plain, name):
-                raise ConfigError(f"pretext.{name}={value} has no effect without pretext.task=contrastive or masked")
         return
     if config.phase == "scratch":
         raise ConfigError(

@@ -142,7 +142,9 @@ def test_weights_that_stand_still_have_the_same_loss_in_every_epoch(
     ("overrides", "said"),
     [
         (["pretext.task=masked"], "resnet1d18 has none: take --backbone patch_transformer"),
-        (["pretext.temperature=0.5"], "pretext.temperature=0.5 has no effect without pretext.task"),
+        (["pretext.temperature=0.5"], "pretext.temperature=0.5 has no effect without pretext.task=contrastive"),
+        (["pretext.task=contrastive", "pretext.mask_share=0.5"], "no effect without pretext.task=masked"),
+        (["pretext.task=masked", "pretext.positives=patient"], "has no effect without pretext.task=contrastive"),
         (["pretext.task=contrastive", "optim.mixup=0.2"], "optim.mixup is about labels"),
         (["pretext.task=contrastive", "optim.balance=0.5"], "optim.balance is about labels"),
         (["pretext.task=contrastive", "pretext.temperature=0"], "expected a number above 0"),
