@@ -12,6 +12,7 @@ from data_modules.corpora import CORPORA
 from data_modules.sources import is_corpus, will_simulate
 from ecg_transfer.config import RunConfig
 from ecg_transfer.config_reading import make_config
+from ecg_transfer.finished_runs import finished_runs
 from ecg_transfer.model_folder import is_model_folder, read_model_folder, refuse_by_name
 from ecg_transfer.pretext.config import PretextConfig
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, RunNotFoundError, find_runs, home, open_run, run_name
@@ -155,12 +156,12 @@ def _pretraining_on(corpus: str, config: RunConfig, output: Path, *, simulated: 
     exact = Run(home(output, simulated=simulated) / run_name(pretrain_config(config), None))
     if exact.is_done:
         return exact
+    named = (run for run in find_runs(output) if run.name.startswith(f"pretrain-{corpus}-"))
     trained = [
         run
-        for run in find_runs(output)
-        if run.name.startswith(f"pretrain-{corpus}-") and run.is_done and run.config.data.corpus == corpus
-        and run.config.pretext.task == config.pretext.task
-    ]  # fmt: skip
+        for run in finished_runs(named)
+        if run.config.data.corpus == corpus and run.config.pretext.task == config.pretext.task
+    ]
     fitting = [run for run in trained if _run_mismatch(run, config) is None]
     fitting = [run for run in fitting if run.manifest["data"]["simulated"] == simulated] or fitting
     for name in ("recipe", "seed"):

@@ -11,6 +11,7 @@ from data_modules.corpora import CORPORA
 from data_modules.corpus import CorpusNotFoundError
 from ecg_transfer.config import RunConfig
 from ecg_transfer.config_reading import make_config
+from ecg_transfer.finished_runs import RunLeftOutWarning
 from ecg_transfer.resolve import UpstreamError, find_upstream, pretrain_config, resolve
 from ecg_transfer.runs import Run, RunNotFoundError, run_name
 from tests.data_modules.fake_corpus import FakeCorpus, random_labels, write_fake_corpus
@@ -77,6 +78,17 @@ def test_the_only_fitting_pretraining_is_taken(tmp_path: Path) -> None:
     pretraining(tmp_path, done=False)
     make_run(tmp_path, make_config("pretrain", "georgia"), simulated=True)
     assert resolve(finetuning(), tmp_path).upstream.origin == only
+
+
+def test_a_pretraining_that_cannot_be_read_is_named_and_passed_over(tmp_path: Path) -> None:
+    readable, other = (pretraining(tmp_path, **{"optim.lr": lr}) for lr in (0.2, 0.3))
+    with (other.path / "config.yaml").open("a") as stream:
+        stream.write("field_of_another_version: 1\n")
+    other.seal()
+    with pytest.warns(RunLeftOutWarning, match=rf"{other.name}.*field_of_another_version"):
+        upstream = resolve(finetuning(), tmp_path).upstream
+    assert upstream is not None
+    assert upstream.name == readable.name
 
 
 def test_of_several_the_one_with_the_same_seed_is_taken(tmp_path: Path) -> None:
