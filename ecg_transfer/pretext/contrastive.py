@@ -6,7 +6,7 @@ SimCLR's loss (Chen et al. 2020, arXiv 2002.05709) with the views of CLOCS or PC
 from __future__ import annotations
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor, distributed, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from ecg_transfer.models import Backbone
@@ -38,17 +38,36 @@ class Contrastive(nn.Module):
     ) -> dict[str, Tensor]:
         """The `loss` of a batch, and the `retrieval`: the share of views that are likest to their positives.
 
+        Of several processes each gives those of the global batch: a record's negatives are the records of all devices.
+
         Args:
             backbone: That is trained.
             signal: (2B, leads, T): all first views, then all second ones.
             groups: Number of the patient of each record, (B,).
             generator: Not needed: the views were drawn before.
         """
-        first, second = self.projector(backbone(signal)).chunk(2)
+        first, second = (of_all_processes(views) for views in self.projector(backbone(signal)).chunk(2))
+        groups = of_all_processes(groups)
         similarity = similarities(first, second, groups) / self.temperature
         target = positives(len(first), signal.device)
         retrieved = (similarity.argmax(dim=1) == target).float().mean()
         return {"loss": cross_entropy(similarity, target), "retrieval": retrieved}
+
+
+def of_all_processes(values: Tensor) -> Tensor:
+    """Rows (B, ...) of each process, one after the other; every process has as many.
+
+    A gradient goes back to a process's own rows alone, and times the number of processes: each of them has the whole
+    batch's loss, and a distributed run takes the mean of what they find.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return values
+    own, size = distributed.get_rank(), distributed.get_world_size()
+    parts = [torch.empty_like(values) for _ in range(size)]
+    distributed.all_gather(parts, values.detach().contiguous())
+    if values.requires_grad:
+        parts[own] = parts[own] + (values - values.detach()) * size
+    return torch.cat(parts)
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float, groups: Tensor | None = None) -> Tensor:
