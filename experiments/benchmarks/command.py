@@ -22,7 +22,7 @@ from experiments.benchmarks.block import BlockError, measure_apart
 from experiments.benchmarks.machine import describe
 from experiments.benchmarks.options import GROUPS, Options, all_blocks, chosen_blocks
 from experiments.benchmarks.quiet import Watch, judge
-from experiments.benchmarks.result import RESULTS, Result, rows_before, saved_results
+from experiments.benchmarks.result import RESULTS, STOPPED, Result, rows_before, saved_results
 from experiments.benchmarks.row import Row, number
 from experiments.benchmarks.table import print_result, write_page
 
@@ -41,12 +41,12 @@ def bench(
     reference: Annotated[Path | None, typer.Option(help="The authors' checkout, run side by side.")] = None,
     scratch: Annotated[Path | None, typer.Option(help="Where to put up to 3 GB; else the system's folder.")] = None,
     to: Annotated[Path, typer.Option(help="Folder of the results.")] = RESULTS,
-    page: Annotated[bool, typer.Option("--page", help="Only write the newest saved result into README.md.")] = False,
+    page: Annotated[bool, typer.Option("--page", help="Only write the newest whole result into README.md.")] = False,
 ) -> None:
     """Measure how fast this machine trains, reads and starts, against plain PyTorch and wfdb. Never fails on a time."""
     if page:
-        if not (saved := saved_results(to)):
-            sys.exit(f"there is no result in {to}: make one first")
+        if not (saved := [result for result in saved_results(to) if result.whole]):
+            sys.exit(f"there is no result of a whole `make bench` in {to}: make one first, without --only and --quick")
         write_page(saved[-1])
         return
     if reference is not None:
@@ -94,7 +94,7 @@ def run(options: Options, only: str | None = None, scratch: Path | None = None) 
             found, said = [], f"FAILED: {error}"
             failed[block.title] = str(error)
         except KeyboardInterrupt:
-            failed[block.title] = "stopped here; what was measured before is kept"
+            failed[block.title] = STOPPED
             break
         rows += found
         watch.note(f"during {block.title}", others_known=block.title != UNWATCHED)

@@ -7,12 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from shlex import split
 from typing import Any
 
 from experiments.benchmarks.machine import is_same, short_name
 from experiments.benchmarks.row import Row
 
 RESULTS = Path(__file__).parent / "results"
+STOPPED = "stopped here; what was measured before is kept"
+"""The reason of the block in which Ctrl-C came."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,12 @@ class Result:
     def quiet(self) -> bool:
         """Whether its times can be trusted; ratios of interleaved rounds suffer less."""
         return not self.seen
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything was to be measured and no Ctrl-C cut it off, as the page's table wants it."""
+        words = split(self.command)
+        return not {"--only", "--quick"} & {*words} and STOPPED not in self.failed.values()
 
     def save(self, folder: Path = RESULTS) -> Path:
         """Write it under the machine's name and the date; a file that is there already stays."""

@@ -94,7 +94,7 @@ def test_a_missed_goal_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyP
     [
         ({"only": "stpe"}, "nothing is called 'stpe'"),
         ({"reference": Path("/nowhere")}, r"there is no pretrain/gru\.py"),
-        ({"page": True}, "there is no result"),
+        ({"page": True}, "there is no result of a whole"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_sentence(

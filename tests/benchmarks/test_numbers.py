@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.benchmarks import quiet
+from experiments.benchmarks import command, quiet
 from experiments.benchmarks.machine import describe, is_same, short_name
 from experiments.benchmarks.options import Block, Options, all_blocks, chosen_blocks
 from experiments.benchmarks.quiet import Reading, Watch, judge
@@ -158,6 +158,21 @@ def test_the_page_gets_the_table_between_its_markers(tmp_path: Path) -> None:
     page.write_text("nothing")
     with pytest.raises(ValueError, match="has no lines"):
         write_page(result(), page)
+
+
+def test_the_page_passes_over_what_is_no_whole_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = result("2026-01-01T10:00:00", row(4, 5, 6), command="bench.py --full")
+    later = [
+        result("2026-01-02T10:00:00", row(1), command="bench.py --only 'step lstm 64'"),
+        result("2026-01-03T10:00:00", row(2), command="bench.py --quick"),
+        result("2026-01-04T10:00:00", row(3), command="bench.py", failed={"fit": command.STOPPED}),
+    ]
+    for each in (whole, *later):
+        each.save(tmp_path)
+    written: list[Result] = []
+    monkeypatch.setattr(command, "write_page", written.append)
+    command.bench(page=True, to=tmp_path)
+    assert [each.date for each in written] == ["2026-01-01T10:00:00"]
 
 
 def test_only_takes_groups_and_parts() -> None:
