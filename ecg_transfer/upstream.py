@@ -11,6 +11,7 @@ import numpy as np
 
 from data_modules.config import DataConfig
 from data_modules.corpora import CORPORA
+from data_modules.corpus import CorpusNotFoundError
 from data_modules.label_map import LabelMatch, match_labels
 from data_modules.sources import will_simulate
 from ecg_transfer.files import write_atomically
@@ -177,16 +178,19 @@ class Upstream:
         if not isinstance(self.origin, Run) or self.simulated:
             return None
         ours, theirs = downstream.config, self.origin.config.data
-        if will_simulate(theirs.corpus, theirs.root, theirs.source) or any(
-            getattr(ours, name) != getattr(theirs, name) for name in ("sampling_rate", "num_samples", "crop")
-        ):
+        if any(getattr(ours, name) != getattr(theirs, name) for name in ("sampling_rate", "num_samples", "crop")):
             return None
         from data_modules.datamodule import ECGDataModule
 
-        data = ECGDataModule(theirs, progress=downstream.progress)
-        if not data.is_cached:
+        try:
+            if will_simulate(theirs.corpus, theirs.root, theirs.source):
+                return None
+            data = ECGDataModule(theirs, progress=downstream.progress)
+            if not data.is_cached:
+                return None
+            data.setup()
+        except (CorpusNotFoundError, ValueError):  # its records, their table or its very name are gone, or changed
             return None
-        data.setup()
         return data if data.digest() == self.origin.manifest["data"]["digest"] else None
 
 

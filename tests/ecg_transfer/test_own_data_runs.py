@@ -107,6 +107,22 @@ def test_copies_of_training_records_are_found_under_another_name(tmp_path: Path)
         evaluate(run, overrides={"data.corpus": "clean"})
 
 
+def test_a_run_is_started_from_after_its_corpus_is_gone(tmp_path: Path) -> None:
+    elsewhere("first", tmp_path, train=range(40, 64), val=range(64, 70), test=range(70, 80))
+    make(tmp_path)
+    fields = {"data.root": str(tmp_path), "optim.max_epochs": 1, "optim.min_updates": 0, "optim.batch_size": 8,
+              "trainer.accelerator": "cpu"}  # fmt: skip
+    options = {"backbone": NAME, "recipe": "modern", "overrides": fields, "output": tmp_path / "runs"}
+    upstream = et.pretrain("first", **options)
+    (tmp_path / "first" / "signals").rename(tmp_path / "moved")
+    by_folder = et.finetune("mine", upstream=upstream, seed=1, **options)
+    definition_path(tmp_path, "first").unlink()
+    by_name = et.finetune("mine", upstream=upstream.name, seed=2, **options)
+    for run in (by_folder, by_name):
+        assert run.is_done
+        assert run.manifest["upstream"]["weights_sha256"] == upstream.weights_sha256
+
+
 def test_renamed_texts_are_in_the_check_and_in_the_manifest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
