@@ -13,7 +13,7 @@ import yaml
 from data_modules.config import DataConfig
 from data_modules.corpora import CORPORA
 from data_modules.corpus import CorpusFormatError, CorpusNotFoundError
-from data_modules.sources import open_corpus, own_corpora, will_simulate
+from data_modules.sources import is_corpus, open_corpus, own_corpora, will_simulate
 from ecg_transfer.config import RunConfig
 from ecg_transfer.config_reading import make_config
 from ecg_transfer.files import write_atomically
@@ -100,6 +100,12 @@ def propose(
         return (
             "There is no other corpus of real ECGs on this disk to pre-train on, and no pre-training. `ecg-transfer "
             "data download ptbxl --rate 100` fetches one; an exported model will do as well (--upstream FOLDER)."
+        )
+    if not _is_here(corpus, data.root, simulated=simulated):
+        return (
+            f"The records of {corpus}, on which a study would pre-train, are not on this disk. More seeds tell without "
+            f"them: `ecg-transfer finetune {data.corpus} --upstream FOLDER --seed 1`, 2, ... from the same run or "
+            f"exported model, and `ecg-transfer scratch {data.corpus}` of the same seeds, all else as before."
         )
     study = _study(data, corpus, sizes, seeds, like, trained)
     path = output / "advice" / f"{data.corpus}.yaml"
@@ -219,6 +225,11 @@ def _largest_corpus(data: DataConfig, *, simulated: bool) -> str | None:
     others = [name for name in (*CORPORA, *own_corpora(data.root)) if name != data.corpus]
     sizes = {name: size for name in others if (size := _num_real_records(name, data.root))}
     return max(sizes, key=lambda name: (sizes[name], name), default=None)
+
+
+def _is_here(corpus: str, root: str | None, *, simulated: bool) -> bool:
+    """Whether a study of ECGs of this kind could pre-train on it, or know again that it has."""
+    return is_corpus(corpus, root) and (simulated or _num_real_records(corpus, root) > 0)
 
 
 def _num_real_records(name: str, root: str | None) -> int:

@@ -78,6 +78,24 @@ def test_it_pretrains_on_the_corpus_of_which_most_records_are_there(fake_runs: A
     assert et.advise("ptb", output=fake_runs.output).values["proposal"]["upstream"] == "ours"
 
 
+@pytest.mark.parametrize("upstream", ["theirs", "cpsc2018"])
+def test_no_study_is_offered_whose_upstream_is_not_on_this_disk(
+    fake_runs: Any,  # noqa: ANN401
+    tmp_path: Path,
+    upstream: str,
+) -> None:
+    """A model of a colleague's corpus, or of a published one that is not here: its study would have no pair."""
+    signals, labels = np.random.default_rng(0).normal(size=(60, 12, 1000)), {"AF": np.arange(60) % 2}
+    for name in ("mine", "theirs"):
+        corpus_from_arrays(signals, labels, sampling_rate=100, name=name, root=tmp_path / "data")
+    add_pairs(fake_runs, "mine", gain=3.0, upstream=upstream, simulated=False, num_train=36)
+    (tmp_path / "data" / "theirs.yaml").unlink()
+    found = et.advise("mine", output=fake_runs.output)
+    assert "are not on this disk. More seeds tell without them" in found.text()
+    assert "`ecg-transfer finetune mine --upstream FOLDER --seed 1`" in found.values["proposal"]
+    assert not (fake_runs.output / "advice").exists()
+
+
 def test_a_finished_pretraining_is_used_by_that_study(fake_runs: Any) -> None:  # noqa: ANN401
     overrides = ["optim.max_epochs=4", "data.subset=500", "data.scale=zscore", "trainer.precision=bf16"]
     done = fake_runs.run("pretrain", "georgia", recipe="modern", seed=2, simulated=True, overrides=overrides)
