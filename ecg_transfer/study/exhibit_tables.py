@@ -274,12 +274,14 @@ def _score_entry(effect: CellEffect | None, anchors: Anchors) -> Entry:
     scores = " / ".join(plain(effect.scores[arm]) for arm in ARMS)
     found = effect.effect
     detail = with_interval(found.estimate, found.low, found.high)
-    return Entry(scores, anchors.link(effect.cell), detail, f"number {direction(found.low, found.high)}")
+    return Entry(
+        scores, anchors.link(effect.cell), detail, f"number {direction(found.low, found.high, found.num_seeds)}"
+    )
 
 
 def _difference(effect: CellEffect, anchors: Anchors) -> Entry:
     found = effect.effect
-    kind = f"number {direction(found.low, found.high)}"
+    kind = f"number {direction(found.low, found.high, found.num_seeds)}"
     return Entry(signed(found.estimate), anchors.link(effect.cell), limits(found.low, found.high), kind)
 
 
@@ -294,10 +296,11 @@ def _effect_row(result: CellEffect, setting: str, anchors: Anchors) -> list[Entr
         _kind(cell.simulated),
         number(effect.num_seeds, 0),
         *(number(result.scores[arm]) for arm in ARMS),
-        Entry(signed(effect.estimate), anchors.link(cell), "", f"number {direction(effect.low, effect.high)}"),
+        Entry(signed(effect.estimate), anchors.link(cell), "",
+              f"number {direction(effect.low, effect.high, effect.num_seeds)}"),
         Entry(limits(effect.low, effect.high) or MISSING, kind="number"),
         Entry(p_text(effect.p_holm), kind="number"),
-    ]
+    ]  # fmt: skip
 
 
 def _kind(simulated: bool) -> Entry:

@@ -99,9 +99,9 @@ def with_interval(estimate: float, low: float, high: float, digits: int = 3, *, 
     return f"{write(estimate, digits)} {limits(low, high, digits, sign=sign)}".strip()
 
 
-def direction(low: float, high: float) -> str:
-    """The class of an interval that excludes 0."""
-    return "up" if low > 0 else "down" if high < 0 else ""
+def direction(low: float, high: float, num_seeds: int = 2) -> str:
+    """The class of an interval that excludes 0; none of a single seed's, which is over patients alone."""
+    return "" if num_seeds < 2 else "up" if low > 0 else "down" if high < 0 else ""
 
 
 def p_text(p: float | None) -> str:

@@ -47,7 +47,7 @@ from ecg_transfer.study.learning_curve import learning_curves
 from ecg_transfer.study.optimism import optimism_summary
 from ecg_transfer.study.page import Anchors, Table, run_link
 from ecg_transfer.study.pairs import find_cells
-from ecg_transfer.study.report_text import answer, counts, left_out, one_draw, simulated_text, ways_answer
+from ecg_transfer.study.report_text import answer, counts, left_out, one_draw, one_seed, simulated_text, ways_answer
 from ecg_transfer.study.results import Study, write_results
 from ecg_transfer.study.speed import Speed, cell_speeds, speeds_table, split_curves
 from ecg_transfer.study.study_tables import (
@@ -137,6 +137,7 @@ def write_report(
         *notes,
         *leak_sentences(manifests.values()),
         *one_draw(study),
+        *one_seed(effects),
         *gone_upstreams(study.results),
         *left_out(every, len(settings[MAX_SETTINGS:])),
     ]

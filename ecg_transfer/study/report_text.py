@@ -129,6 +129,17 @@ def one_draw(study: Study) -> list[str]:
     ]
 
 
+def one_seed(effects: Sequence[CellEffect]) -> list[str]:
+    """A sentence where a comparison has a single seed, whose interval is narrower than several seeds' would be."""
+    single = sum(effect.effect.num_seeds == 1 for effect in effects)
+    if not single:
+        return []
+    return [
+        f"{single} of {several(len(effects), 'comparison')} {'has' if single == 1 else 'have'} one seed: what is given "
+        "as an interval there is over test patients alone, says nothing of other trainings, and has no ▲ or ▼."
+    ]
+
+
 def left_out(runs: Sequence[Run], num_hidden: int) -> list[str]:
     """Sentences on what the page does not show: unfinished runs, and so many settings without figures."""
     notes = []

@@ -159,7 +159,7 @@ def without_repeats(rows: Sequence[list[Entry]], num_columns: int = 2) -> list[l
 
 def difference_entry(effect: Effect, link: str) -> Entry:
     """A difference over its interval, marked where that excludes 0."""
-    kind = f"number {direction(effect.low, effect.high)}".strip()
+    kind = f"number {direction(effect.low, effect.high, effect.num_seeds)}".strip()
     return Entry(signed(effect.estimate), link, limits(effect.low, effect.high), kind)
 
 
