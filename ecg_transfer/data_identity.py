@@ -108,8 +108,9 @@ def refuse_seen_records(run: Run, data: ECGDataModule, part: str) -> None:
 
     Where the data are those of the run, nothing can have moved between their parts. Where the user asked for others
     (another root, another seed of the split), every record has to be one of those that the run left out for this part.
-    Of another corpus no recording may be equal, sample by sample, to one of the run's earlier parts. Real recordings in
-    place of simulated ones share no records with them.
+    Of another corpus no recording may be equal, sample by sample, to one of the run's earlier parts, and a warning
+    counts those that an upstream of the run was trained on. Real recordings in place of simulated ones share no records
+    with them.
 
     Args:
         run: With labels.
@@ -125,12 +126,13 @@ def refuse_seen_records(run: Run, data: ECGDataModule, part: str) -> None:
         return
     if data.config == config:
         refuse_other_data(run, digest)
-    if data.corpus.is_simulated != about["simulated"]:
-        return
-    if data.config.corpus != config.corpus:
-        from ecg_transfer.trained_records import refuse_copies
+    is_other, is_like = data.config.corpus != config.corpus, data.corpus.is_simulated == about["simulated"]
+    if is_other or not is_like:
+        from ecg_transfer.trained_records import refuse_copies, warn_of_upstreams
 
-        refuse_copies(run, data, part)
+        if is_like:
+            refuse_copies(run, data, part)
+        warn_of_upstreams(run, data, part)
         return
     left_out = left_out_ids(run, part)
     found = [data.record_ids[row] for row in data.rows[part]]

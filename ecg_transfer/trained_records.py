@@ -8,12 +8,14 @@ from copy import deepcopy
 import numpy as np
 from numpy.typing import NDArray
 
-from data_modules.cache import open_cache
+from data_modules.cache import Cache, open_cache
 from data_modules.corpus import CorpusNotFoundError
 from data_modules.datamodule import PARTS, ECGDataModule
 from data_modules.sources import data_root
 from ecg_transfer.data_identity import DataChangedError, left_out_ids
-from ecg_transfer.runs import Run
+from ecg_transfer.model_folder import RecordSet, read_digests
+from ecg_transfer.runs import Run, find_runs
+from ecg_transfer.upstream import UPSTREAM_RECORDS, RecordsOverlapWarning
 
 
 class TrainingUnknownWarning(UserWarning):
@@ -41,10 +43,8 @@ def refuse_copies(run: Run, data: ECGDataModule, part: str) -> None:
         return
     is_same = made_with.digest() == run.manifest["data"]["digest"]
     used = _rows_before(made_with, part) if is_same else _rows_but(made_with, left_out_ids(run, part))
-    prepared = made_with.config.preprocessing(data.corpus.spec)  # copies are told from records prepared alike
-    cache = open_cache(data.corpus, prepared, data_root(data.config.root) / "cache", progress=data.progress)
     rows = data.rows[part]
-    seen = rows[np.isin(cache.digests[rows], made_with.cache.digests[used])]
+    seen = rows[np.isin(_prepared(data, run).digests[rows], made_with.cache.digests[used])]
     if len(seen):
         raise DataChangedError(
             f"{len(seen)} of the {len(rows)} records of the {part} part of {data.config.corpus} are exact copies of "
@@ -54,6 +54,90 @@ def refuse_copies(run: Run, data: ECGDataModule, part: str) -> None:
         )
     if not is_same:
         _warn_unknown(run, data, f"{made_with.corpus.root} has changed since")
+
+
+def warn_of_upstreams(run: Run, data: ECGDataModule, part: str) -> None:
+    """Warn of another corpus that holds recordings or patients which an upstream of the run was trained on.
+
+    Recordings are told by their content, patients by their id where the corpus is the upstream's own. All upstreams are
+    looked at, that of the upstream too. A warning, as at the start of a fine-tuning, and no refusal.
+
+    Args:
+        run: With labels.
+        data: The other corpus, set up.
+        part: `val` or `test`.
+    """
+    while (about := run.manifest["upstream"]) is not None:
+        if about.get("record_sets") is not None:
+            _warn_of_exported(run, data, part)
+            return
+        name, found = about["run"], upstream_run(run)
+        if found is None:
+            _warn_unknown(run, data, f"{name}, which it started from, is not beside it", name)
+            return
+        run = found
+        if run.manifest["data"]["simulated"] == data.corpus.is_simulated:
+            _warn_of_training(run, data, part)
+
+
+def upstream_run(run: Run) -> Run | None:
+    """The run that a fine-tuning started from, where it lies beside it with the same weights."""
+    about = run.manifest["upstream"]
+    others = (other for other in find_runs(run.path.parents[1]) if other.name == about["run"])
+    return next((other for other in others if other.weights_sha256 == about["weights_sha256"]), None)
+
+
+def _warn_of_training(upstream: Run, data: ECGDataModule, part: str) -> None:
+    try:
+        theirs = data_of(upstream)
+    except (CorpusNotFoundError, ValueError) as error:
+        _warn_unknown(upstream, data, str(error))
+        return
+    rows, trained = data.rows[part], theirs.rows["train"]
+    seen = np.isin(_prepared(data, upstream).digests[rows], theirs.cache.digests[trained])
+    ours, others = data.corpus.table.patient_ids, theirs.corpus.table.patient_ids
+    same_patients = np.zeros(len(rows), dtype=bool)
+    if data.config.corpus == upstream.config.data.corpus and ours is not None and others is not None:
+        same_patients = np.isin([ours[row] for row in rows], [others[row] for row in trained])
+    _warn_of_overlap(upstream.name, data, part, seen, same_patients)
+
+
+def _warn_of_exported(run: Run, data: ECGDataModule, part: str) -> None:
+    about, prepared = run.manifest["upstream"], run.config.data.preprocessing(data.corpus.spec)
+    if about["simulated"] != data.corpus.is_simulated:
+        return
+    sets = [records for entry in about["record_sets"] if (records := RecordSet(**entry)).is_comparable(prepared)]
+    if not sets:
+        _warn_unknown(run, data, f"{about['run']} says nothing of records that are prepared so", about["run"])
+        return
+    known = np.concatenate([read_digests(run.path / UPSTREAM_RECORDS, records) for records in sets])
+    seen = np.isin(_prepared(data, run).digests[data.rows[part]], known)
+    _warn_of_overlap(about["run"], data, part, seen, np.zeros_like(seen))
+
+
+def _warn_of_overlap(
+    upstream: str, data: ECGDataModule, part: str, seen: NDArray[np.bool_], same_patients: NDArray[np.bool_]
+) -> None:
+    """Say how many of a part's records, (records,), an upstream has seen: as they are, or others of their patients."""
+    only_patients = same_patients & ~seen
+    counts = [
+        f"{flags.sum():,} {what}"
+        for flags, what in ((seen, "are exact copies of ones"), (only_patients, "are of patients"))
+        if flags.any()
+    ]
+    if counts:
+        warnings.warn(
+            f"of the {len(seen):,} records of the {part} part of {data.config.corpus}, {' and '.join(counts)} that the "
+            f"upstream {upstream} was trained on: scores on them are no scores on new patients",
+            RecordsOverlapWarning,
+            stacklevel=5,
+        )
+
+
+def _prepared(data: ECGDataModule, run: Run) -> Cache:
+    """The records of a corpus prepared as a run's were: copies are told from records prepared alike."""
+    prepared = run.config.data.preprocessing(data.corpus.spec)
+    return open_cache(data.corpus, prepared, data_root(data.config.root) / "cache", progress=data.progress)
 
 
 def _rows_before(data: ECGDataModule, part: str) -> NDArray[np.int64]:
@@ -66,9 +150,9 @@ def _rows_but(data: ECGDataModule, record_ids: set[str]) -> NDArray[np.int64]:
     return np.flatnonzero(others & data.cache.kept)
 
 
-def _warn_unknown(run: Run, data: ECGDataModule, reason: str) -> None:
+def _warn_unknown(run: Run, data: ECGDataModule, reason: str, trained: str | None = None) -> None:
     warnings.warn(
-        f"whether {run.name} was trained on records of {data.config.corpus} cannot be checked: {reason}",
+        f"whether {trained or run.name} was trained on records of {data.config.corpus} cannot be checked: {reason}",
         TrainingUnknownWarning,
         stacklevel=5,
     )

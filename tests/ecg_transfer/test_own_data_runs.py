@@ -25,6 +25,7 @@ from ecg_transfer.data_identity import DataChangedError
 from ecg_transfer.evaluation import evaluate
 from ecg_transfer.runs import Run, find_runs
 from ecg_transfer.trained_records import TrainingUnknownWarning
+from ecg_transfer.upstream import RecordsOverlapWarning
 from tests.data_modules.ecg_files import synthetic_millivolts
 from tests.ecg_transfer.tiny_backbone import NAME
 
@@ -41,10 +42,21 @@ def make(root: Path, *, count: int = 40, flip: int | None = None, replace: bool 
 
 
 def scratch(root: Path, output: Path) -> Run:
-    overrides = {"data.root": str(root), "optim.max_epochs": 2, "optim.min_updates": 0, "optim.batch_size": 8}
-    return et.train_from_scratch(
-        "mine", backbone=NAME, recipe="modern", overrides=overrides | {"trainer.accelerator": "cpu"}, output=output
-    )
+    return et.train_from_scratch("mine", backbone=NAME, recipe="modern", overrides=few(root), output=output)
+
+
+def pretrain(corpus: str, root: Path, output: Path) -> Run:
+    return et.pretrain(corpus, backbone=NAME, recipe="modern", overrides=few(root), output=output)
+
+
+def finetune(corpus: str, upstream: str, root: Path, output: Path) -> Run:
+    return et.finetune(corpus, upstream=upstream, backbone=NAME, recipe="modern", overrides=few(root), output=output)
+
+
+def few(root: Path) -> dict[str, object]:
+    """Two epochs on the CPU."""
+    fields = {"optim.max_epochs": 2, "optim.min_updates": 0, "optim.batch_size": 8, "trainer.accelerator": "cpu"}
+    return fields | {"data.root": str(root)}
 
 
 def test_a_run_is_found_again_until_its_data_change(tmp_path: Path) -> None:
@@ -121,6 +133,59 @@ def test_a_run_is_started_from_after_its_corpus_is_gone(tmp_path: Path) -> None:
     for run in (by_folder, by_name):
         assert run.is_done
         assert run.manifest["upstream"]["weights_sha256"] == upstream.weights_sha256
+
+
+@pytest.mark.parametrize("is_exported", [False, True])
+def test_records_that_an_upstream_was_trained_on_are_told(tmp_path: Path, is_exported: bool) -> None:
+    """`new` is fine-tuned from `first`, and `newer` from `new`: `first` is an upstream of both."""
+    output, new, newer = tmp_path / "runs", list(range(100, 140)), list(range(200, 240))
+    make(tmp_path)
+    first = pretrain("mine", tmp_path, output)
+    upstream = et.export_run(first, tmp_path / "model") if is_exported else first.name
+    elsewhere("new", tmp_path, train=new[:24], val=new[24:30], test=new[30:])
+    elsewhere("newer", tmp_path, train=newer[:24], val=newer[24:30], test=newer[30:])
+    run = finetune("new", str(upstream), tmp_path, output)
+    last = finetune("newer", run.name, tmp_path, output)
+    left_out = {part: set(map(int, first.predictions[f"val_selected/{part}"].record_ids)) for part in ("val", "test")}
+    trained = sorted(set(range(40)) - left_out["val"] - left_out["test"])
+    unseen = sorted(left_out["test"])
+    elsewhere("other", tmp_path, train=list(range(300, 320)), val=list(range(320, 326)), test=trained[:7] + unseen[:3])
+    for found in (run, last):
+        with pytest.warns(
+            RecordsOverlapWarning, match="of the 10 records of the test part of other, 7 are exact copies"
+        ):
+            evaluate(found, overrides={"data.corpus": "other"})
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            evaluate(found, overrides={"data.corpus": "mine"})  # its test records were not trained on
+    if not is_exported:
+        first.path.rename(first.path.with_name("renamed"))
+        with pytest.warns(TrainingUnknownWarning, match=f"whether {first.name} was trained on .* is not beside it"):
+            evaluate(run, overrides={"data.corpus": "other"})
+
+
+def test_patients_of_an_upstreams_training_are_told(tmp_path: Path) -> None:
+    count = 40
+    signals = np.stack([synthetic_millivolts(1000, 100, seed=number) for number in range(count)])
+    patients = [f"p{number // 2}" for number in range(count)]
+    labels = {"AF": np.arange(count) // 2 % 2}
+    et.corpus_from_arrays(signals, labels, sampling_rate=100, name="mine", root=tmp_path, patients=patients)
+    first = pretrain("mine", tmp_path, tmp_path / "runs")
+    elsewhere("new", tmp_path, train=list(range(100, 124)), val=list(range(124, 130)), test=list(range(130, 140)))
+    run = finetune("new", first.name, tmp_path, tmp_path / "runs")
+    data = ECGDataModule(DataConfig(corpus="mine", root=str(tmp_path), split_seed=5), progress=False)
+    data.setup()
+    test = {data.record_ids[row] for row in data.rows["test"]}
+    left_out = {str(name) for part in ("val", "test") for name in first.predictions[f"val_selected/{part}"].record_ids}
+    with pytest.warns(RecordsOverlapWarning, match=f" {len(test - left_out)} are exact copies"):
+        evaluate(run, overrides={"data.corpus": "mine", "data.split_seed": 5})
+    noise = np.random.default_rng(0).normal(0, 0.01, signals.shape)
+    others = signals + noise.astype(np.float32)  # other recordings of the same patients
+    et.corpus_from_arrays(
+        others, labels, sampling_rate=100, name="mine", root=tmp_path / "later", patients=patients,
+    )  # fmt: skip
+    with pytest.warns(RecordsOverlapWarning, match=f" {len(test - left_out)} are of patients that"):
+        evaluate(run, overrides={"data.corpus": "mine", "data.root": str(tmp_path / "later"), "data.split_seed": 5})
 
 
 def test_renamed_texts_are_in_the_check_and_in_the_manifest(
