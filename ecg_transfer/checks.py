@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_modules.config import DataConfig
 from data_modules.corpus_check import check_corpus
 from data_modules.datamodule import ECGDataModule
 from data_modules.findings import LEAKS, MEANINGS, Finding, summarise
@@ -15,6 +16,9 @@ from ecg_transfer.config_reading import Overrides, make_config
 from ecg_transfer.resolve import Resolved, pretrain_config
 from ecg_transfer.runs import DEFAULT_OUTPUT, open_run
 from ecg_transfer.upstream import RecordsOverlapWarning
+
+COMPARED_BY = ("sampling_rate", "num_samples", "crop")
+"""Fields of the `data` section in which records must agree to be compared sample by sample."""
 
 SHOWN = 3
 """Findings of a kind that a warning names."""
@@ -48,32 +52,54 @@ def checks(resolved: Resolved, data: ECGDataModule) -> dict[str, int]:
 def data_to_check(
     name: str, against: str | None, *, recipe: str = "paper", overrides: Overrides = (), output: Path = DEFAULT_OUTPUT
 ) -> tuple[ECGDataModule, ECGDataModule | None]:
-    """A corpus as a run would have it, and what it is to be compared with; both set up.
+    """A corpus as a run would have it, and what it is to be compared with; both set up, with the same preparation.
 
     Args:
         name: Of the corpus.
-        against: A corpus, which is taken as a pre-training of the same recipe would have it, or a run; or None.
+        against: A corpus, which is taken as a pre-training of the same recipe would have it; or a run, as whose records
+            the corpus is prepared; or None.
         recipe: A key of `ecg_transfer.recipes.RECIPES`.
         overrides: Fields to change.
         output: Where runs live.
 
     Raises:
-        ValueError: There is no such corpus.
+        ValueError: There is no such corpus, or an override asks for another preparation than the run's.
         RunNotFoundError: There is no such run.
     """
     phase: Phase = "scratch" if against is None else "finetune"
     config = make_config(phase, name, recipe=recipe, upstream=against, overrides=overrides)
+    theirs: DataConfig | None = None
+    if against is not None and is_corpus(against, config.data.root):
+        theirs = pretrain_config(config).data
+    elif against is not None:
+        theirs = open_run(against, output).config.data
+        _prepare_alike(config.data, theirs, make_config(phase, name, recipe=recipe, upstream=against).data, against)
     data = ECGDataModule(config.data)
     data.setup()
-    if against is None:
+    if theirs is None:
         return data, None
-    if is_corpus(against, config.data.root):
-        theirs = pretrain_config(config).data
-    else:
-        theirs = open_run(against, output).config.data
     upstream = ECGDataModule(theirs)
     upstream.setup()
     return data, upstream
+
+
+def _prepare_alike(ours: DataConfig, theirs: DataConfig, plain: DataConfig, run: str) -> None:
+    """Take over how a run's records were prepared: copies are told from records prepared alike.
+
+    Args:
+        ours: Is changed.
+        theirs: The run's.
+        plain: As `ours` without the user's overrides.
+        run: Its name.
+
+    Raises:
+        ValueError: An override asks for something else.
+    """
+    for name in COMPARED_BY:
+        given, wanted = getattr(ours, name), getattr(theirs, name)
+        if given not in (wanted, getattr(plain, name)):
+            raise ValueError(f"data.{name}={given}: {run} was trained with data.{name}={wanted}, leave that out")
+        setattr(ours, name, wanted)
 
 
 def _sentence(leaks: Sequence[Finding]) -> str:
