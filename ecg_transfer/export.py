@@ -36,7 +36,7 @@ from ecg_transfer.model_folder import (
 )
 from ecg_transfer.onnx_export import export_onnx
 from ecg_transfer.runs import Run, find_runs, open_run, sha256
-from ecg_transfer.study.bootstrap import NUM_DRAWS, draw_patients, interval, score_draws
+from ecg_transfer.study.bootstrap import NUM_DRAWS, draw_patients, interval_about, score_draws
 from ecg_transfer.trained_records import data_of
 from ecg_transfer.upstream import UPSTREAM_RECORDS
 
@@ -158,7 +158,8 @@ def _test_scores(run: Run, model: LoadedModel) -> dict[str, Any]:
     asked.insert(2, ("f1_macro_tuned", "f1_macro", model.thresholds, results["test_tuned"]["f1_macro"]))
     scores = {}
     for title, name, limits, value in asked:
-        low, high = interval(score_draws(name, [test.logits], test.targets, [limits], draws.weights)[:, 0])
+        drawn = score_draws(name, [test.logits], test.targets, [limits], draws.weights)[:, 0]
+        low, high = interval_about(math.nan if value is None else value, drawn)
         scores[title] = {"value": value, "low": _finite(low), "high": _finite(high)}
     return {
         "scores": scores,

@@ -2,10 +2,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import stats
+from sklearn.metrics import average_precision_score
 
 from ecg_transfer.metrics import AGGREGATES, Evaluation, tune_thresholds
-from ecg_transfer.study.bootstrap import draw_patients, interval, mean_over_seeds, score_draws, widening
+from ecg_transfer.study.bootstrap import (
+    draw_patients,
+    interval,
+    interval_about,
+    mean_over_seeds,
+    score_draws,
+    widening,
+)
 
 
 @pytest.mark.parametrize("metric", sorted(AGGREGATES))
@@ -127,3 +136,44 @@ def test_sure_decisions_are_thresholded_as_they_are_scored(metric: str) -> None:
     logits, targets = np.float32([[20], [18], [17.5], [3]]), np.uint8([[1], [0], [0], [0]])
     limit = tune_thresholds(logits, targets)
     assert score_draws(metric, [logits], targets, [limit], np.ones((1, 4), np.float32)) == [[1.0]]
+
+
+SHARES = np.array([0.14, 0.09, 0.04, 0.24, 0.1, 0.05])
+"""Of positives, by label."""
+
+
+def some_test_set(number: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    """Logits and targets (number, labels) of a model whose positives lie one deviation higher."""
+    targets = np.zeros((number, len(SHARES)), np.uint8)
+    while not targets.any(axis=0).all():
+        targets = (rng.random(targets.shape) < SHARES).astype(np.uint8)
+    return rng.normal(size=targets.shape) + targets, targets
+
+
+def test_the_interval_of_an_average_precision_holds_what_many_more_records_give() -> None:
+    rng = np.random.default_rng(0)
+    logits, targets = some_test_set(50_000, rng)
+    truth = average_precision_score(targets, logits, average="macro")
+    num_sets = 40
+    plain = moved = 0
+    for seed in range(num_sets):
+        logits, targets = some_test_set(80, rng)
+        estimate = average_precision_score(targets, logits, average="macro")
+        draws = score_draws("ap_macro", [logits], targets, [0.5], draw_patients(
+            np.arange(80), targets, num_draws=200, seed=seed
+        ).weights)[:, 0]  # fmt: skip
+        low, high = interval(draws)
+        plain += low <= truth <= high
+        low, high = interval_about(estimate, draws)
+        assert 0 <= low <= estimate <= high <= 1
+        moved += low <= truth <= high
+    assert plain < 0.6 * num_sets, "or there is nothing to mend"
+    assert moved > 0.75 * num_sets
+
+
+def test_draws_about_their_estimate_keep_their_interval() -> None:
+    draws = np.array([0.3, 0.4, 0.5, 0.6, 0.7, np.nan])
+    assert interval_about(0.5, draws, 0.6) == pytest.approx((0.3, 0.6))  # as numpy's inverted_cdf has it
+    assert interval_about(0.45, draws, 0.6) == pytest.approx((0.2, 0.5))
+    assert interval_about(1.0, np.ones(9)) == (1.0, 1.0)
+    assert all(np.isnan(interval_about(float("nan"), np.full(3, np.nan))))
