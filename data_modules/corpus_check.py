@@ -23,26 +23,27 @@ OUTLIER_FACTOR = 5.0
 with a gain wrong by 10 either way 98 % of them would be, by 4.88 46 %."""
 
 
-def check_corpus(data: ECGDataModule, upstream: ECGDataModule | None = None) -> list[Finding]:
+def check_corpus(data: ECGDataModule, *upstreams: ECGDataModule) -> list[Finding]:
     """Look at a corpus as a run would have it.
 
     Args:
         data: Set up.
-        upstream: What an upstream is trained on, set up with the same rate and length; None compares with nothing.
+        upstreams: What an upstream, and those that it goes back to, are trained on, set up with the same rate and
+            length.
 
     Returns:
         The gravest first.
     """
     checks = record_checks(data.cache, data.config.sampling_rate, progress=data.progress)
-    found = [*leaks(data, upstream), *_of_records(data, checks), *_of_corpus(data, checks)]
+    found = [*leaks(data, *upstreams), *_of_records(data, checks), *_of_corpus(data, checks)]
     return sorted(found, key=lambda finding: list(MEANINGS).index(finding.code))
 
 
-def leaks(data: ECGDataModule, upstream: ECGDataModule | None = None) -> list[Finding]:
+def leaks(data: ECGDataModule, *upstreams: ECGDataModule) -> list[Finding]:
     """Those of `LEAKS`: copies and patients on two sides of a split, or in the upstream's training and evaluated."""
     checks = record_checks(data.cache, data.config.sampling_rate, progress=data.progress)
     found = [*_copies_across_parts(data, checks), *_patients_across_parts(data)]
-    if upstream is not None:
+    for upstream in upstreams:
         found += [*_copies_in_upstream(data, checks, upstream), *_patients_in_upstream(data, upstream)]
     return found
 

@@ -17,14 +17,14 @@ SHOWN = 4
 """Findings of a kind that the terminal names."""
 
 
-def print_findings(data: ECGDataModule, findings: Sequence[Finding], upstream: ECGDataModule | None) -> None:
+def print_findings(data: ECGDataModule, findings: Sequence[Finding], upstreams: Sequence[ECGDataModule]) -> None:
     """What `data check` found: a line a kind, with some of its records."""
     console = terminal()
     summary, spec = data.summary(), data.corpus.spec
     console.print(str(summary["completeness"]), markup=False, style="bold")
     parts = ", ".join(f"{part} {len(rows):,}" for part, rows in data.rows.items())
-    against = "" if upstream is None else f"; compared with the {len(upstream.rows['train']):,} training records of "
-    console.print(f"{parts}{against}{'' if upstream is None else upstream.corpus.spec.name}", markup=False)
+    trained = [f"the {len(one.rows['train']):,} training records of {one.corpus.spec.name}" for one in upstreams]
+    console.print(f"{parts}{'; compared with ' if trained else ''}{' and '.join(trained)}", markup=False)
     set_aside = summary["set_aside"]
     if isinstance(set_aside, dict) and set_aside:
         console.print(f"set aside: {', '.join(f'{code} {count}' for code, count in set_aside.items())}", markup=False)

@@ -13,12 +13,10 @@ from data_modules.findings import LEAKS, MEANINGS, Finding, summarise
 from data_modules.sources import is_corpus
 from ecg_transfer.config import Phase
 from ecg_transfer.config_reading import Overrides, make_config
+from ecg_transfer.lineage import lineage
 from ecg_transfer.resolve import Resolved, pretrain_config
 from ecg_transfer.runs import DEFAULT_OUTPUT, open_run
-from ecg_transfer.upstream import RecordsOverlapWarning
-
-COMPARED_BY = ("sampling_rate", "num_samples", "crop")
-"""Fields of the `data` section in which records must agree to be compared sample by sample."""
+from ecg_transfer.upstream import COMPARED_BY, RecordsOverlapWarning
 
 SHOWN = 3
 """Findings of a kind that a warning names."""
@@ -35,11 +33,11 @@ def checks(resolved: Resolved, data: ECGDataModule) -> dict[str, int]:
         Number of findings by code, for the manifest.
     """
     upstream = resolved.upstream
-    trained_on = upstream.training_data(data) if upstream is not None else None
-    findings = check_corpus(data, trained_on)
+    trained_on = upstream.training_data(data) if upstream is not None else []
+    findings = check_corpus(data, *trained_on)
     leaks = [finding for finding in findings if finding.code in LEAKS]
     if leaks:
-        against = f" --against {upstream.name}" if upstream is not None and trained_on is not None else ""
+        against = f" --against {upstream.name}" if upstream is not None and trained_on else ""
         warnings.warn(
             f"{data.corpus.spec.name}: {_sentence(leaks)}. `ecg-transfer data check {data.corpus.spec.name}{against}` "
             "names all of them",
@@ -51,13 +49,13 @@ def checks(resolved: Resolved, data: ECGDataModule) -> dict[str, int]:
 
 def data_to_check(
     name: str, against: str | None, *, recipe: str = "paper", overrides: Overrides = (), output: Path = DEFAULT_OUTPUT
-) -> tuple[ECGDataModule, ECGDataModule | None]:
-    """A corpus as a run would have it, and what it is to be compared with; both set up, with the same preparation.
+) -> tuple[ECGDataModule, list[ECGDataModule]]:
+    """A corpus as a run would have it, and what it is to be compared with; all set up, with the same preparation.
 
     Args:
         name: Of the corpus.
         against: A corpus, which is taken as a pre-training of the same recipe would have it; or a run, as whose records
-            the corpus is prepared; or None.
+            the corpus is prepared, with the runs that it goes back to; or None.
         recipe: A key of `ecg_transfer.recipes.RECIPES`.
         overrides: Fields to change.
         output: Where runs live.
@@ -68,19 +66,19 @@ def data_to_check(
     """
     phase: Phase = "scratch" if against is None else "finetune"
     config = make_config(phase, name, recipe=recipe, upstream=against, overrides=overrides)
-    theirs: DataConfig | None = None
+    theirs: list[DataConfig] = []
     if against is not None and is_corpus(against, config.data.root):
-        theirs = pretrain_config(config).data
+        theirs = [pretrain_config(config).data]
     elif against is not None:
-        theirs = open_run(against, output).config.data
-        _prepare_alike(config.data, theirs, make_config(phase, name, recipe=recipe, upstream=against).data, against)
+        theirs = [run.config.data for run in lineage(open_run(against, output))]
+        _prepare_alike(config.data, theirs[0], make_config(phase, name, recipe=recipe, upstream=against).data, against)
     data = ECGDataModule(config.data)
     data.setup()
-    if theirs is None:
-        return data, None
-    upstream = ECGDataModule(theirs)
-    upstream.setup()
-    return data, upstream
+    alike = [fields for fields in theirs if all(getattr(fields, n) == getattr(config.data, n) for n in COMPARED_BY)]
+    upstreams = [ECGDataModule(fields) for fields in alike]
+    for upstream in upstreams:
+        upstream.setup()
+    return data, upstreams
 
 
 def _prepare_alike(ours: DataConfig, theirs: DataConfig, plain: DataConfig, run: str) -> None:

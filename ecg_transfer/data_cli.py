@@ -99,10 +99,10 @@ def check(
     from ecg_transfer.checks import data_to_check
 
     given = [*(overrides or ()), *([f"data.root={root}"] if root is not None else [])]
-    data, upstream = data_to_check(name, against, recipe=recipe, overrides=given, output=output)
-    findings = check_corpus(data, upstream)
+    data, upstreams = data_to_check(name, against, recipe=recipe, overrides=given, output=output)
+    findings = check_corpus(data, *upstreams)
     changed = changed_records(data) if files else {}
-    print_findings(data, findings, upstream)
+    print_findings(data, findings, upstreams)
     if csv is not None:
         write_findings(csv, findings)
         typer.echo(f"all of them: {csv}")

@@ -20,6 +20,7 @@ from data_modules.corpus import LEAD_NAMES, CorpusNotFoundError
 from data_modules.unfinished import beside
 from ecg_transfer.files import write_atomically, write_json
 from ecg_transfer.leaks import leaks_of
+from ecg_transfer.lineage import lineage
 from ecg_transfer.loaded_model import LoadedModel, load_model, preprocessing_of
 from ecg_transfer.model_card import model_card
 from ecg_transfer.model_folder import (
@@ -35,7 +36,7 @@ from ecg_transfer.model_folder import (
     read_model_folder,
 )
 from ecg_transfer.onnx_export import export_onnx
-from ecg_transfer.runs import Run, find_runs, open_run, sha256
+from ecg_transfer.runs import Run, open_run, sha256
 from ecg_transfer.study.bootstrap import NUM_DRAWS, draw_patients, interval_about, score_draws
 from ecg_transfer.trained_records import data_of
 from ecg_transfer.upstream import UPSTREAM_RECORDS
@@ -169,21 +170,19 @@ def _test_scores(run: Run, model: LoadedModel) -> dict[str, Any]:
 
 
 def _training_records(run: Run, model: LoadedModel) -> tuple[list[RecordSet], list[NDArray[np.int64]]]:
-    """Digests of the recordings of this training, and of the pre-training that it started from."""
+    """Digests of the recordings of this training, and of those that it goes back to."""
+    _, *before = runs = list(lineage(run))
     found = [_own_records(run, model.preprocessing, "training")]
-    upstream = run.manifest["upstream"]
+    found += [_own_records(other, preprocessing_of(other), "pre-training") for other in before]
+    upstream = runs[-1].manifest["upstream"]
     if upstream is not None and upstream.get("record_sets"):
         sets = [RecordSet(**entry) for entry in upstream["record_sets"]]
         found += [
-            (replace(records, role="pre-training"), read_digests(run.path / UPSTREAM_RECORDS, records))
+            (replace(records, role="pre-training"), read_digests(runs[-1].path / UPSTREAM_RECORDS, records))
             for records in sets
         ]
     elif upstream is not None:
-        beside = next((other for other in find_runs(run.path.parents[1]) if other.name == upstream["run"]), None)
-        if beside is None:
-            _warn_unknown(f"those of its pre-training, {upstream['run']}, are not beside it")
-        else:
-            found.append(_own_records(beside, preprocessing_of(beside), "pre-training"))
+        _warn_unknown(f"those of its pre-training, {upstream['run']}, are not beside it")
     known = [entry for entry in found if entry is not None]
     sets = [replace(records, array=f"records.{number}") for number, (records, _) in enumerate(known)]
     return sets, [digests for _, digests in known]

@@ -13,8 +13,9 @@ from data_modules.corpus import CorpusNotFoundError
 from data_modules.datamodule import PARTS, ECGDataModule
 from data_modules.sources import data_root
 from ecg_transfer.data_identity import DataChangedError, left_out_ids
+from ecg_transfer.lineage import upstream_run
 from ecg_transfer.model_folder import RecordSet, read_digests
-from ecg_transfer.runs import Run, find_runs
+from ecg_transfer.runs import Run
 from ecg_transfer.upstream import UPSTREAM_RECORDS, RecordsOverlapWarning
 
 
@@ -78,13 +79,6 @@ def warn_of_upstreams(run: Run, data: ECGDataModule, part: str) -> None:
         run = found
         if run.manifest["data"]["simulated"] == data.corpus.is_simulated:
             _warn_of_training(run, data, part)
-
-
-def upstream_run(run: Run) -> Run | None:
-    """The run that a fine-tuning started from, where it lies beside it with the same weights."""
-    about = run.manifest["upstream"]
-    others = (other for other in find_runs(run.path.parents[1]) if other.name == about["run"])
-    return next((other for other in others if other.weights_sha256 == about["weights_sha256"]), None)
 
 
 def _warn_of_training(upstream: Run, data: ECGDataModule, part: str) -> None:

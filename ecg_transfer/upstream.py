@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_modules.config import DataConfig
 from data_modules.corpora import CORPORA
@@ -15,7 +17,8 @@ from data_modules.corpus import CorpusNotFoundError
 from data_modules.label_map import LabelMatch, match_labels
 from data_modules.sources import will_simulate
 from ecg_transfer.files import write_atomically
-from ecg_transfer.model_folder import RECORDS, ModelFolder
+from ecg_transfer.lineage import lineage
+from ecg_transfer.model_folder import RECORDS, ModelFolder, RecordSet, read_digests
 from ecg_transfer.pretext.config import pretext_name
 from ecg_transfer.runs import Run
 
@@ -32,6 +35,10 @@ FACTS = ("title", "version", "url", "licence", "citation")
 
 INPUT_FIELDS = ("sampling_rate", "num_samples", "scale")
 """Fields of the `data` section in which upstream and downstream must agree."""
+
+
+COMPARED_BY = ("sampling_rate", "num_samples", "crop")
+"""Fields of the `data` section in which records must agree to be compared sample by sample."""
 
 
 class RecordsOverlapWarning(UserWarning):
@@ -151,52 +158,63 @@ class Upstream:
             data: The downstream's, set up.
 
         Returns:
-            Counts by part; None where nothing can be compared: a run (its data module knows), an exported model
-            without digests, or recordings that were prepared in another way. Copies are found where they are equal
-            sample by sample after the preparation; the same recording published at another rate is not.
+            Counts by part; None where nothing can be compared: a run (its data module knows) that goes back to no
+            exported model, an exported model without digests, or recordings that were prepared in another way. Copies
+            are found where they are equal sample by sample after the preparation; the same recording published at
+            another rate is not.
         """
-        if isinstance(self.origin, Run):
-            return None
         preprocessing = data.config.preprocessing(data.corpus.spec)
-        sets = [records for records in self.origin.record_sets if records.is_comparable(preprocessing)]
-        if not sets:
+        known = [digests() for records, digests in self._digests() if records.is_comparable(preprocessing)]
+        if not known:
             return None
-        known = np.concatenate([self.origin.digests(records) for records in sets])
-        return {part: int(np.isin(data.cache.digests[data.rows[part]], known).sum()) for part in ("val", "test")}
+        seen = np.isin(data.cache.digests, np.concatenate(known))
+        return {part: int(seen[data.rows[part]].sum()) for part in ("val", "test")}
 
-    def training_data(self, downstream: ECGDataModule) -> ECGDataModule | None:
-        """What it was trained on, to be compared with a downstream's records.
+    def _digests(self) -> list[tuple[RecordSet, Callable[[], NDArray[np.int64]]]]:
+        """The exported record sets that it comes with or goes back to, and what reads each."""
+        if isinstance(self.origin, ModelFolder):
+            return [(records, partial(self.origin.digests, records)) for records in self.origin.record_sets]
+        *_, first = lineage(self.origin)
+        sets = [RecordSet(**entry) for entry in (first.manifest["upstream"] or {}).get("record_sets") or ()]
+        return [(records, partial(read_digests, first.path / UPSTREAM_RECORDS, records)) for records in sets]
+
+    def training_data(self, downstream: ECGDataModule) -> list[ECGDataModule]:
+        """What it and the runs that it goes back to were trained on, to be compared with a downstream's records.
 
         Args:
             downstream: Set up.
 
         Returns:
-            Set up; None where that would take more than a look: an exported model, a corpus that is not there any more
-            or has no cache, other preparation than the downstream's, or simulated ECGs; and where its records are not
-            any more those that it was trained on.
+            Set up, its own first; without those that would take more than a look: of an exported model, of a corpus
+            that is not there any more or has no cache, with other preparation than the downstream's, or simulated ECGs;
+            and without records that are not any more those of the training.
         """
-        if not isinstance(self.origin, Run) or self.simulated:
-            return None
-        ours, theirs = downstream.config, self.origin.config.data
-        if any(getattr(ours, name) != getattr(theirs, name) for name in ("sampling_rate", "num_samples", "crop")):
-            return None
-        from data_modules.datamodule import ECGDataModule
-
-        try:
-            if will_simulate(theirs.corpus, theirs.root, theirs.source):
-                return None
-            data = ECGDataModule(theirs, progress=downstream.progress)
-            if not data.is_cached:
-                return None
-            data.setup()
-        except (CorpusNotFoundError, ValueError):  # its records, their table or its very name are gone, or changed
-            return None
-        return data if data.digest() == self.origin.manifest["data"]["digest"] else None
+        runs = lineage(self.origin) if isinstance(self.origin, Run) else ()
+        found = (_training_data(run, downstream) for run in runs if not run.manifest["data"]["simulated"])
+        return [data for data in found if data is not None]
 
 
 def input_fields(data: DataConfig) -> dict[str, object]:
     """Values of `INPUT_FIELDS` in a configuration."""
     return {name: getattr(data, name) for name in INPUT_FIELDS}
+
+
+def _training_data(run: Run, downstream: ECGDataModule) -> ECGDataModule | None:
+    ours, theirs = downstream.config, run.config.data
+    if any(getattr(ours, name) != getattr(theirs, name) for name in COMPARED_BY):
+        return None
+    from data_modules.datamodule import ECGDataModule
+
+    try:
+        if will_simulate(theirs.corpus, theirs.root, theirs.source):
+            return None
+        data = ECGDataModule(theirs, progress=downstream.progress)
+        if not data.is_cached:
+            return None
+        data.setup()
+    except (CorpusNotFoundError, ValueError):  # its records, their table or its very name are gone, or changed
+        return None
+    return data if data.digest() == run.manifest["data"]["digest"] else None
 
 
 def _facts(data: Mapping[str, Any], corpus: str) -> dict[str, Any]:
