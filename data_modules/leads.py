@@ -16,6 +16,7 @@ _PREFIX = rf"(?:mdc[ _]ecg[ _](?:lead|elec[ _]potl)[ _]|(?:ecg|ekg){_GAP})?(?:le
 _REST = r"(?:\s*[,(\[](?!.*invert)(?!\s*-\s*[)\]]).*)?"
 _NAME = re.compile(rf"{_PREFIX}(?P<lead>iii|ii|i|avr|avl|avf|v[1-6]){_REST}", re.IGNORECASE)
 _CHEST_ELECTRODE = re.compile(rf"{_PREFIX}c(?P<number>[1-6]){_REST}", re.IGNORECASE)
+_FURTHER_LEAD = re.compile(rf"{_PREFIX}v(?:[7-9]|1[0-2]|[1-9]r){_REST}", re.IGNORECASE)
 _CANONICAL = {name.casefold(): name for name in LEAD_NAMES}
 
 _FROM_ONE_AND_TWO = np.array([[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [1, -0.5], [-0.5, 1]], dtype=np.float64)
@@ -32,6 +33,11 @@ def canonical_lead(name: str) -> str | None:
     """
     match = _NAME.fullmatch(name.strip())
     return _CANONICAL[match["lead"].casefold()] if match else None
+
+
+def is_further_lead(name: str) -> bool:
+    """Whether a signal's name is that of a chest lead beyond the twelve: `V7` to `V12`, `V3R`."""
+    return _FURTHER_LEAD.fullmatch(name.strip()) is not None
 
 
 def canonical_leads(names: Sequence[str]) -> list[str | None]:

@@ -108,8 +108,10 @@ def lead_names(raw: RawRecord, options: ReadingOptions) -> list[str | None]:
     num_signals = len(raw.signal)
     if options.leads is not None:
         if len(options.leads) != num_signals:
+            called = f" ({', '.join(raw.lead_names)})" if raw.lead_names else ""
             raise RecordError(
-                "missing_leads", f"{num_signals} signals, but --leads names {len(options.leads)}: give one for each"
+                "missing_leads",
+                f"{num_signals} signals{called}, but --leads names {len(options.leads)}: give one for each",
             )
         leads = canonical_leads(options.leads)
         if wrong := [name for name, lead in zip(options.leads, leads, strict=True) if lead is None and name != NO_LEAD]:

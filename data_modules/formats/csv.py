@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from data_modules.corpus import RecordError
 from data_modules.formats.raw_record import Format, RawRecord, leads_first, refuse_large, unit_in_names
-from data_modules.leads import canonical_leads
+from data_modules.leads import canonical_leads, is_further_lead
 from data_modules.wfdb_header import MAX_SIGNALS, MAX_VALUES
 
 DELIMITERS = ",;\t"
@@ -21,7 +21,10 @@ MAX_LINE = 2**20
 
 
 def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
-    """Read one record. Columns whose name is no lead's (a time, an index) are left out; an empty cell is "no sample".
+    """Read one record; an empty cell is "no sample".
+
+    Columns whose name is no lead's (a time, an index) are left out where others have one. Those of further chest leads
+    (V7) are signals, too, which the user may say to be others.
 
     A rate is not taken from a column of times: it may count seconds, milliseconds or samples.
 
@@ -45,10 +48,8 @@ def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
     if all(_is_number(cell) for cell in cells):
         return RawRecord(signal=leads_first(_numbers(text, delimiter, path)).astype(np.float32))
     _require_columns(text, delimiter, cells, path)
-    columns = [index for index, lead in enumerate(canonical_leads(cells)) if lead is not None]
-    named = bool(columns)
-    if not columns:
-        columns = list(range(len(cells)))
+    leads = [index for index, lead in enumerate(canonical_leads(cells)) if lead is not None]
+    columns = [index for index, name in enumerate(cells) if not leads or index in leads or is_further_lead(name)]
     if len(columns) > MAX_SIGNALS:
         raise RecordError("header", f"{path.name} has {len(cells)} columns and no lead's name in its first line")
     values = _numbers(text, delimiter, path, skip=1, columns=columns)
@@ -56,7 +57,7 @@ def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
     return RawRecord(
         signal=np.ascontiguousarray(values.T, dtype=np.float32),
         lead_names=names,
-        unit=unit_in_names(names) if named else None,
+        unit=unit_in_names(tuple(cells[index] for index in leads)) if leads else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from data_modules.corpus import RecordError
 from data_modules.formats import FORMATS
 from data_modules.formats.raw_record import unit_in_names
 from data_modules.leads import canonical_lead
-from data_modules.reading import ReadingOptions
+from data_modules.reading import ReadingOptions, to_record
 from tests.data_modules.ecg_files import LEADS, as_codes, synthetic_millivolts, write_challenge_record
 from tests.data_modules.formats.test_formats import PLAIN, RATE, read
 
@@ -23,6 +24,30 @@ def test_an_empty_cell_is_no_sample(tmp_path: Path) -> None:
     signal = FORMATS["csv"].read(tmp_path / "a.csv", 0, None).signal
     assert signal.shape == (2, 41)
     assert np.flatnonzero(np.isnan(signal[1])).tolist() == [20]
+
+
+@pytest.mark.parametrize("further", [[f"V{number}" for number in range(7, 13)], [f"V{n}R" for n in range(1, 7)]])
+def test_columns_of_further_chest_leads_may_be_said_to_be_others(tmp_path: Path, further: list[str]) -> None:
+    numbers = np.round(np.random.default_rng(0).standard_normal((60, 12)), 3)
+    names = [*LEADS[:6], *further]
+    table = pd.DataFrame(numbers, columns=names).assign(note=1)
+    table.to_csv(tmp_path / "a.csv", index_label="time")
+    raw = FORMATS["csv"].read(tmp_path / "a.csv", 0, None)
+    with pytest.raises(RecordError, match="a has no V1, V2, V3, V4, V5, V6"):
+        to_record(raw, replace(PLAIN, leads=None), "a")
+    said = to_record(raw, PLAIN, "a")
+    np.testing.assert_array_equal(said.signal, numbers.T.astype(np.float32))
+    with pytest.raises(RecordError, match=rf"12 signals \(I, II, .*{further[-1]}\), but --leads names 11"):
+        to_record(raw, replace(PLAIN, leads=LEADS[:11]), "a")
+
+
+def test_further_chest_leads_beside_the_twelve_change_nothing(tmp_path: Path) -> None:
+    numbers = np.round(np.random.default_rng(0).standard_normal((60, 14)), 3)
+    names = [*(f"{lead} (mV)" for lead in LEADS), "V7", "V4R"]
+    pd.DataFrame(numbers, columns=names).to_csv(tmp_path / "a.csv", index=False)
+    raw = FORMATS["csv"].read(tmp_path / "a.csv", 0, None)
+    found = to_record(raw, ReadingOptions(sampling_rate=RATE), "a")
+    np.testing.assert_array_equal(found.signal, numbers[:, :12].T.astype(np.float32))
 
 
 @pytest.mark.parametrize("name", ["Lead {}", "{} (mV)", "Lead {} (mV)", "{}"])
