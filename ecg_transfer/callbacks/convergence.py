@@ -10,13 +10,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from data_modules.batches import Batch
 from ecg_transfer.curve import read_curve
 from ecg_transfer.learner import Learner
 from ecg_transfer.ways import LR_FACTOR
 
 
 class Convergence(pl.Callback):
-    """Write what every epoch cost and brought.
+    """Write what every epoch cost and brought; its `lr` is that of its last update.
 
     Seconds go on counting where an interrupted run left off; time between two attempts is not counted.
 
@@ -30,6 +31,7 @@ class Convergence(pl.Callback):
         self._started = 0.0
         self._train_started = 0.0
         self._train_seconds = 0.0
+        self._rate = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Find out how long earlier attempts took, up to the epoch that is resumed from.
@@ -43,6 +45,12 @@ class Convergence(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock of the training part of an epoch."""
         self._train_started = time.perf_counter()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        """Note the rate of the update that comes: after it a schedule has gone on to the next one's."""
+        self._rate = _base_rate(trainer.optimizers[0].param_groups[0])
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop it: evaluation follows."""
@@ -64,7 +72,7 @@ class Convergence(pl.Callback):
             "seconds": round(self._before + time.perf_counter() - self._started, 3),
             "train_seconds": round(self._train_seconds, 3),
             "records_per_second": round(learner.num_trained * trainer.world_size / self._train_seconds, 1),
-            "lr": _base_rate(trainer.optimizers[0].param_groups[0]),
+            "lr": self._rate,
             "train": learner.train_scores,
             **learner.records(),
         }

@@ -66,3 +66,21 @@ def test_the_training_loss_is_the_mean_over_records(data: ECGDataModule, tmp_pat
     (record,) = read_curve(tmp_path / "metrics.jsonl")
     assert record["train"]["loss"] == pytest.approx(float(expected), rel=1e-5)
     assert record["updates"] == 1
+
+
+@pytest.mark.parametrize("batch_size", [7, 1000])
+def test_the_rate_of_an_epoch_is_that_of_its_last_update(data: ECGDataModule, tmp_path: Path, batch_size: int) -> None:
+    """Against torch's own schedule; with one update an epoch, as of small corpora, every epoch shows what it had."""
+    import torch
+
+    whole = tiny_data(data.corpus, batch_size=batch_size)  # type: ignore[arg-type]
+    fit(tiny_trainer(tmp_path, whole, 4), tiny_classifier(whole, lr=0.1, schedule="one_cycle"), whole)
+    records = read_curve(tmp_path / "metrics.jsonl")
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.ones(1))])
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=records[-1]["updates"])
+    rates = []
+    for _ in range(records[-1]["updates"]):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert [record["lr"] for record in records] == pytest.approx([rates[record["updates"] - 1] for record in records])
