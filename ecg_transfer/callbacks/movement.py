@@ -30,7 +30,8 @@ class Movement(pl.Callback):
     `distance` has |w - w0| / |w0| of each stage's weights w, where w0 are the pre-trained ones, and `distance_all` that
     of all of them: 0 is where it started, 1 is as far as zero is. `cka` has the likeness of what each stage gives out
     to what it gave out before, from 1 (the same but for a rotation) to about 0 (nothing in common), and `cka_embedding`
-    that of the embedding. A stage has none whose last module does not give a tensor, records first.
+    that of the embedding. A stage has none whose last module does not give a tensor, records first. Of a model for
+    crops each record counts with its first window: its other ones are no further records.
 
     The outputs are taken from the evaluation's own first batch as it passes by, so that they cost no pass of their own
     but for one with the pre-trained weights at the start of each attempt.
@@ -64,10 +65,11 @@ class Movement(pl.Callback):
             assert isinstance(pl_module, ECGClassifier)
             self._now, self._inputs = {}, []
             backbone = pl_module.backbone
+            num_windows = num_windows_of(pl_module, batch["signal"])
             self._hooks = [
-                backbone.register_forward_pre_hook(lambda _, inputs: self._inputs.append(inputs[0])),
+                backbone.register_forward_pre_hook(lambda _, inputs: self._inputs.append(inputs[0][::num_windows])),
                 backbone.register_forward_hook(lambda *_: self._measure(backbone)),
-                *_listen(backbone, self._now),
+                *_listen(backbone, self._now, num_windows),
             ]
 
     def on_validation_batch_end(
@@ -146,13 +148,21 @@ def _heard(backbone: Backbone, state: Mapping[str, Tensor], signal: Tensor) -> d
     return notes
 
 
-def _listen(backbone: Backbone, notes: dict[str, Tensor]) -> list[torch.utils.hooks.RemovableHandle]:
+def num_windows_of(classifier: ECGClassifier, signal: Tensor) -> int:
+    """Rows beside each other that a backbone is given of each record of a batch (B, leads, T)."""
+    windows = classifier.windows
+    return 1 if windows is None else len(windows.starts(signal.shape[2]))
+
+
+def _listen(
+    backbone: Backbone, notes: dict[str, Tensor], num_windows: int = 1
+) -> list[torch.utils.hooks.RemovableHandle]:
     """Have each stage's output noted, the first time it is given out, as the products that CKA needs."""
 
     def note(name: str, output: object) -> None:
         features = output[0] if isinstance(output, tuple) else output
         if name not in notes and isinstance(features, Tensor) and features.dim() > 1:
-            notes[name] = gram(features[:NUM_RECORDS])
+            notes[name] = gram(features[::num_windows][:NUM_RECORDS])
 
     stages = backbone.stages() if lists_stages(backbone) else []
     heard = [*zip(stage_names(backbone) if stages else [], (stage[-1] for stage in stages), strict=True)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ from ecg_transfer.trainer import way_callbacks
 from ecg_transfer.windows import Windows
 from tests.data_modules.fake_corpus import FakeCorpus, random_labels, write_fake_corpus
 from tests.ecg_transfer.callbacks.test_resume import StopAt, assert_same_run
+from tests.ecg_transfer.test_cka import hsic_by_quadruples
 from tests.ecg_transfer.tiny_backbone import StagedBackbone
 from tests.ecg_transfer.tiny_training import fit, tiny_data, tiny_trainer, weights_of
 
@@ -262,6 +264,35 @@ def test_averaged_weights_are_measured_where_they_are_evaluated(upstream: State)
         movement.on_validation_batch_end(trainer, classifier, None, batch, 0, 0)
     assert classifier.movement["distance_all"] == pytest.approx(0.5, rel=1e-6)
     assert list(classifier.movement["distance"].values()) == pytest.approx([0.5] * 3, rel=1e-6)
+
+
+def test_of_a_model_for_crops_each_record_counts_once(upstream: State) -> None:
+    """Its windows are no further records: against the likeness by quadruples of the first window of each record."""
+    windows = Windows(length=20, stride=10)
+    classifier = ECGClassifier(STAGED, ("AF",), num_samples=50, windows=windows).eval()
+    before = StagedBackbone().eval()
+    for one in (classifier.backbone, before):
+        one.load_state_dict(upstream)
+    with torch.no_grad():
+        for weight in classifier.backbone.parameters():
+            weight.add_(0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(2)))
+    movement, trainer = Movement(upstream), pl.Trainer(logger=False, accelerator="cpu", enable_checkpointing=False)
+    batch: Any = {"signal": next(signals((9,)))}
+    with torch.no_grad():
+        movement.on_validation_batch_start(trainer, classifier, batch, 0, 0)
+        classifier(batch["signal"])
+        movement.on_validation_batch_end(trainer, classifier, None, batch, 0, 0)
+        after = StagedBackbone().eval()
+        after.load_state_dict(classifier.backbone.state_dict())
+        first = batch["signal"][:, :, :20]
+        given = [one.stem_norm(one.stem(first)).flatten(1) for one in (before, after)]
+        then, now = (values.double() @ values.double().T for values in given)
+    cross, then_alone, now_alone = (
+        hsic_by_quadruples(a.numpy(), b.numpy()) for a, b in ((then, now), (then, then), (now, now))
+    )
+    expected = cross / math.sqrt(then_alone * now_alone)
+    assert expected < 0.99
+    assert classifier.movement["cka"]["stem"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_gradient_of_l2_sp_is_autograds_of_the_penalty(upstream: State) -> None:
