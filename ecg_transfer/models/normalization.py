@@ -45,7 +45,16 @@ def while_recording() -> Iterator[None]:
 
 
 class BatchNorm1d(nn.BatchNorm1d):
-    """`nn.BatchNorm1d` that also takes `(B, C, 1, T)`."""
+    """`nn.BatchNorm1d` that also takes `(B, C, 1, T)`; a single value a channel takes the running statistics.
+
+    So it is where the last batch of an epoch holds one record, of which one time step is left; PyTorch's refuses that.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise `(B, C, [1,] T)`."""
+        if self.training and input.numel() == input.shape[1]:
+            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(input)
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() not in (3, 4):

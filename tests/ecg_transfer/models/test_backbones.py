@@ -9,9 +9,11 @@ import types
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import batch_norm
 
 import ecg_transfer.models
 from ecg_transfer.models import BACKBONES, Backbone, create_backbone
+from ecg_transfer.models.normalization import BatchNorm1d
 from ecg_transfer.precision import cpu_has_bfloat16
 
 NUM_SAMPLES = 64
@@ -93,6 +95,28 @@ def test_records_of_a_batch_do_not_influence_each_other(name: str) -> None:
     tolerance = 1e-12 * max(1.0, float(together.detach().abs().max()))
     torch.testing.assert_close(together, alone, rtol=0, atol=tolerance)
     torch.testing.assert_close(backbone(batch.flip(0)), together.flip(0), rtol=0, atol=tolerance)
+
+
+def test_a_record_alone_of_which_one_time_step_is_left_can_be_trained_on(name: str) -> None:
+    """As in the last batch of an epoch, with pieces of 0.3 s."""
+    backbone = create_backbone(name, num_samples=30).train()
+    backbone(signals(1)[:, :, :30]).square().sum().backward()
+    for parameter_name, parameter in backbone.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert torch.isfinite(parameter.grad).all(), parameter_name
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 1), (1, 4, 1, 1)])
+def test_one_value_a_channel_is_normalised_by_the_running_statistics(shape: tuple[int, ...]) -> None:
+    norm = BatchNorm1d(4).train()
+    for value in (norm.weight, norm.bias, norm.running_mean):
+        nn.init.uniform_(value)  # type: ignore[arg-type]
+    x, mean, variance = torch.randn(shape), norm.running_mean.clone(), norm.running_var.clone()  # type: ignore[union-attr]
+    expected = norm.weight * (x.flatten() - mean) / (variance + norm.eps).sqrt() + norm.bias
+    torch.testing.assert_close(norm(x).flatten(), expected)
+    assert torch.equal(norm.running_mean, mean)  # type: ignore[arg-type]
+    two = torch.cat([x, 2 * x])
+    torch.testing.assert_close(norm(two), batch_norm(two, None, None, norm.weight, norm.bias, training=True))
 
 
 def test_strides_of_the_input_do_not_matter(name: str) -> None:
