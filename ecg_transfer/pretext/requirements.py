@@ -48,6 +48,7 @@ def _require_trainable(config: RunConfig) -> None:
     import torch
 
     from ecg_transfer.models import create_backbone
+    from ecg_transfer.models.patch_transformer import PATCH_SAMPLES
     from ecg_transfer.pretext.module import head_of
 
     name, length = config.model.backbone, view_samples(config)
@@ -55,6 +56,11 @@ def _require_trainable(config: RunConfig) -> None:
         ours = create_backbone(name, num_samples=length)
         theirs = create_backbone(name, num_samples=config.data.num_samples)
         head_of(ours, name, config.pretext, 0.0)
+    if config.pretext.task == "masked" and length <= PATCH_SAMPLES:
+        raise ConfigError(
+            f"pretext.task=masked fills in patches of {PATCH_SAMPLES} samples from others, and {length} samples hold "
+            f"one: {'data.num_samples' if config.crops.seconds is None else 'crops.seconds'} has to be larger"
+        )
     shapes = [{name: value.shape for name, value in each.state_dict().items()} for each in (ours, theirs)]
     if shapes[0] != shapes[1]:
         raise ConfigError(

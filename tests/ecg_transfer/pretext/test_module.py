@@ -17,7 +17,9 @@ from ecg_transfer.callbacks.checkpoints import AtomicCheckpointIO
 from ecg_transfer.config import ConfigError, OptimConfig, RunConfig
 from ecg_transfer.config_reading import config_from, make_config
 from ecg_transfer.curve import read_curve
+from ecg_transfer.models.patch_transformer import PatchTransformer
 from ecg_transfer.pretext.config import PretextConfig, pretext_name
+from ecg_transfer.pretext.masked import MaskedPatches
 from ecg_transfer.pretext.module import PretextModule
 from ecg_transfer.pretext.requirements import require_pretext
 from ecg_transfer.runs import Run
@@ -138,6 +140,9 @@ def test_weights_that_stand_still_have_the_same_loss_in_every_epoch(
         assert len(of_part["val"]) == len(of_part["test"]) == 1
 
 
+MASKED = ("pretext.task=masked", "model.backbone=patch_transformer")
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
@@ -148,12 +153,22 @@ def test_weights_that_stand_still_have_the_same_loss_in_every_epoch(
         (["pretext.task=contrastive", "optim.mixup=0.2"], "optim.mixup is about labels"),
         (["pretext.task=contrastive", "optim.balance=0.5"], "optim.balance is about labels"),
         (["pretext.task=contrastive", "pretext.temperature=0"], "expected a number above 0"),
-        (["pretext.task=masked", "model.backbone=patch_transformer", "pretext.mask_share=1"], "between 0 and 1"),
+        ([*MASKED, "pretext.mask_share=1"], "between 0 and 1"),
+        ([*MASKED, "crops.seconds=0.25"], "25 samples hold one: crops.seconds has to be larger"),
+        ([*MASKED, "data.num_samples=20"], "20 samples hold one: data.num_samples has to be larger"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_read(overrides: list[str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         require_pretext(make_config("pretrain", "ptbxl", overrides=overrides))
+
+
+def test_two_patches_are_enough_to_fill_in_one() -> None:
+    config = make_config("pretrain", "ptbxl", overrides=[*MASKED, "crops.seconds=0.26"])
+    require_pretext(config)
+    backbone = PatchTransformer(12, 1, 3)
+    values = MaskedPatches(backbone, config.pretext)(backbone, torch.randn(3, 12, 26), torch.arange(3), None)
+    assert torch.isfinite(values["loss"])
 
 
 def test_scratch_has_no_pretext() -> None:
