@@ -18,13 +18,15 @@ from ecg_transfer.optim import configure
 from ecg_transfer.pretext.config import PretextConfig
 from ecg_transfer.pretext.contrastive import Contrastive
 from ecg_transfer.pretext.masked import MaskedPatches
+from ecg_transfer.windows import Windows
 
 
 class PretextModule(Learner):
     """Signal -> backbone -> projector or decoder -> loss. No label of a batch is looked at.
 
     The pretext's loss is the mean over the records of an epoch, each among those of its batch; it is what the best
-    epoch is chosen by. Masks and views of an evaluation are the same in every epoch.
+    epoch is chosen by. Masks and views of an evaluation are the same in every epoch. Where pieces of the records are
+    trained on, an evaluation cuts the whole records into such pieces.
 
     Args:
         backbone: A key of `BACKBONES`, or `package.module:factory`.
@@ -106,7 +108,9 @@ class PretextModule(Learner):
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Add up a batch's numbers, computed at full precision also where training runs in bfloat16."""
         generator = torch.Generator().manual_seed(batch_idx)
-        values = self.evaluated_output(batch["signal"], self._groups(batch), generator)
+        signal, num_pieces = self._pieces(batch["signal"])
+        groups = self._groups(batch).repeat_interleave(num_pieces)
+        values = self.evaluated_output(signal, groups, generator)
         self._add(EVALUATED[dataloader_idx], values, len(batch["index"]))
 
     def on_validation_epoch_end(self) -> None:
@@ -117,6 +121,17 @@ class PretextModule(Learner):
                 self.log(f"{part}/{name}", value, logger=False)
         if self.num_trained:
             self.train_scores = self._means("train")
+
+    def _pieces(self, signal: Tensor) -> tuple[Tensor, int]:
+        """Records (B, leads, T) of which pieces are trained on, cut into such pieces; and how many there are of each.
+
+        A network that never met what lies behind the first piece's length is not judged by how it fills that in.
+        """
+        length = int(self.hparams["num_samples"])
+        if signal.shape[2] <= length:
+            return signal, 1
+        windows = Windows(length=length, stride=length)
+        return windows.cut(signal), len(windows.starts(signal.shape[2]))
 
     def _groups(self, batch: Batch) -> Tensor:
         """Patients are no labels: they tell which records are not to be told apart."""

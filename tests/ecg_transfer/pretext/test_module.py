@@ -11,7 +11,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from data_modules.config import AugmentConfig, DataConfig
+from data_modules.config import AugmentConfig, CropConfig, DataConfig
 from data_modules.datamodule import ECGDataModule
 from ecg_transfer.callbacks.checkpoints import AtomicCheckpointIO
 from ecg_transfer.config import ConfigError, OptimConfig, RunConfig
@@ -55,13 +55,25 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> FakeCorpus:
     return written(tmp_path_factory.mktemp("data"))
 
 
-def pretrain(corpus: FakeCorpus, folder: Path, kind: str, *, stop_at: int | None = None, **optim: Any) -> Run:  # noqa: ANN401
-    """Train as a run does, from its last state where there is one; `stop_at` interrupts it in that epoch."""
+def pretrain(
+    corpus: FakeCorpus,
+    folder: Path,
+    kind: str,
+    *,
+    stop_at: int | None = None,
+    seconds: float | None = None,
+    **optim: Any,  # noqa: ANN401
+) -> Run:
+    """Train as a run does, from its last state where there is one, on pieces of so many seconds where that is given.
+
+    `stop_at` interrupts it in that epoch.
+    """
     pretext = PretextConfig(**KINDS[kind])
     config = RunConfig(phase="pretrain", pretext=pretext, optim=OptimConfig(**{"lr": 0.01, "batch_size": 8, **optim}))
     config.trainer.checkpoint_seconds = 0
     data = ECGDataModule(
         DataConfig(corpus="fake", root=str(corpus.root.parent), num_samples=200),
+        crops=CropConfig(seconds=seconds),
         augment=AugmentConfig(scaling=0.5, noise=0.1),
         corpus=corpus,
         positives=pretext.positives if kind == "contrastive" else None,
@@ -69,7 +81,7 @@ def pretrain(corpus: FakeCorpus, folder: Path, kind: str, *, stop_at: int | None
     )
     data.setup()
     pl.seed_everything(0, verbose=False)
-    backbone, length = (NAME, 100) if kind == "contrastive" else (TRANSFORMER, 200)
+    backbone, length = (NAME, 100) if kind == "contrastive" else (TRANSFORMER, round(100 * (seconds or 2)))
     module = PretextModule(backbone, pretext, num_samples=length, optim=config.optim)
     folder.mkdir(parents=True, exist_ok=True)
     run = Run(folder, backbone)
@@ -138,6 +150,22 @@ def test_weights_that_stand_still_have_the_same_loss_in_every_epoch(
     assert len(of_part["train"]) == NUM_EPOCHS
     if kind == "masked":  # BatchNorm of the other backbone follows the batches all the same
         assert len(of_part["val"]) == len(of_part["test"]) == 1
+
+
+def test_what_is_trained_on_pieces_is_judged_by_pieces(corpus: FakeCorpus, tmp_path: Path) -> None:
+    """With a learning rate of zero: each patch that was left out against what is filled in from its own piece."""
+    run = pretrain(corpus, tmp_path, "masked", seconds=0.5, lr=0.0)
+    config = DataConfig(corpus="fake", root=str(corpus.root.parent), num_samples=200)
+    data = ECGDataModule(config, corpus=corpus, batch_size=8)
+    data.setup()
+    (batch,) = data.ordered_loader("val", sharded=False)
+    pieces = torch.cat([signal.unfold(1, 50, 50).transpose(0, 1) for signal in batch["signal"]])
+    module = PretextModule(TRANSFORMER, PretextConfig(**KINDS["masked"]), num_samples=50)
+    module.load_state_dict(weights_of(run.path / "best.ckpt"))
+    with torch.no_grad():
+        expected = module.eval()(pieces, torch.arange(24), torch.Generator().manual_seed(0))["loss"]
+    for record in read_curve(run.path / "metrics.jsonl"):
+        assert record["val"]["loss"] == pytest.approx(float(expected), rel=1e-6)
 
 
 MASKED = ("pretext.task=masked", "model.backbone=patch_transformer")
