@@ -16,14 +16,14 @@ from ecg_transfer.config_reading import Overrides, make_config
 from ecg_transfer.lineage import lineage
 from ecg_transfer.resolve import Resolved, pretrain_config
 from ecg_transfer.runs import DEFAULT_OUTPUT, open_run
-from ecg_transfer.upstream import COMPARED_BY, RecordsOverlapWarning
+from ecg_transfer.upstream import COMPARED_BY, RecordsOverlapWarning, TrainingUnknownWarning
 
 SHOWN = 3
 """Findings of a kind that a warning names."""
 
 
 def checks(resolved: Resolved, data: ECGDataModule) -> dict[str, int]:
-    """Look at a run's records before it is trained; warn of copies and patients on two sides.
+    """Look at a run's records before it is trained; warn of copies and patients on two sides, and what is not known.
 
     Args:
         resolved: Names the upstream; an upstream run's training records are compared where their cache is there.
@@ -33,15 +33,24 @@ def checks(resolved: Resolved, data: ECGDataModule) -> dict[str, int]:
         Number of findings by code, for the manifest.
     """
     upstream = resolved.upstream
-    trained_on = upstream.training_data(data) if upstream is not None else []
-    findings = check_corpus(data, *trained_on)
+    trained_on = upstream.training_data(data) if upstream is not None else {}
+    there = [theirs for theirs in trained_on.values() if theirs is not None]
+    findings = check_corpus(data, *there)
     leaks = [finding for finding in findings if finding.code in LEAKS]
     if leaks:
-        against = f" --against {upstream.name}" if upstream is not None and trained_on else ""
+        against = f" --against {upstream.name}" if upstream is not None and there else ""
         warnings.warn(
             f"{data.corpus.spec.name}: {_sentence(leaks)}. `ecg-transfer data check {data.corpus.spec.name}{against}` "
             "names all of them",
             RecordsOverlapWarning,
+            stacklevel=2,
+        )
+    unknown = [name for name, theirs in trained_on.items() if theirs is None]
+    if unknown and not data.corpus.is_simulated:
+        warnings.warn(
+            f"whether evaluated records of {data.corpus.spec.name} are among those that {' and '.join(unknown)} was "
+            "trained on cannot be told: these are not here any more as they were, or were prepared in another way",
+            TrainingUnknownWarning,
             stacklevel=2,
         )
     return summarise(findings)

@@ -103,6 +103,12 @@ def _print_scores(model: Upstream, data: DataConfig, matches: list[LabelMatch], 
         markup=False,
     )
     console.print(table)
+    if copies := model.seen_records(prepared)[prepared.rows[part]].sum():
+        console.print(
+            f"{copies} of the {part} records are copies of ones that it was trained on: scores on them are no scores "
+            "on new patients",
+            markup=False,
+        )
 
 
 def _kind(simulated: bool) -> str:

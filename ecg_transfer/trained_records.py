@@ -16,11 +16,7 @@ from ecg_transfer.data_identity import DataChangedError, left_out_ids
 from ecg_transfer.lineage import upstream_run
 from ecg_transfer.model_folder import RecordSet, read_digests
 from ecg_transfer.runs import Run
-from ecg_transfer.upstream import UPSTREAM_RECORDS, RecordsOverlapWarning
-
-
-class TrainingUnknownWarning(UserWarning):
-    """A model is evaluated on recordings that cannot be compared with those of its training."""
+from ecg_transfer.upstream import UPSTREAM_RECORDS, RecordsOverlapWarning, TrainingUnknownWarning
 
 
 def refuse_copies(run: Run, data: ECGDataModule, part: str) -> None:

@@ -45,6 +45,10 @@ class RecordsOverlapWarning(UserWarning):
     """Recordings that a downstream evaluates on were among those that its upstream was trained on."""
 
 
+class TrainingUnknownWarning(UserWarning):
+    """A model is evaluated on recordings that cannot be compared with those of its training."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Upstream:
     """A pre-trained model, wherever it lies."""
@@ -163,12 +167,28 @@ class Upstream:
             are found where they are equal sample by sample after the preparation; the same recording published at
             another rate is not.
         """
-        preprocessing = data.config.preprocessing(data.corpus.spec)
-        known = [digests() for records, digests in self._digests() if records.is_comparable(preprocessing)]
-        if not known:
+        if not (known := self._exported_digests(data)):
             return None
         seen = np.isin(data.cache.digests, np.concatenate(known))
         return {part: int(seen[data.rows[part]].sum()) for part in ("val", "test")}
+
+    def seen_records(self, data: ECGDataModule) -> NDArray[np.bool_]:
+        """Which records of a downstream's table, (records,), are copies of ones that this is known to be trained on.
+
+        Of runs as `training_data` finds them, of exported models by their digests.
+
+        Args:
+            data: The downstream's, set up.
+        """
+        there = [theirs for theirs in self.training_data(data).values() if theirs is not None]
+        trained = [theirs.cache.digests[theirs.rows["train"]] for theirs in there]
+        known = [np.empty(0, np.int64), *trained, *self._exported_digests(data)]
+        return np.isin(data.cache.digests, np.concatenate(known))
+
+    def _exported_digests(self, data: ECGDataModule) -> list[NDArray[np.int64]]:
+        """Those of exported models that can be compared with a downstream's records."""
+        preprocessing = data.config.preprocessing(data.corpus.spec)
+        return [digests() for records, digests in self._digests() if records.is_comparable(preprocessing)]
 
     def _digests(self) -> list[tuple[RecordSet, Callable[[], NDArray[np.int64]]]]:
         """The exported record sets that it comes with or goes back to, and what reads each."""
@@ -178,20 +198,24 @@ class Upstream:
         sets = [RecordSet(**entry) for entry in (first.manifest["upstream"] or {}).get("record_sets") or ()]
         return [(records, partial(read_digests, first.path / UPSTREAM_RECORDS, records)) for records in sets]
 
-    def training_data(self, downstream: ECGDataModule) -> list[ECGDataModule]:
+    def training_data(self, downstream: ECGDataModule) -> dict[str, ECGDataModule | None]:
         """What it and the runs that it goes back to were trained on, to be compared with a downstream's records.
 
         Args:
             downstream: Set up.
 
         Returns:
-            Set up, its own first; without those that would take more than a look: of an exported model, of a corpus
-            that is not there any more or has no cache, with other preparation than the downstream's, or simulated ECGs;
-            and without records that are not any more those of the training.
+            By the run's name, its own first, set up; None where that would take more than a look, or where its records
+            are not any more those of the training: a run that is not here, a corpus that is not here or has no cache,
+            or other preparation than the downstream's. Runs on simulated ECGs are left out, and exported models.
         """
-        runs = lineage(self.origin) if isinstance(self.origin, Run) else ()
-        found = (_training_data(run, downstream) for run in runs if not run.manifest["data"]["simulated"])
-        return [data for data in found if data is not None]
+        if not isinstance(self.origin, Run):
+            return {}
+        runs = [*lineage(self.origin)]
+        found = {run.name: _training_data(run, downstream) for run in runs if not run.manifest["data"]["simulated"]}
+        about = runs[-1].manifest["upstream"]
+        is_lost = about is not None and about.get("record_sets") is None and not about.get("simulated")
+        return found | ({str(about["run"]): None} if is_lost else {})
 
 
 def input_fields(data: DataConfig) -> dict[str, object]:

@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from data_modules.config import DataConfig
 from data_modules.datamodule import ECGDataModule
 from data_modules.sources import is_corpus, will_simulate
@@ -265,10 +263,7 @@ def _notes(upstream: Upstream, data: ECGDataModule) -> tuple[str, ...]:
     notes = []
     if upstream.corpus == data.config.corpus:
         notes.append(f"was trained on {upstream.corpus} itself: its scores flatter it")
-    of_val = data.cache.digests[data.rows["val"]]
-    trained = [other.cache.digests[other.rows["train"]] for other in upstream.training_data(data)]
-    copies = int(np.isin(of_val, np.concatenate(trained)).sum()) if trained else 0
-    if copies := max(copies, (upstream.overlap(data) or {"val": 0})["val"]):
+    if copies := upstream.seen_records(data)[data.rows["val"]].sum():
         notes.append(f"{copies} validation records are copies of ones it was trained on")
     if upstream.simulated != data.corpus.is_simulated:
         notes.append(f"pre-trained on {'SIMULATED' if upstream.simulated else 'real'} ECGs")

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import ecg_transfer as et
 from data_modules.corpus_check import check_corpus
 from ecg_transfer.checks import data_to_check
+from ecg_transfer.cli import app
 from ecg_transfer.leaks import leaks_of
 from ecg_transfer.model_folder import read_model_folder
 from ecg_transfer.runs import Run
@@ -91,6 +93,10 @@ def test_an_upstream_of_an_upstream_is_looked_at_too(tmp_path: Path, is_exported
         "third", [second.name], overrides=given(tmp_path), output=output, trust=True
     ).candidates
     assert candidate.notes == ("2 validation records are copies of ones it was trained on",)
+    scored = ["labels", second.name, "third", f"data.root={tmp_path}", "--trust", "--output", str(output)]
+    for part, count in (("val", 2), ("test", 4)):
+        shown = " ".join(CliRunner().invoke(app, [*scored, "--part", part]).stdout.split())
+        assert f"{count} of the {part} records are copies of ones that it was trained on" in shown
     folder = read_model_folder(et.export_run(last, tmp_path / "last"))
     assert [(records.corpus, records.count) for records in folder.record_sets] == [
         ("third", 24), ("second", 24), ("first", 24)

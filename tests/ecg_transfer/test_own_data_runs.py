@@ -24,8 +24,7 @@ from ecg_transfer.cli import main
 from ecg_transfer.data_identity import DataChangedError
 from ecg_transfer.evaluation import evaluate
 from ecg_transfer.runs import Run, find_runs
-from ecg_transfer.trained_records import TrainingUnknownWarning
-from ecg_transfer.upstream import RecordsOverlapWarning
+from ecg_transfer.upstream import RecordsOverlapWarning, TrainingUnknownWarning
 from tests.data_modules.ecg_files import synthetic_millivolts
 from tests.ecg_transfer.tiny_backbone import NAME
 
@@ -127,9 +126,12 @@ def test_a_run_is_started_from_after_its_corpus_is_gone(tmp_path: Path) -> None:
     options = {"backbone": NAME, "recipe": "modern", "overrides": fields, "output": tmp_path / "runs"}
     upstream = et.pretrain("first", **options)
     (tmp_path / "first" / "signals").rename(tmp_path / "moved")
-    by_folder = et.finetune("mine", upstream=upstream, seed=1, **options)
+    unknown = f"records of mine are among those that {upstream.name} was trained on cannot be told"
+    with pytest.warns(TrainingUnknownWarning, match=unknown):
+        by_folder = et.finetune("mine", upstream=upstream, seed=1, **options)
     definition_path(tmp_path, "first").unlink()
-    by_name = et.finetune("mine", upstream=upstream.name, seed=2, **options)
+    with pytest.warns(TrainingUnknownWarning, match=unknown):
+        by_name = et.finetune("mine", upstream=upstream.name, seed=2, **options)
     for run in (by_folder, by_name):
         assert run.is_done
         assert run.manifest["upstream"]["weights_sha256"] == upstream.weights_sha256
