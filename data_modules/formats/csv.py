@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,13 @@ from data_modules.formats.raw_record import Format, RawRecord, leads_first, refu
 from data_modules.leads import canonical_leads, is_further_lead
 from data_modules.wfdb_header import MAX_SIGNALS, MAX_VALUES
 
-DELIMITERS = ",;\t"
+DELIMITERS = ";\t,"
 """A blank is one where there is none of these: names such as `Lead I` and `II (mV)` have blanks too."""
+_BETWEEN = r"(?:^|[;\t\n])\s*[+-]?{number}\s*(?=[;\t\r\n]|$)"
+DECIMAL_COMMA = re.compile(_BETWEEN.format(number=r"(?:0?,\d+|\d+,(?:\d\d?|\d{4,}))(?:[eE][+-]?\d+)?"))
+"""A cell whose comma can be no other: `0,028` or `12,5`."""
+ANY_COMMA = re.compile(_BETWEEN.format(number=r"\d{1,3}(?:,\d{3})+"))
+"""A cell whose comma may stand between thousands, too: `1,250`."""
 MAX_LINE = 2**20
 """Characters of a first line: records that lie a lead a row have long ones."""
 
@@ -26,7 +32,8 @@ def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
     Columns whose name is no lead's (a time, an index) are left out where others have one. Those of further chest leads
     (V7) are signals, too, which the user may say to be others.
 
-    A rate is not taken from a column of times: it may count seconds, milliseconds or samples.
+    A rate is not taken from a column of times: it may count seconds, milliseconds or samples. Between semicolons or
+    tabs a comma may stand for the decimal point, as spreadsheets of many countries write it.
 
     Raises:
         RecordError: `unreadable` or `header`.
@@ -38,7 +45,10 @@ def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
         raise RecordError("unreadable", f"{path.name}: {error}") from error
     first = text[:MAX_LINE].split("\n", 1)[0]
     inner = first.strip()  # a tab in front belongs to an empty cell where tabs are the delimiter
-    delimiter = max(DELIMITERS, key=inner.count) if set(DELIMITERS) & set(inner) else " "
+    delimiter = delimiter_of(inner)
+    if delimiter in ";\t":
+        text = _with_points(text, delimiter, path)
+        first = text[:MAX_LINE].split("\n", 1)[0]
     cells = _cells(first, delimiter)
     if _are_positions(cells):
         _require_columns(text, delimiter, cells, path)
@@ -59,6 +69,34 @@ def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
         lead_names=names,
         unit=unit_in_names(tuple(cells[index] for index in leads)) if leads else None,
     )
+
+
+def delimiter_of(line: str) -> str:
+    """What is most frequent in a first line; decimal commas may be one more than what stands between them."""
+    there = [mark for mark in DELIMITERS if mark in line]
+    return max(there, key=lambda mark: line.count(mark) - (mark == ","), default=" ")
+
+
+def _with_points(text: str, delimiter: str, path: Path) -> str:
+    """Write decimal commas as points, below a first line of names.
+
+    Raises:
+        RecordError: `unreadable`: what the commas are cannot be seen.
+    """
+    names, newline, rows = text.partition("\n")
+    if all(_is_number(cell.replace(",", ".")) for cell in _cells(names, delimiter)):
+        names, newline, rows = "", "", text
+    if "," not in rows:
+        return text
+    if DECIMAL_COMMA.search(rows):
+        return names + newline + rows.replace(",", ".")
+    if found := ANY_COMMA.search(rows):
+        raise RecordError(
+            "unreadable",
+            f"{path.name} has numbers such as {found.group().strip(';').strip()}, whose comma may be a decimal one or "
+            "stand between thousands; write decimal points",
+        )
+    return text
 
 
 def _cells(line: str, delimiter: str) -> tuple[str, ...]:

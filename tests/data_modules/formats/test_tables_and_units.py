@@ -50,6 +50,32 @@ def test_further_chest_leads_beside_the_twelve_change_nothing(tmp_path: Path) ->
     np.testing.assert_array_equal(found.signal, numbers[:, :12].T.astype(np.float32))
 
 
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_decimal_commas_are_read_as_pandas_reads_them(tmp_path: Path, header: bool, delimiter: str) -> None:
+    numbers = np.round(np.random.default_rng(0).standard_normal((60, 12)), 3)
+    table = pd.DataFrame(numbers, columns=[f"{lead} (mV, 0.05-40 Hz)" for lead in LEADS])
+    table.to_csv(tmp_path / "a.csv", sep=delimiter, decimal=",", index=False, header=header)
+    assert "," in (tmp_path / "a.csv").read_text().split("\n")[1]
+    theirs = pd.read_csv(tmp_path / "a.csv", sep=delimiter, decimal=",", header=0 if header else None)
+    found = FORMATS["csv"].read(tmp_path / "a.csv", 0, None)
+    np.testing.assert_array_equal(found.signal, theirs.to_numpy().T.astype(np.float32))
+    np.testing.assert_array_equal(found.signal, numbers.T.astype(np.float32))
+
+
+def test_commas_that_may_stand_between_thousands_are_asked_about(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("I;II\n" + "-1,250;1,125\n" * 20)
+    with pytest.raises(RecordError, match=r"a.csv has numbers such as -1,250, whose comma may be a decimal one or"):
+        FORMATS["csv"].read(tmp_path / "a.csv", 0, None)
+    (tmp_path / "a.csv").write_text("I;II\n" + "-1,250;1,125\n" * 20 + "0,003;1,125\n")
+    assert FORMATS["csv"].read(tmp_path / "a.csv", 0, None).signal[:, 0].tolist() == [-1.25, 1.125]
+
+
+def test_commas_of_a_text_beside_the_leads_change_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("I;II;note\n" + "0.25;1.5;paced, at rest\n" * 20)
+    assert FORMATS["csv"].read(tmp_path / "a.csv", 0, None).signal[:, 0].tolist() == [0.25, 1.5]
+
+
 @pytest.mark.parametrize("name", ["Lead {}", "{} (mV)", "Lead {} (mV)", "{}"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_names_of_csv_columns_may_hold_blanks(tmp_path: Path, name: str, delimiter: str) -> None:
