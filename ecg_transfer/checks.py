@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_modules.config import DataConfig
+from data_modules.corpus import CorpusNotFoundError
 from data_modules.corpus_check import check_corpus
 from data_modules.datamodule import ECGDataModule
 from data_modules.findings import LEAKS, MEANINGS, Finding, summarise
@@ -15,7 +16,8 @@ from ecg_transfer.config import Phase
 from ecg_transfer.config_reading import Overrides, make_config
 from ecg_transfer.lineage import lineage
 from ecg_transfer.resolve import Resolved, pretrain_config
-from ecg_transfer.runs import DEFAULT_OUTPUT, open_run
+from ecg_transfer.runs import DEFAULT_OUTPUT, Run, open_run
+from ecg_transfer.trained_records import data_of
 from ecg_transfer.upstream import COMPARED_BY, RecordsOverlapWarning, TrainingUnknownWarning
 
 SHOWN = 3
@@ -70,24 +72,40 @@ def data_to_check(
         output: Where runs live.
 
     Raises:
-        ValueError: There is no such corpus, or an override asks for another preparation than the run's.
+        ValueError: There is no such corpus, an override asks for another preparation than the run's, or the run's
+            records have changed.
+        CorpusNotFoundError: The run's are not here.
         RunNotFoundError: There is no such run.
     """
     phase: Phase = "scratch" if against is None else "finetune"
     config = make_config(phase, name, recipe=recipe, upstream=against, overrides=overrides)
-    theirs: list[DataConfig] = []
+    upstreams: list[ECGDataModule] = []
     if against is not None and is_corpus(against, config.data.root):
-        theirs = [pretrain_config(config).data]
+        upstreams = [ECGDataModule(pretrain_config(config).data)]
+        upstreams[0].setup()
     elif against is not None:
-        theirs = [run.config.data for run in lineage(open_run(against, output))]
-        _prepare_alike(config.data, theirs[0], make_config(phase, name, recipe=recipe, upstream=against).data, against)
+        plain = make_config(phase, name, recipe=recipe, upstream=against).data
+        run, *before = lineage(open_run(against, output))
+        _prepare_alike(config.data, run.config.data, plain, against)
+        upstreams = [data_of(run), *_those_here(before, config.data)]
     data = ECGDataModule(config.data)
     data.setup()
-    alike = [fields for fields in theirs if all(getattr(fields, n) == getattr(config.data, n) for n in COMPARED_BY)]
-    upstreams = [ECGDataModule(fields) for fields in alike]
-    for upstream in upstreams:
-        upstream.setup()
     return data, upstreams
+
+
+def _those_here(runs: Sequence[Run], prepared: DataConfig) -> Iterator[ECGDataModule]:
+    """The data of earlier runs, set up; with a warning of each that cannot be compared."""
+    for run in runs:
+        try:
+            data = data_of(run)
+        except (CorpusNotFoundError, ValueError) as error:
+            why = str(error)
+        else:
+            if all(getattr(data.config, name) == getattr(prepared, name) for name in COMPARED_BY):
+                yield data
+                continue
+            why = "its records were prepared in another way"
+        warnings.warn(f"not compared with {run.name}: {why}", TrainingUnknownWarning, stacklevel=3)
 
 
 def _prepare_alike(ours: DataConfig, theirs: DataConfig, plain: DataConfig, run: str) -> None:

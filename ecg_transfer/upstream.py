@@ -36,7 +36,6 @@ FACTS = ("title", "version", "url", "licence", "citation")
 INPUT_FIELDS = ("sampling_rate", "num_samples", "scale")
 """Fields of the `data` section in which upstream and downstream must agree."""
 
-
 COMPARED_BY = ("sampling_rate", "num_samples", "crop")
 """Fields of the `data` section in which records must agree to be compared sample by sample."""
 

@@ -10,12 +10,13 @@ from typer.testing import CliRunner
 
 import ecg_transfer as et
 from data_modules.corpus_check import check_corpus
+from data_modules.own.definition import definition_path
 from ecg_transfer.checks import data_to_check
 from ecg_transfer.cli import app
 from ecg_transfer.leaks import leaks_of
 from ecg_transfer.model_folder import read_model_folder
 from ecg_transfer.runs import Run
-from ecg_transfer.upstream import RecordsOverlapWarning
+from ecg_transfer.upstream import RecordsOverlapWarning, TrainingUnknownWarning
 from tests.data_modules.test_near_copies import recordings
 from tests.ecg_transfer.tiny_backbone import NAME
 
@@ -106,3 +107,9 @@ def test_an_upstream_of_an_upstream_is_looked_at_too(tmp_path: Path, is_exported
         found = [finding.records for finding in check_corpus(data, *upstreams) if finding.code == "copy_in_upstream"]
         pairs = zip((5, 6, 11, 12, 13, 14), (30, 31, 25, 26, 27, 28), strict=True)
         assert sorted(found) == [(f"{ours:02d}", f"{theirs:02d}") for ours, theirs in pairs]
+        definition_path(tmp_path, "first").unlink()
+        with pytest.warns(TrainingUnknownWarning, match=f"not compared with {first.name}: .*first"):
+            _, upstreams = data_to_check("third", second.name, overrides=given(tmp_path), output=output)
+        assert [one.config.corpus for one in upstreams] == ["second"]
+        with pytest.raises(ValueError, match="no corpus 'first'"):
+            data_to_check("third", first.name, overrides=given(tmp_path), output=output)
