@@ -23,12 +23,15 @@ class Contrastive(nn.Module):
         backbone: Its embedding is projected.
         pretext: The temperature.
         dropout: Share of the embedding's features that are zeroed in training.
+
+    Attributes:
+        num_processes: That train together, each on its share of every batch.
     """
 
     def __init__(self, backbone: Backbone, pretext: PretextConfig, dropout: float = 0.0) -> None:
         super().__init__()
         hidden = min(backbone.num_features, MAX_HIDDEN)
-        self.temperature = pretext.temperature
+        self.temperature, self.num_processes = pretext.temperature, 1
         self.projector = nn.Sequential(
             nn.Dropout(dropout), nn.Linear(backbone.num_features, hidden), nn.ReLU(), nn.Linear(hidden, WIDTH)
         )
@@ -46,8 +49,9 @@ class Contrastive(nn.Module):
             groups: Number of the patient of each record, (B,).
             generator: Not needed: the views were drawn before.
         """
-        first, second = (of_all_processes(views) for views in self.projector(backbone(signal)).chunk(2))
-        groups = of_all_processes(groups)
+        first, second = self.projector(backbone(signal)).chunk(2)
+        if self.num_processes > 1:
+            first, second, groups = (of_all_processes(values) for values in (first, second, groups))
         similarity = similarities(first, second, groups) / self.temperature
         target = positives(len(first), signal.device)
         retrieved = (similarity.argmax(dim=1) == target).float().mean()
@@ -60,8 +64,6 @@ def of_all_processes(values: Tensor) -> Tensor:
     A gradient goes back to a process's own rows alone, and times the number of processes: each of them has the whole
     batch's loss, and a distributed run takes the mean of what they find.
     """
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return values
     own, size = distributed.get_rank(), distributed.get_world_size()
     parts = [torch.empty_like(values) for _ in range(size)]
     distributed.all_gather(parts, values.detach().contiguous())

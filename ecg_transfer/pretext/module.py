@@ -84,6 +84,11 @@ class PretextModule(Learner):
         """Its `scores`."""
         return dict(self.scores)
 
+    def setup(self, stage: str) -> None:
+        """Tell the head how many processes share a batch."""
+        if isinstance(self.head, Contrastive):
+            self.head.num_processes = self.trainer.world_size
+
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own type is a union of ten
         """The optimizer and, where there is one, its schedule by updates."""
         return configure(self.parameters(), self.optim, int(self.trainer.estimated_stepping_batches))

@@ -59,6 +59,7 @@ def train_part(rank: int, folder: str) -> None:
     )
     try:
         learning = Learning()
+        learning.head.num_processes = NUM_PROCESSES
         rows = slice(rank, None, NUM_PROCESSES)
         shared = DistributedDataParallel(learning)
         values = shared(views()[:, rows].flatten(0, 1), GROUPS[rows])
