@@ -12,10 +12,10 @@ def lineage(run: Run) -> Iterator[Run]:
     found: Run | None = run
     while found is not None:
         yield found
-        found = upstream_run(found)
+        found = _upstream_run(found)
 
 
-def upstream_run(run: Run) -> Run | None:
+def _upstream_run(run: Run) -> Run | None:
     """The run that a fine-tuning started from, where it lies beside it with the same weights."""
     about = run.manifest["upstream"]
     if about is None or about.get("record_sets") is not None:

@@ -13,7 +13,7 @@ from data_modules.corpus import CorpusNotFoundError
 from data_modules.datamodule import PARTS, ECGDataModule
 from data_modules.sources import data_root
 from ecg_transfer.data_identity import DataChangedError, left_out_ids
-from ecg_transfer.lineage import upstream_run
+from ecg_transfer.lineage import lineage
 from ecg_transfer.model_folder import RecordSet, read_digests
 from ecg_transfer.runs import Run
 from ecg_transfer.upstream import UPSTREAM_RECORDS, RecordsOverlapWarning, TrainingUnknownWarning
@@ -64,17 +64,15 @@ def warn_of_upstreams(run: Run, data: ECGDataModule, part: str) -> None:
         data: The other corpus, set up.
         part: `val` or `test`.
     """
-    while (about := run.manifest["upstream"]) is not None:
-        if about.get("record_sets") is not None:
-            _warn_of_exported(run, data, part)
-            return
-        name, found = about["run"], upstream_run(run)
-        if found is None:
-            _warn_unknown(run, data, f"{name}, which it started from, is not beside it", name)
-            return
-        run = found
-        if run.manifest["data"]["simulated"] == data.corpus.is_simulated:
-            _warn_of_training(run, data, part)
+    *_, first = runs = list(lineage(run))
+    for upstream in runs[1:]:
+        if upstream.manifest["data"]["simulated"] == data.corpus.is_simulated:
+            _warn_of_training(upstream, data, part)
+    about = first.manifest["upstream"]
+    if about is not None and about.get("record_sets") is not None:
+        _warn_of_exported(first, data, part)
+    elif about is not None:
+        _warn_unknown(first, data, f"{about['run']}, which it started from, is not beside it", about["run"])
 
 
 def _warn_of_training(upstream: Run, data: ECGDataModule, part: str) -> None:
