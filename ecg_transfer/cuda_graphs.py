@@ -80,6 +80,8 @@ class RecordedForward:
         """Record a step on batches of this shape; statistics and random numbers stay as if it had not been made."""
         buffers = {name: value.clone() for name, value in self._backbone.named_buffers()}
         random_state = torch.cuda.get_rng_state(signal.device)
+        # a recorded step runs on a stream of its own, which PyTorch would warn of; it waits for that stream
+        torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
         enabled, dtype = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
         try:
             with while_recording(), torch.autocast("cuda", dtype, enabled, cache_enabled=False):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytorch_lightning as pl
-import torch
 
 from ecg_transfer.cuda_graphs import RecordedForward
 from ecg_transfer.learner import Learner
@@ -17,8 +16,6 @@ class CudaGraphs(pl.Callback):
         assert isinstance(pl_module, Learner)
         if pl_module.device.type != "cuda":
             return
-        # recorded steps run on a stream of their own, which PyTorch would warn of; it waits for that stream
-        torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
         pl_module.backbone.forward = RecordedForward(pl_module.backbone)  # type: ignore[method-assign]
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -22,6 +22,7 @@ from ecg_transfer.evaluation import predict_again
 from ecg_transfer.memory import OutOfMemoryError
 from ecg_transfer.models import BACKBONES
 from ecg_transfer.optim import configure
+from ecg_transfer.precision import in_full_precision
 from ecg_transfer.runs import Run
 from ecg_transfer.trainer import fill_no_new_tensors
 from tests.data_modules.fake_corpus import random_labels, write_fake_corpus
@@ -91,18 +92,38 @@ def trained(
 @pytest.mark.parametrize("precision", [32, "bf16"])
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_backbone_trains_to_the_same_bits(backbone: str, precision: Literal[32, "bf16"]) -> None:
+    """What is recorded, to those of what is launched, unless it has other kernels: then twice to its own."""
     one, other = trained(backbone, precision), trained(backbone, precision)
     recorded, again = (trained(backbone, precision, is_recorded=True) for _ in range(2))
     start = classifier_of(backbone).state_dict()
     assert all(torch.equal(value, other[name]) for name, value in one.items())
     assert all(torch.equal(value, again[name]) for name, value in recorded.items())
-    for name, value in one.items():
-        if backbone in FUSED:
-            difference = (recorded[name].float() - value.float()).norm()
-            assert float(difference) <= 0.05 * float(value.float().norm())
-        else:
-            assert torch.equal(value, recorded[name])
+    assert backbone in FUSED or all(torch.equal(value, recorded[name]) for name, value in one.items())
     assert any(not torch.equal(value, start[name]) for name, value in one.items())
+
+
+@pytest.mark.parametrize("backbone", FUSED)
+def test_the_gradients_of_other_kernels_are_as_near_the_truth(backbone: str) -> None:
+    """The truth is float64's. A new deep network makes 2 to 7 % of float32's rounding, PyTorch's own kernels' too."""
+
+    def gradient(dtype: torch.dtype, *, is_recorded: bool = False) -> torch.Tensor:
+        classifier = classifier_of(backbone).to("cuda", dtype)
+        if is_recorded:
+            classifier.backbone.forward = RecordedForward(classifier.backbone)  # type: ignore[method-assign]
+        classifier.train()
+        classifier.on_train_epoch_start()
+        batch = batch_on("cuda")
+        batch["signal"], batch["label"] = batch["signal"].to(dtype), batch["label"].to(dtype)
+        classifier.training_step(batch, 0).backward()
+        return torch.cat(
+            [weight.grad.double().flatten() for weight in classifier.parameters() if weight.grad is not None]
+        )
+
+    with in_full_precision(torch.device("cuda")):
+        truth, launched = gradient(torch.float64), gradient(torch.float32)
+        recorded = gradient(torch.float32, is_recorded=True)
+    assert not torch.equal(recorded, launched)
+    assert float((recorded - truth).norm()) < 2 * float((launched - truth).norm())
 
 
 def thaw_by_and_by(classifier: ECGClassifier, step: int) -> None:
@@ -229,13 +250,14 @@ def test_an_interrupted_training_ends_in_the_same_bits(tmp_path: Path, precision
 
 
 def test_a_compiled_run_ends_like_a_plain_one(tmp_path: Path) -> None:
-    """Its 60 training records are three whole batches and a smaller one."""
-    plain, compiled = (
-        scratch(tmp_path, "runs", **{"model.backbone": "resnet1d18", "optim.max_epochs": 2, "trainer.compile": on})
-        for on in (False, True)
-    )
+    """Three whole batches an epoch and a smaller one; in float64.
+
+    In float32 rounding alone moves a quarter of the logits by more than 5 % in these eight steps, on a CPU too.
+    """
+    chosen = {"model.backbone": "resnet1d18", "optim.max_epochs": 2, "trainer.precision": 64}
+    plain, compiled = (scratch(tmp_path, "runs", **chosen, **{"trainer.compile": on}) for on in (False, True))
     ours, theirs = (run.predictions["last_epoch/test"].logits for run in (plain, compiled))
-    np.testing.assert_allclose(ours, theirs, rtol=0.05, atol=0.05)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
     assert list(weights_of(plain.path / "best.ckpt")) == list(weights_of(compiled.path / "best.ckpt"))
 
 
