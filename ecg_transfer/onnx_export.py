@@ -42,7 +42,8 @@ class RawECGClassifier(nn.Module):
     """(B, 12, T) millivolts at `sampling_rate` -> (B, L) probabilities; T is free.
 
     Every step is `data_modules.signal.prepare`, written as gathers and one matrix product of fixed shape: samples
-    beyond the recording's ends repeat the edge, as there, and what lies behind a short recording becomes zero.
+    beyond the recording's ends repeat the edge, as there, and what lies behind a short recording becomes zero. A graph
+    cannot refuse: of recordings that are too short for a model that met no padded ones the probabilities are NaN.
 
     Args:
         classifier: Takes scaled signals.
@@ -56,6 +57,7 @@ class RawECGClassifier(nn.Module):
     taps: Tensor
     offsets: Tensor
     steps: Tensor
+    last_needed: Tensor
 
     def __init__(self, classifier: nn.Module, preprocessing: Preprocessing, sampling_rate: int) -> None:
         super().__init__()
@@ -70,6 +72,8 @@ class RawECGClassifier(nn.Module):
             )
         wanted = preprocessing.num_samples
         self.register_buffer("steps", torch.arange(wanted))
+        needed = 1 if preprocessing.short == "pad" else -(-wanted * self.down // self.up)
+        self.register_buffer("last_needed", torch.tensor([needed - 1]))
         taps, self.margin = polyphase_matrix(self.up, self.down) if self.is_polyphase else (np.zeros((1, 1)), 0)
         self.register_buffer("taps", torch.from_numpy(taps.astype(np.float32)))
         self.inputs_per_block = taps.shape[1] * self.down // self.up
@@ -90,8 +94,8 @@ class RawECGClassifier(nn.Module):
         prepared = torch.where(inside, resampled, torch.zeros((), dtype=resampled.dtype))
         scaled = scale(prepared.transpose(1, 2), self.preprocessing.scale).transpose(1, 2)
         dtype = next(self.classifier.parameters()).dtype
-        probabilities: Tensor = self.classifier(scaled.to(dtype)).sigmoid()
-        return probabilities.float()
+        probabilities: Tensor = self.classifier(scaled.to(dtype)).sigmoid().float()
+        return torch.where(self.last_needed < millivolts.shape[2], probabilities, torch.nan)
 
     def _resample(self, millivolts: Tensor, start: int) -> Tensor:
         """The wanted samples at the model's rate, (B, 12, num_samples), of which the last may not be there."""
@@ -167,6 +171,7 @@ def _meaning(model: LoadedModel, sampling_rate: int) -> dict[str, str]:
     """What input and output are, for whoever has nothing but the file."""
     return {
         "input": f"{INPUT}: float32 (records, {len(LEAD_NAMES)} leads, samples), mV, {sampling_rate} Hz",
+        "shortest": _shortest(model.preprocessing),
         "sampling_rate": str(sampling_rate),
         "units": "mV",
         "lead_names": json.dumps(LEAD_NAMES),
@@ -174,6 +179,11 @@ def _meaning(model: LoadedModel, sampling_rate: int) -> dict[str, str]:
         "thresholds": json.dumps(model.thresholds.tolist()),
         "source": model.source,
     }
+
+
+def _shortest(preprocessing: Preprocessing) -> str:
+    seconds = preprocessing.num_samples / preprocessing.sampling_rate
+    return "any: zeros are appended" if preprocessing.short == "pad" else f"{seconds:g} s: NaN for shorter recordings"
 
 
 def _difference(content: bytes, model: LoadedModel, sampling_rate: int, num_samples: int) -> float:

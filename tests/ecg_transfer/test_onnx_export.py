@@ -95,6 +95,13 @@ def test_probabilities_equal_pytorchs(tmp_path: Path, rate: int, preprocessing: 
         assert found.shape == (num_records, 3)
         assert np.ptp(expected) > 0.1
         np.testing.assert_allclose(found, expected, atol=1e-5)
+    if preprocessing.get("short") != "pad":
+        short = recordings(2, 10.0, rate)[:, :, 1:]
+        with pytest.raises(ValueError, match="shorter than the 10 s"):
+            model.probabilities(short, rate)
+        (found,) = session.run(["probabilities"], {"millivolts": short})
+        assert found.shape == (2, 3)
+        assert np.isnan(found).all()
 
 
 @pytest.mark.slow
@@ -107,6 +114,7 @@ def test_the_file_says_what_it_takes_and_gives(tmp_path: Path) -> None:
     assert json.loads(meaning["lead_names"])[3] == "aVR"
     assert json.loads(meaning["thresholds"]) == [0.2, 0.5, 0.9]
     assert (meaning["sampling_rate"], meaning["units"]) == ("500", "mV")
+    assert meaning["shortest"] == "10 s: NaN for shorter recordings"
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     (entry,) = session.get_inputs()
     assert (entry.name, entry.type, entry.shape[1]) == ("millivolts", "tensor(float)", 12)
