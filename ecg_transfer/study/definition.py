@@ -16,7 +16,7 @@ from ecg_transfer.config_reading import read_tree
 from ecg_transfer.models import BACKBONES
 from ecg_transfer.pretext.config import Task
 from ecg_transfer.recipes import RECIPES
-from ecg_transfer.study.overrides import axis_problems
+from ecg_transfer.study.overrides import axis_problems, layered
 
 WAY_FIELDS = ("transfer.", "optim.")
 """What the fields of a way begin with."""
@@ -165,13 +165,13 @@ def _problems(study: Study) -> list[str]:
             f"a study cannot be called {study.name[:80]!r}: its name becomes a folder's, of letters, digits, _, and "
             "behind the first ., + and -; a sentence stands in title"
         )
-    found += _unknown("corpus", list(study.corpora), _known_corpora(study.overrides), "corpora")
+    found += _unknown("corpus", list(study.corpora), _known_corpora(layered(study.overrides)), "corpora")
     found += _unknown("recipe", [study.recipe], RECIPES, "recipe")
     if not study.grids:
         found.append("a study needs at least one grid")
     for number, grid in enumerate(study.grids):
         where = f"grids[{number}]"
-        corpora = _known_corpora(study.overrides | grid.overrides)
+        corpora = _known_corpora(layered(study.overrides, grid.overrides))
         found += _unknown("corpus", grid.downstreams, corpora, f"{where}.downstreams")
         found += _unknown("corpus", grid.upstreams, corpora, f"{where}.upstreams")
         for corpus in grid.downstreams:
@@ -199,10 +199,8 @@ def _problems(study: Study) -> list[str]:
 
 
 def _known_corpora(overrides: Mapping[str, Any]) -> list[str]:
-    """Names of the published corpora and of the user's own below the data root."""
-    section = overrides.get("data")
-    nested = section.get("root") if isinstance(section, dict) else None
-    return [*CORPORA, *own_corpora(overrides.get("data.root", nested))]
+    """Names of the published corpora and of the user's own below the data root that dotted overrides give."""
+    return [*CORPORA, *own_corpora(overrides.get("data.root"))]
 
 
 def way_fields(way: object) -> dict[str, Any]:

@@ -35,6 +35,14 @@ def flat(fields: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     return found
 
 
+def layered(*layers: Mapping[str, object]) -> dict[str, object]:
+    """Layers of overrides as dotted fields, later ones over earlier ones field by field, however each is written."""
+    found: dict[str, object] = {}
+    for fields in layers:
+        found |= flat(fields)
+    return found
+
+
 def axis_problems(study: Study) -> list[str]:
     """A sentence on every override of what an axis gives: one of the two would silently be dropped."""
     found = _problems(study.overrides, "overrides", AXES)

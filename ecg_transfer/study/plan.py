@@ -20,7 +20,7 @@ from ecg_transfer.pretext.config import PretextConfig
 from ecg_transfer.pretext.requirements import require_pretext
 from ecg_transfer.runs import Run, home, run_name
 from ecg_transfer.study.definition import Grid, Study, StudyError, pretext_fields, way_fields
-from ecg_transfer.study.overrides import axis_problems, flat
+from ecg_transfer.study.overrides import axis_problems, layered
 from ecg_transfer.study.sizes import PartSizes, part_sizes
 from ecg_transfer.ways import require_sensible
 
@@ -223,24 +223,23 @@ class _Draft:
         )
 
     def _overrides(self, arm: _Arm) -> dict[str, object]:
-        layers = {**self.study.overrides, **arm.grid.overrides, **self.study.corpora.get(arm.downstream, {})}
-        return flat({**layers, **(arm.pretext if arm.upstream is None else {}), **arm.fields})
+        pretext = arm.pretext if arm.upstream is None else {}
+        corpus = self.study.corpora.get(arm.downstream, {})
+        return layered(self.study.overrides, arm.grid.overrides, corpus, pretext, arm.fields)
 
     def _pretraining(self, arm: _Arm) -> RunConfig:
         assert arm.upstream is not None
         stated = arm.grid.pretrain
-        layers = {**self.study.overrides, **arm.grid.overrides, **self.study.corpora.get(arm.upstream, {})}
-        if stated.epochs is not None:
-            layers |= _epochs(stated.epochs)
-        if stated.updates is not None:
-            layers |= _updates(stated.updates)
+        corpus = self.study.corpora.get(arm.upstream, {})
+        budget = {} if stated.epochs is None else _epochs(stated.epochs)
+        budget |= {} if stated.updates is None else _updates(stated.updates)
         config = make_config(
             "pretrain",
             arm.upstream,
             recipe=stated.recipe or arm.grid.recipe or self.study.recipe,
             backbone=arm.backbone,
             seed=arm.seed if stated.seed is None else stated.seed,
-            overrides=flat({**layers, **stated.overrides, **arm.pretext}),
+            overrides=layered(self.study.overrides, arm.grid.overrides, corpus, budget, stated.overrides, arm.pretext),
         )
         require_pretext(config)
         return config

@@ -69,3 +69,31 @@ def test_the_committed_studies_are_read(path: Path) -> None:
 
 def test_nested_fields_are_dotted_ones() -> None:
     assert flat({"optim": {"lr": 1, "ema": 2}, "seed": 3}) == {"optim.lr": 1, "optim.ema": 2, "seed": 3}
+
+
+def test_nested_layers_are_laid_over_each_other_field_by_field(tmp_path: Path) -> None:
+    dotted, nested = (
+        simulated(downstreams=["ptb"], upstreams=["georgia"], overrides=grid, pretrain=Pretraining(overrides=pretrain))
+        for grid, pretrain in (
+            ({"optim.weight_decay": 0.5}, {"optim.lr": 0.1}),
+            ({"optim": {"weight_decay": 0.5}}, {"optim": {"lr": 0.1}}),
+        )
+    )
+    dotted.overrides |= {"optim.batch_size": 32, "optim.lr": 0.2}
+    nested.overrides |= {"optim": {"batch_size": 32, "lr": 0.2}}
+    plans = [make_plan(study, tmp_path) for study in (dotted, nested)]
+    optim = {planned.config.phase: planned.config.optim for planned in plans[1].runs}
+    assert {phase: (one.batch_size, one.weight_decay, one.lr) for phase, one in optim.items()} == {
+        "pretrain": (32, 0.5, 0.1), "finetune": (32, 0.5, 0.2), "scratch": (32, 0.5, 0.2)
+    }  # fmt: skip
+    assert [one.name for one in plans[0].runs] == [one.name for one in plans[1].runs]
+
+
+def test_a_grid_s_nested_data_root_keeps_the_study_s(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(
+        f"name: s\noverrides: {{data: {{root: {tmp_path}}}}}\n"
+        "grids: [{downstreams: [ptb], starts: [scratch], overrides: {data: {num_samples: 500}}}]\n"
+    )
+    (planned,) = make_plan(read_study(file), tmp_path).runs
+    assert (planned.config.data.root, planned.config.data.num_samples) == (str(tmp_path), 500)
