@@ -66,8 +66,7 @@ def run_command(
     signal.signal(signal.SIGTERM, _terminated)
     plan = _plan(file, output, grid)
     _say_notices(plan)
-    if not plan.runs:
-        raise ValueError(f"{plan.study.name}: nothing is left that could be run; the notes above say why")
+    _require_runs(plan)
     if all(planned.run.is_done for planned in plan.runs):
         _finish(execute(plan, LocalPool(num_workers=1), report=_say))  # looked through: no worker is started
     require_room(plan, workers or 1)
@@ -97,7 +96,7 @@ def status_command(
     from ecg_transfer.study.estimate import estimate
     from ecg_transfer.study.status import render, watch
 
-    plan = _plan(file, output, grid)
+    plan = _plan(file, output, grid, absent=True)
     _say_notices(plan)
     costs = estimate(plan, workers, measure=False)[0].costs
     if once or not sys.stdout.isatty():
@@ -125,7 +124,9 @@ def report_command(
     one_of("--metric", metric, METRICS)
     from ecg_transfer.study.report_command import report
 
-    plan = _plan(file, output, grid)
+    plan = _plan(file, output, grid, absent=True)
+    _say_notices(plan)
+    _require_runs(plan)
     lines = report(
         to or output / "reports" / plan.study.name,
         output=output,
@@ -138,11 +139,17 @@ def report_command(
         typer.echo(line)
 
 
-def _plan(file: Path, output: Path, grids: list[str] | None) -> Plan:
+def _plan(file: Path, output: Path, grids: list[str] | None, *, absent: bool = False) -> Plan:
     from ecg_transfer.study.definition import read_study
     from ecg_transfer.study.plan import make_plan
 
-    return make_plan(read_study(file, grids), output)
+    return make_plan(read_study(file, grids), output, absent=absent)
+
+
+def _require_runs(plan: Plan) -> None:
+    """Refuse a plan without runs: there is nothing to do, and a report of it would replace one of runs."""
+    if not plan.runs:
+        raise ValueError(f"{plan.study.name}: nothing is left that could be run; the notes above say why")
 
 
 def _refuse_options_of_the_other(

@@ -114,7 +114,7 @@ def _evidence(
         from ecg_transfer.study.definition import read_study
         from ecg_transfer.study.plan import make_plan
 
-        runs, notes = choose(runs, [planned.run for planned in make_plan(read_study(study), output).runs])
+        runs, notes = choose(runs, [planned.run for planned in make_plan(read_study(study), output, absent=True).runs])
         for note in notes:
             typer.echo(f"  {note}", err=True)
     if downstream is not None:

@@ -12,16 +12,18 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from data_modules.corpus import CorpusFormatError, CorpusNotFoundError
-from data_modules.sources import open_corpus, will_simulate
+from data_modules.config import DataConfig
+from data_modules.corpus import CorpusFormatError
+from data_modules.sources import will_simulate
 from ecg_transfer.config import ConfigError, Phase, RunConfig
 from ecg_transfer.config_reading import make_config
 from ecg_transfer.pretext.config import PretextConfig
 from ecg_transfer.pretext.requirements import require_pretext
 from ecg_transfer.runs import Run, home, run_name
 from ecg_transfer.study.definition import Grid, Study, StudyError, pretext_fields, way_fields
+from ecg_transfer.study.left_out import is_absent, missing, mixed
 from ecg_transfer.study.overrides import axis_problems, layered
-from ecg_transfer.study.sizes import PartSizes, part_sizes
+from ecg_transfer.study.sizes import PartSizes, part_sizes, published_sizes
 from ecg_transfer.ways import require_sensible
 
 
@@ -72,19 +74,21 @@ class Plan:
         return [planned for planned in self.runs if planned.config.phase == phase]
 
 
-def make_plan(study: Study, output: Path) -> Plan:
+def make_plan(study: Study, output: Path, *, absent: bool = False) -> Plan:
     """Expand a study's grids. Reads the corpora's tables, no signal; writes nothing.
 
     Args:
         study: As `read_study` gives it.
         output: Where runs live.
+        absent: Plan also the runs on real corpora that are not on this disk, which cannot be trained here, so that
+            those that were trained elsewhere are found by their names.
 
     Raises:
         StudyError: A grid holds a field or value that no run can have, or overrides one of its axes.
     """
     for problem in axis_problems(study):
         raise StudyError(problem)
-    draft = _Draft(study, output)
+    draft = _Draft(study, output, absent)
     for number, grid in enumerate(study.grids):
         try:
             for arm in _arms(grid):
@@ -182,6 +186,7 @@ class _Draft:
 
     study: Study
     output: Path
+    absent: bool
     runs: dict[str, PlannedRun] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     clipped: dict[tuple[str, int], set[float]] = field(default_factory=dict)
@@ -193,7 +198,7 @@ class _Draft:
         config = self._config(arm)
         require_sensible(config)
         require_pretext(config)
-        problem = _missing(config) or self._clip(config)
+        problem = self._missing(config) or self._clip(config)
         if problem is not None:
             self._note(problem)
             return
@@ -204,7 +209,7 @@ class _Draft:
             return
         key = (id(arm.grid), arm.upstream, arm.backbone, arm.seed, *arm.pretext.items())
         pretraining = self.pretrainings.setdefault(key, self.pretrainings.get(key) or self._pretraining(arm))
-        problem = _missing(pretraining) or _mixed(pretraining, config)
+        problem = self._missing(pretraining) or mixed(pretraining, config)
         if problem is not None:
             self._note(problem)
             return
@@ -244,11 +249,24 @@ class _Draft:
         require_pretext(config)
         return config
 
+    def _missing(self, config: RunConfig) -> str | None:
+        """Why a corpus cannot be used at all; only noted where its runs are wanted all the same."""
+        problem = missing(config)
+        if problem is None or not self.absent:
+            return problem
+        self._note(
+            f"{config.data.corpus} is not on this disk: runs on it that were made elsewhere count by their names."
+        )
+        return None
+
+    def _sizes(self, data: DataConfig) -> PartSizes:
+        return published_sizes(data) if self.absent and is_absent(data) else part_sizes(data)
+
     def _clip(self, config: RunConfig) -> str | None:
         """Make a subset that is larger than the corpus the whole corpus; or say why the corpus cannot be used."""
         data = config.data
         try:
-            available = part_sizes(data).train
+            available = self._sizes(data).train
         except CorpusFormatError as error:
             return f"{data.corpus} is left out: {error}"
         if data.subset is not None and data.num_wanted(available) < 1:
@@ -270,34 +288,10 @@ class _Draft:
                 run=Run(home(self.output, simulated=simulated) / name),
                 upstream=None if upstream is None else upstream.run,
                 simulated=simulated,
-                sizes=part_sizes(data).within(data),
+                sizes=self._sizes(data).within(data),
             )
         return self.runs[name]
 
     def _note(self, sentence: str) -> None:
         if sentence not in self.notices:
             self.notices.append(sentence)
-
-
-def _missing(config: RunConfig) -> str | None:
-    """Why a corpus cannot be used at all: it must be real and is not there."""
-    data = config.data
-    if data.source != "real":
-        return None
-    try:
-        open_corpus(data.corpus, root=data.root, source="real")
-    except CorpusNotFoundError as error:
-        return f"{data.corpus} is left out: {error}"
-    return None
-
-
-def _mixed(upstream: RunConfig, downstream: RunConfig) -> str | None:
-    """Why a fine-tuning would be refused: real ECGs may not start from simulated ones unless that is allowed."""
-    theirs, ours = upstream.data, downstream.data
-    simulated = will_simulate(theirs.corpus, theirs.root, theirs.source)
-    if downstream.transfer.allow_simulated or not simulated or will_simulate(ours.corpus, ours.root, ours.source):
-        return None
-    return (
-        f"{ours.corpus} from {theirs.corpus} is left out: {ours.corpus} is real, {theirs.corpus} would be simulated; "
-        "data.source: simulated simulates both, transfer.allow_simulated: true mixes them"
-    )

@@ -44,6 +44,11 @@ def part_sizes(config: DataConfig) -> PartSizes:
     return _part_sizes(will_simulate(config.corpus, config.root, config.source), tuple(whole.items()))
 
 
+def published_sizes(config: DataConfig) -> PartSizes:
+    """Sizes of the parts of a published corpus that is not on this disk, its subset not yet taken."""
+    return _shared_out(corpus_named(config.corpus).spec.num_records, config)
+
+
 @cache
 def _part_sizes(simulated: bool, fields: tuple[tuple[str, Any], ...]) -> PartSizes:
     config = DataConfig(**dict(fields))
@@ -72,7 +77,7 @@ def _sizes_of(corpus: Corpus, config: DataConfig) -> PartSizes:
 
 
 def _shared_out(num_records: int, config: DataConfig) -> PartSizes:
-    """Sizes of the split of a corpus that is still to be simulated."""
+    """Sizes of the split of a corpus of which nothing is here yet."""
     if config.corpus in FOLD_FRACTIONS:
         fractions = FOLD_FRACTIONS[config.corpus]
     elif config.split == "paper":

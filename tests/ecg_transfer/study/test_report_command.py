@@ -60,6 +60,50 @@ def test_runs_on_real_ecgs_are_the_studys_where_only_the_ecgs_are_elsewhere(
     assert len(pd.read_csv(tmp_path / "report" / "tables" / "results.csv")) == 3
 
 
+STUDY = """
+name: s
+overrides: {{data.source: {source}}}
+grids: [{{upstreams: [cpsc2018], downstreams: [ptb], subsets: [100, all], pretrain: {{seed: 0}}}}]
+"""
+
+
+def test_a_study_of_real_ecgs_is_reported_where_these_are_not(
+    fake_runs: FakeRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a laptop, with a server's runs: an empty report took the place of the one that came with them."""
+    monkeypatch.setenv("ECG_DATA_ROOT", str(tmp_path / "nothing"))
+    upstream = fake_runs.run("pretrain", "cpsc2018")
+    fake_runs.pair(upstream=upstream, subset=100)
+    fake_runs.pair(upstream=upstream)
+    file = tmp_path / "s.yaml"
+    file.write_text(STUDY.format(source="real"))
+    output = ["--output", str(fake_runs.output)]
+    done = CliRunner().invoke(app, ["study", "report", str(file), *output])
+    assert done.exit_code == 0, done.output
+    assert "note: ptb is not on this disk" in done.output
+    tables = fake_runs.output / "reports" / "s" / "tables"
+    assert set(pd.read_csv(tables / "results.csv")["run"]) == {run.name for run in fake_runs.written}
+    status = CliRunner().invoke(app, ["study", "status", str(file), "--once", *output])
+    assert "s: 5 of 5 runs done" in status.output
+    plan = CliRunner().invoke(app, ["study", "plan", str(file), "--no-probe", *output])
+    assert "There is nothing to run." in plan.output
+
+
+def test_a_study_without_a_run_replaces_no_report(
+    fake_runs: FakeRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ECG_DATA_ROOT", str(tmp_path / "nothing"))
+    file = tmp_path / "s.yaml"
+    file.write_text("name: s\ngrids: [{upstreams: [ptb], downstreams: [ptb], starts: [finetune]}]\n")
+    page = fake_runs.output / "reports" / "s" / "report.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("of before")
+    done = CliRunner().invoke(app, ["study", "report", str(file), "--output", str(fake_runs.output)])
+    assert done.exit_code == 1
+    assert "nothing is left that could be run" in str(done.exception)
+    assert page.read_text() == "of before"
+
+
 def test_evidence_of_a_study_is_from_its_own_runs(
     fake_runs: FakeRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
