@@ -154,3 +154,18 @@ def test_equivalent_size_by_hand() -> None:
 def test_a_single_size_is_no_curve(make_study: Callable[..., Any], fake_cell: Callable[..., object]) -> None:
     cells = find_cells(make_study([fake_cell(finetune=[0.5] * 6, scratch=[0.4] * 6)]).results)
     assert learning_curves(cell_effects(cells, num_draws=10)) == []
+
+
+def test_subsets_of_one_size_are_one_point(make_study: Callable[..., Any], fake_cell: Callable[..., object]) -> None:
+    """100 and a quarter of 400 are the same records; four subsets are no four sizes, which a power law needs."""
+    scores = {0: (0.5, 0.6), 1: (0.6, 0.7), 2: (0.6, 0.7, 0.8), 3: (0.7, 0.9)}
+    sizes = {0: (50, 50.0), 1: (100, 100.0), 2: (100, 0.25), 3: (400, float("nan"))}
+    cells = [
+        fake_cell(finetune=list(scores[place]), scratch=[0.5] * len(scores[place]), num_train=size, subset=subset)
+        for place, (size, subset) in sizes.items()
+    ]
+    (curve,) = learning_curves(cell_effects(find_cells(make_study(cells).results), num_draws=100))
+    assert curve.sizes.tolist() == [50, 100, 400]
+    assert [len(point.cell.units) for point in curve.points] == [2, 3, 2]
+    assert curve.fit("finetune") is None
+    assert curve.fit_note() == "no power law: 3 sizes, at least 4 are needed for its three parameters"
