@@ -49,7 +49,7 @@ def report(
     page = write_report(runs, folder, title=title, notes=notes, metric=metric)
     tables = folder / "tables"
     leaks = leak_sentences(run.manifest for run in runs if run.is_done)
-    lines = [*_verdicts(tables / "claims.csv"), *_benchmark(tables / "benchmark.csv"), *leaks, *said]
+    lines = [*_verdicts(tables), *_benchmark(tables / "benchmark.csv"), *leaks, *said]
     lines.append(f"report: {page}")
     if tensorboard:
         from ecg_transfer.study.tensorboard_log import write_tensorboard
@@ -59,14 +59,14 @@ def report(
     return lines
 
 
-def _verdicts(path: Path) -> list[str]:
-    """Of the first setting: what it is, and a line a claim."""
+def _verdicts(tables: Path) -> list[str]:
+    """Of the first setting: what it is, and a line a claim; or why there is none."""
     import pandas as pd
 
     try:
-        claims = pd.read_csv(path)
+        claims = pd.read_csv(tables / "claims.csv")
     except pd.errors.EmptyDataError:
-        return ["no pair of a finished fine-tuning and its training from scratch yet"]
+        return [_no_verdict(tables)]
     first, num_settings = claims.iloc[0], claims["id"].value_counts().max()
     others = f", the first of {num_settings} settings" if num_settings > 1 else ""
     exploratory = [f"; {note}" for note in first["notes"].split("; ") if note.startswith("exploratory")]
@@ -74,6 +74,20 @@ def _verdicts(path: Path) -> list[str]:
         f"{row['id']} {row['verdict']}{' (SIMULATED)' * bool(row['simulated'])}: {row['text']}"
         for row in claims.drop_duplicates("id").to_dict("records")
     ]
+
+
+def _no_verdict(tables: Path) -> str:
+    """Why the claims were not judged."""
+    import pandas as pd
+
+    try:
+        pd.read_csv(tables / "effects.csv")
+    except pd.errors.EmptyDataError:
+        return "no pair of a finished fine-tuning and its training from scratch yet"
+    return (
+        "no verdicts: the paper's claims are about full fine-tuning of upstreams that learnt labels in the same "
+        "recipe, which no comparison of this report is"
+    )
 
 
 def _benchmark(path: Path) -> list[str]:

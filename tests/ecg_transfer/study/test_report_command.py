@@ -144,3 +144,15 @@ def test_without_runs_it_says_so(tmp_path: Path, planned: list[Run] | None) -> N
     lines = report(tmp_path / "report", output=tmp_path, planned=planned, tensorboard=False)
     assert lines[0].startswith("no pair of a finished")
     assert not (tmp_path / "report" / "tensorboard").exists()
+
+
+@pytest.mark.parametrize(("upstream_recipe", "way"), [("paper", "linear_probe"), ("modern", "full")])
+def test_comparisons_that_no_claim_is_about_are_comparisons_all_the_same(
+    fake_runs: FakeRuns, tmp_path: Path, upstream_recipe: str, way: str
+) -> None:
+    upstream = fake_runs.run("pretrain", "cpsc2018", recipe=upstream_recipe)
+    fake_runs.run("finetune", upstream=upstream, overrides=[f"transfer.way={way}"])
+    fake_runs.run("scratch")
+    lines = report(tmp_path / "report", output=fake_runs.output, tensorboard=False)
+    assert len(pd.read_csv(tmp_path / "report" / "tables" / "effects.csv")) == 1
+    assert lines[0].startswith("no verdicts: the paper's claims are about full fine-tuning of upstreams that learnt")
