@@ -279,14 +279,16 @@ def _write_tables(
         "claims": claims_frame(claims),
         "speeds": speeds_table(speeds),
         "optimism": optimism,
-        **({"benchmark": benchmark_frame(benchmark)} if benchmark else {}),
+        "benchmark": benchmark_frame(benchmark) if benchmark else None,
+        "ways": contests_table(ways.contests, ways.effects) if ways.contests else None,
+        "upstreams": kinds.frame() if kinds.contests else None,
     }
-    if ways.contests:
-        tables["ways"] = contests_table(ways.contests, ways.effects)
-    if kinds.contests:
-        tables["upstreams"] = kinds.frame()
     for name, table in tables.items():
-        write_results(table, folder / f"{name}.csv")
+        if table is not None:
+            write_results(table, folder / f"{name}.csv")
+            continue
+        for kind in ("csv", "parquet"):  # of a report of other runs that was here before
+            (folder / f"{name}.{kind}").unlink(missing_ok=True)
 
 
 def _unpaired(study: Study, effects: Sequence[CellEffect], folder: Path) -> list[tuple[str, str]]:

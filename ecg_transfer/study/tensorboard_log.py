@@ -7,7 +7,8 @@ directories have everything, and the same runs can be logged here again at any t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from ecg_transfer.study.results import METRICS
 from ecg_transfer.study.saved_config import saved_config
 
 EVENTS = "events.out.tfevents.0.study"
-"""Name of every event file: always the same, so that logging again replaces and never adds to what is there."""
+"""Name of every event file: always the same, so that logging again replaces what is there."""
 
 ROOT_PLUGIN = "experiment"
 """Folder of the event that declares the table of hyper-parameters."""
@@ -35,7 +36,8 @@ ROOT_PLUGIN = "experiment"
 def write_tensorboard(runs: Iterable[Run], folder: Path) -> dict[str, Run]:
     """Log finished runs, a folder a run: `ptb/resnet1d18/finetune from cpsc2018/seed 0` beside `.../scratch/seed 0`.
 
-    Filtering by `ptb/resnet1d18/.*seed 0` overlays a pair. Curves: `train/loss` and, of validation and test, the
+    What was logged here before and is not any more, or has another name now, is removed. Filtering by
+    `ptb/resnet1d18/.*seed 0` overlays a pair. Curves: `train/loss` and, of validation and test, the
     scores of `results.METRICS`, by epoch. Table: hyper-parameters and the final test scores.
 
     Args:
@@ -52,7 +54,20 @@ def write_tensorboard(runs: Iterable[Run], folder: Path) -> dict[str, Run]:
     for name, run, config, manifest in zip(names, finished, configs, manifests, strict=True):
         _write_run(folder / name, run, config, manifest)
     _write_events(folder / ROOT_PLUGIN, [Event(wall_time=0, summary=_table_columns())])
+    _remove_all_but({ROOT_PLUGIN, *names}, folder)
     return dict(zip(names, finished, strict=True))
+
+
+def _remove_all_but(names: Set[str], folder: Path) -> None:
+    """Remove the event files of other runs than these, and folders that are empty then; nothing that is not ours."""
+    kept = {folder / name / EVENTS for name in names}
+    for path in sorted(folder.rglob(EVENTS)):
+        if path in kept:
+            continue
+        path.unlink(missing_ok=True)
+        for parent in path.parents[: len(path.relative_to(folder).parts) - 1]:
+            with suppress(OSError):  # it is not empty
+                parent.rmdir()
 
 
 def readable_name(config: RunConfig, manifest: Mapping[str, Any]) -> str:

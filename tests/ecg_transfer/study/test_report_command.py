@@ -156,3 +156,19 @@ def test_comparisons_that_no_claim_is_about_are_comparisons_all_the_same(
     lines = report(tmp_path / "report", output=fake_runs.output, tensorboard=False)
     assert len(pd.read_csv(tmp_path / "report" / "tables" / "effects.csv")) == 1
     assert lines[0].startswith("no verdicts: the paper's claims are about full fine-tuning of upstreams that learnt")
+
+
+def test_a_report_of_fewer_runs_has_no_numbers_of_the_one_before(fake_runs: FakeRuns, tmp_path: Path) -> None:
+    """A grid was taken out of the study: the terminal went on to tell of its trainings."""
+    fake_runs.run("pretrain", "ptbxl", num_train=17_000)
+    upstream = fake_runs.run("pretrain", "cpsc2018")
+    pair = fake_runs.pair(upstream=upstream)
+    probe = fake_runs.run("finetune", upstream=upstream, overrides=["transfer.way=linear_probe"])
+    before = report(tmp_path / "report", output=fake_runs.output, tensorboard=False)
+    assert any(line.startswith("PTB-XL superclass") for line in before)
+    tables = tmp_path / "report" / "tables"
+    assert {"benchmark.csv", "ways.csv"} < {path.name for path in tables.iterdir()}
+    after = report(tmp_path / "report", output=fake_runs.output, planned=[upstream, *pair], tensorboard=False)
+    assert not any(line.startswith("PTB-XL") for line in after)
+    assert probe.name not in (tables / "results.csv").read_text()
+    assert not {"benchmark.csv", "ways.csv"} & {path.name for path in tables.iterdir()}

@@ -69,6 +69,20 @@ def test_equal_names_are_told_apart_and_logging_again_changes_nothing(fake_runs:
     assert {path: path.read_bytes() for path in tmp_path.rglob("events*")} == before
 
 
+def test_what_is_logged_no_more_or_under_another_name_is_gone(fake_runs: FakeRuns, tmp_path: Path) -> None:
+    """A second grid gives the first one's runs longer names: each run was shown twice."""
+    gone, one = fake_runs.run(corpus="ribeiro"), fake_runs.run()
+    write_tensorboard([gone, one], tmp_path)
+    (tmp_path / "ribeiro" / "notes.txt").write_text("mine")
+    other = tmp_path / "ptb" / "resnet1d18" / "scratch" / "seed 0" / "events.out.tfevents.1.mine"
+    other.touch()
+    names = write_tensorboard([one, fake_runs.run(overrides=["optim.lr=1e-3"])], tmp_path)
+    logged = {str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob("events*.study")}
+    assert logged == {*names, "experiment"}
+    assert [path.name for path in (tmp_path / "ribeiro").iterdir()] == ["notes.txt"]
+    assert other.exists()
+
+
 def test_unfinished_runs_are_left_out(fake_runs: FakeRuns, tmp_path: Path) -> None:
     run = fake_runs.run()
     (run.path / "DONE").unlink()
