@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from ecg_transfer.study.arrangement import metric_name
 from ecg_transfer.study.bootstrap import NUM_DRAWS, student_over_normal
 from ecg_transfer.study.effects import CellEffect, cell_effects, equal_corpora, pooled, shared_units
 from ecg_transfer.study.equivalence import crossover_sentence
@@ -98,10 +99,20 @@ def judge(
         )
         first = members[0].cell
         setting = f"{first.recipe}, lr {first.lr:g}, batch {first.batch_size}"
-        notes = _notes(members[0].effect.metric, simulated=simulated)
-        results = judge_evidence(evidence)
-        judged += [replace(result, simulated=simulated, setting=setting, notes=notes) for result in results]
+        metric = members[0].effect.metric
+        notes = _notes(metric, simulated=simulated)
+        judged += [
+            replace(found, simulated=simulated, setting=setting, notes=notes, quantity=_quantity(found, metric))
+            for found in judge_evidence(evidence)
+        ]
     return judged
+
+
+def _quantity(result: ClaimResult, metric: str) -> str:
+    """What a result's estimate is, of the score that it is about."""
+    if metric == DECLARED:
+        return result.quantity
+    return result.quantity.replace("gain in F1", f"gain in {metric_name(metric.partition('/')[2])}")
 
 
 def _notes(metric: str, *, simulated: bool) -> tuple[str, ...]:

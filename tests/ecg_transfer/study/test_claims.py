@@ -254,6 +254,20 @@ def test_runs_on_disk_are_judged_over_patients_and_seeds(fake_runs: FakeRuns) ->
     assert not any("exploratory" in note for note in results[0].notes)
     macro = judge(study, effects=cell_effects(find_cells(study.results), "f1_macro", num_draws=100))
     assert any("exploratory: val_selected/f1_macro" in note for note in macro[0].notes)
+    assert [result.quantity for result in (results[0], macro[0])] == [
+        "mean gain in F1 on small sets", "mean gain in macro F1 on small sets"
+    ]  # fmt: skip
+
+
+def test_a_claim_held_against_another_score_says_which(
+    make_study: Callable[..., Any], fake_cell: Callable[..., object]
+) -> None:
+    study = make_study([fake_cell(finetune=[0.7] * 6, scratch=[0.6] * 6)])
+    study.results["val_selected/auroc_macro"] = study.results["val_selected/f1_weighted"]
+    found = judge(study, effects=cell_effects(find_cells(study.results), "auroc_macro", num_draws=100))
+    quantities = " / ".join(result.quantity for result in found)
+    assert "F1" not in quantities
+    assert quantities.count("gain in macro AUROC") == 3
 
 
 def test_learning_rates_are_judged_apart(fake_runs: FakeRuns) -> None:
