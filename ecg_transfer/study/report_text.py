@@ -119,13 +119,18 @@ def simulated_text(study: Study) -> str:
 
 
 def one_draw(study: Study) -> list[str]:
-    """A sentence where all seeds were trained on the same part of the records; else none."""
+    """A sentence where several seeds were trained on the same part of the records; else none."""
     parts = study.results[study.results["subset"].notna()] if len(study.results) else study.results
-    if not len(parts) or parts["subset_seed"].nunique() > 1 or parts["seed"].nunique() < 2:
+    if not len(parts):
         return []
+    repeated = [group for _, group in parts.groupby("cell") if group["seed"].nunique() > 1]
+    alike = [group for group in repeated if group["subset_seed"].nunique() == 1]
+    if not alike:
+        return []
+    which = "all" if len(alike) == len(repeated) else f"in {len(alike):,} of {len(repeated):,} cases"
     return [
-        "Trainings on part of the records all have the same draw of them (one data.subset_seed): the intervals at "
-        "these sizes leave out what another draw would bring."
+        f"Trainings on part of the records {which} have the same draw of them (one data.subset_seed): the intervals "
+        f"{'at these sizes' if which == 'all' else 'there'} leave out what another draw would bring."
     ]
 
 

@@ -274,6 +274,12 @@ def test_one_draw_of_records_for_all_seeds_is_said(fake_runs: Any) -> None:  # n
     assert "leave out what another draw would bring" in one_draw(read_study(fake_runs.written))[0]
     fake_runs.pair(upstream=upstream, seed=1, subset=100, subset_seed=1, num_train=100)
     assert one_draw(read_study(fake_runs.written)) == []
+    for seed in range(2):
+        fake_runs.pair(upstream=upstream, seed=seed, subset=200, subset_seed=7, num_train=200)
+    assert one_draw(read_study(fake_runs.written)) == [
+        "Trainings on part of the records in 1 of 2 cases have the same draw of them (one data.subset_seed): the "
+        "intervals there leave out what another draw would bring."
+    ], "the other size is drawn anew"
 
 
 def test_a_side_that_was_tried_more_often_is_told(fake_runs: Any) -> None:  # noqa: ANN401
