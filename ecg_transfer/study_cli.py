@@ -39,7 +39,7 @@ def plan_command(
     from ecg_transfer.study.plan_table import print_plan
 
     plan = _plan(file, output, grid)
-    print_plan(plan, estimate(plan, workers, measure=probe, report=_say), brief=brief)
+    print_plan(plan, estimate(plan, workers, measure=probe, report=_say), brief=brief, probed=probe)
 
 
 @study_app.command("run")
@@ -171,6 +171,7 @@ def _say_notices(plan: Plan) -> None:
 
 
 def _local_pool(plan: Plan, workers: int | None, threads: int | None, timeout: float | None) -> Pool:
+    from ecg_transfer.devices import require_devices
     from ecg_transfer.precision import require_precision
     from ecg_transfer.study.estimate import estimate
     from ecg_transfer.study.local import LocalPool, visible_gpus
@@ -179,6 +180,7 @@ def _local_pool(plan: Plan, workers: int | None, threads: int | None, timeout: f
 
     for planned in plan.runs:  # before any is begun: all of them would fail
         if not planned.run.is_done:
+            require_devices(planned.config)
             require_precision(planned.config)
     best = estimate(plan, workers, measure=workers is None, report=_say)[0]
     num_threads = threads or threads_for(best.num_workers)

@@ -30,7 +30,7 @@ from ecg_transfer.callbacks.progress import Progress
 from ecg_transfer.callbacks.reestimate import ReestimateBatchNorm
 from ecg_transfer.callbacks.save_predictions import SavePredictions
 from ecg_transfer.callbacks.stoppable import Stoppable
-from ecg_transfer.config import ConfigError, RunConfig
+from ecg_transfer.config import RunConfig
 from ecg_transfer.cuda_graphs import may_be_recorded
 from ecg_transfer.curve import read_curve
 from ecg_transfer.learner import Learner
@@ -137,21 +137,6 @@ def _tensorboard(run: Run) -> TensorBoardLogger:
 def num_devices(config: RunConfig) -> int:
     """Devices of all machines."""
     return config.trainer.devices * config.trainer.num_nodes
-
-
-def require_devices(config: RunConfig) -> None:
-    """Refuse a training on devices that are not there.
-
-    Raises:
-        ConfigError: No GPU, or fewer than asked for.
-    """
-    chosen = config.trainer
-    num_gpus = max(torch.cuda.device_count(), int(torch.backends.mps.is_available()))
-    on_gpus = chosen.accelerator == "gpu" or (chosen.accelerator == "auto" and num_gpus > 0)
-    if chosen.accelerator == "gpu" and not num_gpus:
-        raise ConfigError("trainer.accelerator=gpu: PyTorch sees no GPU here; leave it out to train on the CPU")
-    if on_gpus and chosen.devices > num_gpus:
-        raise ConfigError(f"trainer.devices={chosen.devices}: PyTorch sees {num_gpus} GPUs here")
 
 
 def fit(trainer: pl.Trainer, learner: Learner, datamodule: ECGDataModule, state: Path | None) -> None:

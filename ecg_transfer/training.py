@@ -13,13 +13,14 @@ from ecg_transfer.compilation import explained_compilation
 from ecg_transfer.config import ConfigError, RunConfig
 from ecg_transfer.config_reading import Overrides, make_config
 from ecg_transfer.data_identity import require_same_data, require_same_upstream
+from ecg_transfer.devices import require_devices
 from ecg_transfer.fitting import fit_and_score
 from ecg_transfer.memory import explained
 from ecg_transfer.precision import require_precision
 from ecg_transfer.pretext.requirements import require_pretext
 from ecg_transfer.resolve import pretrain_config, refuse_simulated_upstream, resolve
 from ecg_transfer.runs import DEFAULT_OUTPUT, Run, RunNotFoundError
-from ecg_transfer.trainer import num_devices, quiet_lightning, require_devices
+from ecg_transfer.trainer import num_devices, quiet_lightning
 from ecg_transfer.training_settings import training_settings
 from ecg_transfer.ways import require_sensible
 

@@ -13,13 +13,14 @@ from ecg_transfer.study.quantities import duration, file_size
 PHASES = {"pretrain": "pre-trainings", "finetune": "fine-tunings", "scratch": "trainings from scratch"}
 
 
-def print_plan(plan: Plan, estimates: list[Estimate], *, brief: bool = False) -> None:
+def print_plan(plan: Plan, estimates: list[Estimate], *, brief: bool = False, probed: bool = False) -> None:
     """Print a plan.
 
     Args:
         plan: What to print.
         estimates: The best first, as `estimate` gives them.
         brief: Only the sums, not the runs.
+        probed: Whether speeds that were not known were to be measured: what is not known then cannot be.
     """
     console = Console(soft_wrap=True, highlight=False)
     if not brief and plan.runs:
@@ -29,7 +30,7 @@ def print_plan(plan: Plan, estimates: list[Estimate], *, brief: bool = False) ->
     title = f": {plan.study.title}" if plan.study.title else ""
     console.print(f"{plan.study.name}{title}", markup=False, style="bold")
     console.print(_sentence(plan), markup=False)
-    for sentence in _estimates(plan, estimates):
+    for sentence in _estimates(plan, estimates, probed=probed):
         console.print(sentence, markup=False)
     for notice in plan.notices:
         console.print(f"note: {notice}", markup=False)
@@ -61,15 +62,14 @@ def _sentence(plan: Plan) -> str:
     return f"{len(plan.runs)} runs ({counts}) on {kind}; {num_done} are done."
 
 
-def _estimates(plan: Plan, estimates: list[Estimate]) -> list[str]:
+def _estimates(plan: Plan, estimates: list[Estimate], *, probed: bool) -> list[str]:
     best = estimates[0]
     num_waiting = sum(not planned.run.is_done for planned in plan.runs)
     if not num_waiting:
         return ["Nothing is left to do."] if plan.runs else []
     if len(best.costs) < num_waiting:
-        return [
-            f"The speed of {num_waiting - len(best.costs)} runs is not measured: leave out --no-probe to measure it."
-        ]
+        remedy = "the lines above say why" if probed else "leave out --no-probe to measure it"
+        return [f"The speed of {num_waiting - len(best.costs)} runs is not measured: {remedy}."]
     sentences = [
         f"The rest takes about {duration(best.seconds)} with {_workers(best)}, and {file_size(best.num_bytes)} of disk "
         f"({file_size(room(plan.output))} are free)."

@@ -111,7 +111,7 @@ def speeds(
         output: Where runs live; the file lies in it.
         measure: Whether to measure what is not known; it is missing from the result else.
         report: Is told what is being measured, and what is missing because so many workers have no memory for it or the
-            machine does not compute in its precision.
+            machine has no GPU for it or does not compute in its precision.
     """
     file, here = output / PROBE_FILE, machine()
     found: dict[Work, Speed] = {}
@@ -123,9 +123,10 @@ def speeds(
             if entry is not None and entry.keys() != SPEED_FIELDS:  # of another version
                 entry = None
             if entry is None and measure:
+                from ecg_transfer.devices import lack_of_devices
                 from ecg_transfer.precision import refusal
 
-                if (why := refusal(work.precision, work.accelerator)) is not None:
+                if why := lack_of_devices(work.accelerator) or refusal(work.precision, work.accelerator):
                     report(f"not measured: {name}: {why}")
                     continue
                 report(f"measuring {name}")

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from data_modules.claim import holder_of
 from ecg_transfer.curve import read_curve
@@ -125,11 +126,33 @@ def test_a_study_without_its_corpora_plans_nothing_and_says_why(file: Path, tmp_
     assert "SIMULATED ECGs" not in done.stdout
 
 
-@pytest.mark.parametrize(("words", "code"), [(("run",), 1), (("status", "--once"), 0)])
+@pytest.mark.parametrize(
+    ("words", "code", "note"),
+    [
+        (("run",), 1, "ptb is left out: no PTB Diagnostic"),
+        (("status", "--once"), 0, "ptb is not on this disk: runs on it that were made elsewhere count by their names"),
+    ],
+)
 def test_a_study_of_a_corpus_that_is_not_there_says_why_it_has_no_runs(
-    file: Path, tmp_path: Path, words: tuple[str, ...], code: int
+    file: Path, tmp_path: Path, words: tuple[str, ...], code: int, note: str
 ) -> None:
     file.write_text(STUDY.replace("data.source: simulated", "data.source: real"))
     said = call(*words, str(file), "--output", str(tmp_path / "runs"))
     assert said.returncode == code
-    assert "note: ptb is left out: no PTB Diagnostic" in said.stdout + said.stderr
+    assert f"note: {note}" in said.stdout + said.stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_study_for_a_gpu_begins_no_run_on_a_machine_without(file: Path, tmp_path: Path) -> None:
+    """Or all of them would be set down as failed for good, where a machine with one shares the folder."""
+    file.write_text(STUDY.replace("optim.batch_size: 16", "optim.batch_size: 16, trainer.accelerator: gpu"))
+    output = ["--output", str(tmp_path / "runs")]
+    plan = call("plan", str(file), "--workers", "1", *output)
+    assert "not measured: gru_mean" in plan.stderr
+    assert "PyTorch sees no GPU here" in plan.stderr
+    assert "The speed of 3 runs is not measured: the lines above say why." in plan.stdout
+    assert "leave out --no-probe" in call("plan", str(file), "--no-probe", *output).stdout
+    run = call("run", str(file), "--workers", "1", *output)
+    assert run.returncode == 1
+    assert "trainer.accelerator=gpu: PyTorch sees no GPU here" in run.stderr
+    assert not list(tmp_path.glob("runs/*/*"))
