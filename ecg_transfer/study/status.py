@@ -6,7 +6,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from rich.console import Group, RenderableType
@@ -19,10 +19,13 @@ from ecg_transfer.study.estimate import Cost, makespan, num_epochs
 from ecg_transfer.study.plan import Plan, PlannedRun
 from ecg_transfer.study.quantities import duration
 
-State = Literal["done", "running", "failed", "interrupted", "waiting"]
+State = Literal["done", "running", "failed", "blocked", "interrupted", "waiting"]
 
-STATES: tuple[State, ...] = ("done", "running", "failed", "interrupted", "waiting")
-"""`interrupted`: it was begun, nobody works on it, it will go on; `waiting`: it was not begun."""
+STATES: tuple[State, ...] = ("done", "running", "failed", "blocked", "interrupted", "waiting")
+"""`blocked`: its pre-training failed; `interrupted`: it was begun, nobody works on it, it will go on; `waiting`: it was
+not begun."""
+ENDED: tuple[State, ...] = ("done", "failed", "blocked")
+"""Those in which nothing happens any more, unless the study is started again."""
 MOST_SHOWN = 20
 """Rows of a list in the live table."""
 
@@ -78,6 +81,18 @@ def run_state(planned: PlannedRun) -> RunState:
     )
 
 
+def run_states(plan: Plan) -> list[RunState]:
+    """Look at the directories of all runs of a plan, in its order."""
+    states = [run_state(planned) for planned in plan.runs]
+    failed = {one.planned.name for one in states if one.state == "failed"}
+
+    def is_blocked(one: RunState) -> bool:
+        upstream = one.planned.upstream
+        return upstream is not None and upstream.name in failed and one.state in ("interrupted", "waiting")
+
+    return [replace(one, state="blocked") if is_blocked(one) else one for one in states]
+
+
 def pace(states: list[RunState], expected: Mapping[str, float]) -> float:
     """Measured over expected seconds of the epochs done so far; 1 if nothing is measured.
 
@@ -96,7 +111,8 @@ def pace(states: list[RunState], expected: Mapping[str, float]) -> float:
 def seconds_left(plan: Plan, states: list[RunState], expected: Mapping[str, float], num_workers: int) -> float | None:
     """Seconds until the study is done; None while no speed is known.
 
-    Runs that failed are not counted. The expectation is corrected by the pace of the runs so far.
+    Runs that failed are not counted, nor those that would start from them. The expectation is corrected by the pace of
+    the runs so far.
 
     Args:
         plan: Its order and dependencies.
@@ -107,7 +123,7 @@ def seconds_left(plan: Plan, states: list[RunState], expected: Mapping[str, floa
     factor = pace(states, expected)
     left: dict[str, float] = {}
     for one in states:
-        if one.state in ("done", "failed"):
+        if one.state in ENDED:
             continue
         whole = expected.get(one.planned.name)
         seconds = one.seconds_left(None if whole is None else factor * whole)
@@ -125,13 +141,13 @@ def render(plan: Plan, costs: Mapping[str, Cost], num_workers: int | None = None
         costs: What is known of its runs' costs, by name.
         num_workers: Runs at the same time; None counts those that run now.
     """
-    states = [run_state(planned) for planned in plan.runs]
+    states = run_states(plan)
     expected = {name: each.seconds for name, each in costs.items()}
     counts = Counter(one.state for one in states)
     workers = num_workers or max(1, counts["running"])
     left = seconds_left(plan, states, expected, workers)
     head = Text(f"{plan.study.name}: {counts['done']} of {len(states)} runs done", style="bold")
-    if counts["done"] + counts["failed"] < len(states):
+    if sum(counts[state] for state in ENDED) < len(states):
         head.append(f", about {duration(left)} left with {workers} at a time" if left is not None else "")
     return Group(head, _by_phase(states), *_running(states), *_failed(states))
 
@@ -175,11 +191,11 @@ def _failed(states: list[RunState]) -> list[RenderableType]:
 
 
 def watch(plan: Plan, costs: Mapping[str, Cost], *, num_workers: int | None = None, every: float = 2.0) -> None:
-    """Show the table live until every run is done or has failed, or Ctrl-C."""
+    """Show the table live until every run is done, has failed or is blocked, or Ctrl-C."""
     from rich.live import Live
 
     with Live(render(plan, costs, num_workers), auto_refresh=False, transient=False) as live:
-        while any(one.state not in ("done", "failed") for one in map(run_state, plan.runs)):
+        while any(one.state not in ENDED for one in run_states(plan)):
             time.sleep(every)
             live.update(render(plan, costs, num_workers), refresh=True)
         live.update(render(plan, costs, num_workers), refresh=True)

@@ -29,12 +29,12 @@ from ecg_transfer.study.estimate import (
     require_room,
     work_of,
 )
-from ecg_transfer.study.failures import DiskFullError
+from ecg_transfer.study.failures import DiskFullError, note_failure
 from ecg_transfer.study.plan import Plan, PlannedRun, make_plan
 from ecg_transfer.study.plan_table import print_plan
 from ecg_transfer.study.probe import Speed, Work
 from ecg_transfer.study.quantities import duration, file_size
-from ecg_transfer.study.status import pace, render, run_state, seconds_left
+from ecg_transfer.study.status import pace, render, run_state, run_states, seconds_left, watch
 
 
 @pytest.fixture(autouse=True)
@@ -182,6 +182,25 @@ def test_states_and_time_left_follow_from_the_files(tmp_path: Path) -> None:
         assert seconds_left(plan, states, {}, 2) is None
     (finetuning.run.path / "FAILED").unlink()
     assert run_state(finetuning).state == "interrupted"
+
+
+def test_what_waits_for_a_failed_pretraining_is_not_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`study status` gave it some minutes, for ever."""
+    plan = plan_of(tmp_path)
+    pretraining, finetuning, scratch = plan.runs
+    note_failure(pretraining.run, pretraining.config, "LossNotFiniteError", "the loss is nan", attempts=1)
+    states = run_states(plan)
+    assert [one.state for one in states] == ["failed", "blocked", "waiting"]
+    expected = dict.fromkeys((pretraining.name, finetuning.name, scratch.name), 5.0)
+    assert seconds_left(plan, states, expected, 1) == 5.0, "scratch alone"
+    begin(scratch, seconds_an_epoch=1.0, num_done=4)
+    finish(scratch)
+    watch(plan, {}, every=60.0)
+    assert "1 of 3 runs done\n" in capsys.readouterr().out.replace(" \n", "\n")
+    with claimed(finetuning.run.path):
+        assert [one.state for one in run_states(plan)] == ["failed", "running", "done"], "by an upstream of before"
 
 
 def test_tables_say_what_they_must(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
