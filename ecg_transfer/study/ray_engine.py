@@ -7,6 +7,7 @@ run is one Ray task; which runs, in which order, and what is tried again is deci
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -31,6 +32,10 @@ class RayPool:
         runner: What a worker does; see `ecg_transfer.study.worker.RUNNER`.
         environment: Variables for the workers besides those that share out the cores.
         grace: Seconds between asking a run to end and killing it.
+
+    Raises:
+        ValueError: This machine, on which a cluster was to be started, has no room for a single run. A running cluster,
+            which other machines may join, is warned of.
     """
 
     def __init__(
@@ -53,10 +58,25 @@ class RayPool:
             # `local`, or it would join one that runs here already, whoever started it
             local = {"address": "local", "include_dashboard": False} if address is None else {"address": address}
             ray.init(log_to_driver=False, **local)
+        if (lack := self._lack()) is not None:
+            if self._ours and address is None:
+                ray.shutdown()
+                raise ValueError(f"{lack}: with fewer --threads or --gpus-per-run it has")
+            warnings.warn(f"{lack} yet: no run starts before one joins that has", stacklevel=2)
         shares = worker_environment(environment or {}, 0, 2, num_threads, ())
         self._perform = ray.remote(
             num_cpus=num_threads, num_gpus=num_gpus, max_retries=0, runtime_env={"env_vars": shares}
         )(_perform)
+
+    def _lack(self) -> str | None:
+        """What not a single machine of the cluster has; None where a run has room on one."""
+        wanted = {"CPU": float(self._num_threads), "GPU": self._num_gpus}
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        if any(all(one.get(kind, 0.0) >= number for kind, number in wanted.items()) for one in machines):
+            return None
+        there = "; ".join(f"{one.get('CPU', 0.0):g} cores, {one.get('GPU', 0.0):g} GPUs" for one in machines) or "none"
+        asked = f"{self._num_threads} cores and {self._num_gpus:g} GPUs for a run"
+        return f"no machine of the Ray cluster ({there}) has {asked}"
 
     def num_free(self) -> int:
         """How many tasks could start now."""

@@ -59,3 +59,28 @@ def test_a_node_killed_in_the_middle_costs_nothing_but_time(tmp_path: Path, monk
     finished = [line.split()[1] for line in (tmp_path / "calls.log").read_text().splitlines() if "finish" in line]
     assert sorted(finished) == names, "every run was finished once"
     assert any("attempt 2" in sentence for sentence in sentences), "the killed node's run was tried again"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("threads", "gpus"), [(100_000, 0.0), (1, 1000.0)])
+def test_a_machine_without_room_for_a_run_is_told_so(threads: int, gpus: float) -> None:
+    """The study waited for ever, without a word."""
+    from ecg_transfer.study.ray_engine import RayPool
+
+    with pytest.raises(ValueError, match=rf"has {threads} cores and {gpus:g} GPUs for a run: with fewer --threads"):
+        RayPool(num_threads=threads, num_gpus=gpus)
+    assert not ray.is_initialized()
+
+
+@pytest.mark.slow
+def test_a_running_cluster_may_grow(recwarn: pytest.WarningsRecorder) -> None:
+    from ecg_transfer.study.ray_engine import RayPool
+
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        RayPool(address="auto", num_threads=1).close()
+        assert not [one for one in recwarn if "Ray cluster" in str(one.message)]
+        with pytest.warns(UserWarning, match=r"no machine of the Ray cluster \(1 cores, 0 GPUs\) has 2 cores and 0"):
+            RayPool(address="auto", num_threads=2).close()
+    finally:
+        ray.shutdown()
