@@ -14,6 +14,7 @@ from typing import Protocol
 
 from data_modules.claim import holder_of
 from ecg_transfer.data_identity import DataChangedError, Known, require_same_data, require_same_upstream
+from ecg_transfer.runs import Run, RunChangedError
 from ecg_transfer.study.failures import CRASH, DiskFullError, is_disk_full, note_failure, remedy
 from ecg_transfer.study.plan import Plan, PlannedRun
 from ecg_transfer.study.worker import Outcome, Task
@@ -103,15 +104,13 @@ class _Execution:
                     require_same_data(planned.run, planned.config, known)
                     planned.run.tidy()
                     self._finish(name, self.summary.kept)
-                except DataChangedError as error:
+                except (DataChangedError, RunChangedError) as error:
                     changed[name] = str(error)
         for planned in [self.waiting.pop(name) for name in changed]:
             self._fail(planned, changed[planned.name])
         for planned in list(self.waiting.values()):
-            if planned.run.status == "failed" and not retry_failed:
-                reason = planned.run.failure or "for an unknown reason"
-                if remedy(reason.partition(":")[0]) == "none":
-                    self._fail(planned, f"{reason} (before; --retry-failed tries it again)")
+            if not retry_failed and (reason := _lasting_failure(planned.run)) is not None:
+                self._fail(planned, f"{reason} (before; --retry-failed tries it again)")
 
     def start_what_is_ready(self) -> None:
         """Fill the free workers, in the plan's order."""
@@ -148,6 +147,9 @@ class _Execution:
                 self._report(f"{name}: {holder} works on it")
             self._not_before[name] = now + self._patience
             return False
+        if name in self._not_before and (reason := _lasting_failure(planned.run)) is not None:
+            self._fail(planned, f"{reason} (just now, in another process)")
+            return False
         return True
 
     def take(self, outcome: Outcome) -> None:
@@ -158,6 +160,7 @@ class _Execution:
             self._finish(name, self.summary.done)
             self._report(f"{name}: done in {outcome.seconds:.0f} s")
         elif outcome.kind == "busy":
+            self._attempts[name] -= 1
             self._not_before[name] = time.monotonic() + self._patience
             self.waiting[name] = planned
         elif is_disk_full(outcome):
@@ -198,3 +201,11 @@ class _Execution:
             else:
                 self.waiting.pop(name)
                 self.summary.blocked[name] = planned.name
+
+
+def _lasting_failure(run: Run) -> str | None:
+    """Why a run failed, where another attempt would fail in the same way; else None."""
+    if run.status != "failed":
+        return None
+    reason = run.failure or "for an unknown reason"
+    return reason if remedy(reason.partition(":")[0]) == "none" else None

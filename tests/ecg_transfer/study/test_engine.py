@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -10,13 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from data_modules.claim import claimed, holder_of
 from ecg_transfer.study.definition import Grid, Study
-from ecg_transfer.study.failures import DiskFullError
+from ecg_transfer.study.failures import DiskFullError, note_failure
 from ecg_transfer.study.local import LocalPool, worker_environment
 from ecg_transfer.study.plan import Plan, make_plan
 from ecg_transfer.study.schedule import Summary, execute
@@ -130,6 +132,42 @@ def test_what_fails_for_a_reason_of_its_own_is_not_tried_again_unless_asked(tmp_
     assert calls(tmp_path, "start").count(name) == 1
     run(plan, retry_failed=True)
     assert calls(tmp_path, "start").count(name) == 2
+
+
+def test_what_fails_in_another_process_meanwhile_is_not_tried_again_here(tmp_path: Path) -> None:
+    """Two terminals: the second waited for the first one's run and then failed in the same way, once more."""
+    plan = plan_of(tmp_path, [DIVERGE, 1], finetune=True)
+    name = next(p.name for p in plan.runs if p.config.seed == DIVERGE and p.config.phase == "pretrain")
+    note_failure(plan[name].run, plan[name].config, "LossNotFiniteError", "of long before", attempts=1)
+    others = ExitStack()
+    others.enter_context(claimed(plan[name].run.path))
+
+    def fail_elsewhere(sentence: str) -> None:
+        if name in sentence and "works on it" in sentence:
+            note_failure(plan[name].run, plan[name].config, "LossNotFiniteError", "in another terminal", attempts=1)
+            others.close()
+
+    summary = run(plan, report=fail_elsewhere, retry_failed=True)
+    assert summary.failed[name] == "LossNotFiniteError: in another terminal (just now, in another process)"
+    assert calls(tmp_path, "start").count(name) == 0
+    assert set(summary.blocked.values()) == {name}
+    assert calls(tmp_path, "start").count(the_run(plan, 1)) == 1
+
+
+def test_a_changed_file_of_a_finished_run_stops_that_run_alone(tmp_path: Path) -> None:
+    """`study run` refused to do the rest of the study."""
+    plan = plan_of(tmp_path, [0, 1])
+    run(plan)
+    name = the_run(plan, 0)
+    manifest = plan[name].run.path / "manifest.json"
+    whole = manifest.read_bytes()
+    sealed = {"manifest.json": {"bytes": len(whole), "sha256": hashlib.sha256(whole).hexdigest()}}
+    (manifest.parent / "DONE").write_text(json.dumps({"run": name, "files": sealed}))
+    manifest.write_bytes(whole.replace(b"true", b"True"))
+    summary = run(plan_of(tmp_path, [0, 1, 2]))
+    assert list(summary.failed) == [name]
+    assert "manifest.json was changed since the run finished" in summary.failed[name]
+    assert summary.done == [the_run(plan_of(tmp_path, [2]), 2)]
 
 
 def test_a_failed_pretraining_blocks_only_what_starts_from_it(tmp_path: Path) -> None:
