@@ -7,6 +7,7 @@ them step at the same time. So two workers of one thread can be compared with on
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -119,10 +120,8 @@ def speeds(
         for work in sorted(set(works), key=str):
             name = work.key(num_workers, threads_for(num_workers))
             known = _read(file)
-            entry = known.get(here, {}).get(name)
-            if entry is not None and entry.keys() != SPEED_FIELDS:  # of another version
-                entry = None
-            if entry is None and measure:
+            speed = _speed(_of(known, here).get(name))
+            if speed is None and measure:
                 from ecg_transfer.devices import lack_of_devices
                 from ecg_transfer.precision import refusal
 
@@ -131,16 +130,15 @@ def speeds(
                     continue
                 report(f"measuring {name}")
                 try:
-                    entry = asdict(processes.speed(work))
+                    speed = processes.speed(work)
                 except NoMemoryError as error:
                     report(str(error))
                     continue
                 file.parent.mkdir(parents=True, exist_ok=True)
                 known = _read(file)
-                known.setdefault(here, {})[name] = entry
-                write_json(file, known)
-            if entry is not None:
-                found[work] = Speed(**entry)
+                write_json(file, {**known, here: {**_of(known, here), name: asdict(speed)}})
+            if speed is not None:
+                found[work] = speed
     return found
 
 
@@ -213,8 +211,24 @@ class Processes:
         self._service.close()
 
 
-def _read(file: Path) -> dict[str, dict[str, dict[str, float]]]:
+def _read(file: Path) -> dict[str, object]:
+    """By machine what was measured there; nothing of a file that is torn or another's."""
     try:
-        return cast(dict[str, dict[str, dict[str, float]]], json.loads(file.read_bytes()))
+        found = json.loads(file.read_bytes())
     except (OSError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _of(known: dict[str, object], here: str) -> dict[str, object]:
+    """By name what was measured on one machine."""
+    found = known.get(here)
+    return found if isinstance(found, dict) else {}
+
+
+def _speed(entry: object) -> Speed | None:
+    """An entry of the file; None where it is missing, of another version, or no measurement."""
+    if not isinstance(entry, dict) or entry.keys() != SPEED_FIELDS:
+        return None
+    numbers = [value for value in entry.values() if isinstance(value, int | float) and 0 < value < math.inf]
+    return Speed(**entry) if len(numbers) == len(entry) else None

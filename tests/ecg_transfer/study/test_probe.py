@@ -29,6 +29,25 @@ def test_speeds_are_filed_by_machine_and_a_torn_file_is_measured_anew(
 
 
 @pytest.mark.parametrize(
+    "content",
+    ["[]", "null", "7", '{"HERE": []}', '{"HERE": {"WORK": "x"}}', '{"HERE": {"WORK": {"train": 1.0}}}',
+     '{"HERE": {"WORK": {"train": null, "evaluate": 1.0, "startup": 1.0}}}',
+     '{"HERE": {"WORK": {"train": 0.0, "evaluate": 1.0, "startup": 1.0}}}',
+     '{"HERE": {"WORK": {"train": NaN, "evaluate": 1.0, "startup": 1.0}}}'],
+)  # fmt: skip
+def test_what_is_no_measurement_is_measured_anew(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = Speed(train=5.0, evaluate=6.0, startup=7.0)
+    monkeypatch.setattr(probe.Processes, "speed", lambda self, work: measured)
+    monkeypatch.setattr(probe, "machine", lambda: "HERE")
+    work = Work(backbone="gru", precision=32, batch_size=8)
+    name = work.key(2, probe.threads_for(2))
+    (tmp_path / PROBE_FILE).write_text(content.replace("WORK", name))
+    assert speeds([work], 2, tmp_path, measure=False) == {}
+    assert speeds([work], 2, tmp_path) == {work: measured}
+    assert speeds([work], 2, tmp_path, measure=False) == {work: measured}
+
+
+@pytest.mark.parametrize(
     ("gpus", "cores", "expected"),
     [
         (["0"], 16, [1, 2, 4, 8]),
