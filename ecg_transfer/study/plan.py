@@ -198,7 +198,7 @@ class _Draft:
         config = self._config(arm)
         require_sensible(config)
         require_pretext(config)
-        problem = self._missing(config) or self._clip(config)
+        problem = self._unusable(config) or self._clip(config)
         if problem is not None:
             self._note(problem)
             return
@@ -209,7 +209,7 @@ class _Draft:
             return
         key = (id(arm.grid), arm.upstream, arm.backbone, arm.seed, *arm.pretext.items())
         pretraining = self.pretrainings.setdefault(key, self.pretrainings.get(key) or self._pretraining(arm))
-        problem = self._missing(pretraining) or mixed(pretraining, config)
+        problem = self._unusable(pretraining) or mixed(pretraining, config)
         if problem is not None:
             self._note(problem)
             return
@@ -249,26 +249,26 @@ class _Draft:
         require_pretext(config)
         return config
 
-    def _missing(self, config: RunConfig) -> str | None:
-        """Why a corpus cannot be used at all; only noted where its runs are wanted all the same."""
-        problem = missing(config)
-        if problem is None or not self.absent:
-            return problem
-        self._note(
-            f"{config.data.corpus} is not on this disk: runs on it that were made elsewhere count by their names."
-        )
-        return None
+    def _unusable(self, config: RunConfig) -> str | None:
+        """Why a corpus cannot be used; that it is not here is only noted where its runs are wanted all the same."""
+        corpus, problem = config.data.corpus, missing(config)
+        if problem is not None and self.absent:
+            problem = None
+            self._note(f"{corpus} is not on this disk: runs on it that were made elsewhere count by their names.")
+        if problem is None:
+            try:
+                self._sizes(config.data)
+            except CorpusFormatError as error:
+                problem = f"{corpus} is left out: {error}"
+        return problem
 
     def _sizes(self, data: DataConfig) -> PartSizes:
         return published_sizes(data) if self.absent and is_absent(data) else part_sizes(data)
 
     def _clip(self, config: RunConfig) -> str | None:
-        """Make a subset that is larger than the corpus the whole corpus; or say why the corpus cannot be used."""
+        """Make a subset that is larger than the corpus the whole corpus; or say that nothing is left of it."""
         data = config.data
-        try:
-            available = self._sizes(data).train
-        except CorpusFormatError as error:
-            return f"{data.corpus} is left out: {error}"
+        available = self._sizes(data).train
         if data.subset is not None and data.num_wanted(available) < 1:
             return f"{data.corpus} is left out where data.subset={data.subset:g}: not one of its {available} records"
         if data.subset is not None and data.subset >= max(available, 2):

@@ -151,6 +151,23 @@ def test_a_corpus_that_must_be_real_and_is_not_there_is_left_out_and_said(tmp_pa
     assert plan.notices[0].startswith("ptb is left out: no PTB")
 
 
+def test_an_upstream_whose_tables_cannot_be_used_is_left_out_as_a_downstream_is(tmp_path: Path) -> None:
+    """One broken table refused the whole study, trainings from scratch on another corpus among them."""
+    broken = tmp_path / "data" / "ptbxl"
+    (broken / "records100").mkdir(parents=True)
+    (broken / "ptbxl_database.csv").write_text("ecg_id,patient_id\n1,1\n")
+    (broken / "scp_statements.csv").write_text("\n")
+    study = simulated(upstreams=["ptbxl", "georgia"], downstreams=["ptb", "ptbxl"])
+    study.overrides = {}
+    plan = make_plan(study, tmp_path)
+    assert {(one.config.phase, one.config.data.corpus) for one in plan.runs} == {
+        ("pretrain", "georgia"), ("finetune", "ptb"), ("scratch", "ptb")
+    }  # fmt: skip
+    (said,) = plan.notices
+    assert said.startswith("ptbxl is left out: ")
+    assert "ptbxl_database.csv" in said
+
+
 def test_a_corpus_that_is_its_only_upstream_is_not_fine_tuned_and_said(tmp_path: Path) -> None:
     study = simulated(upstreams=["ptb"], downstreams=["ptb", "georgia"], starts=["finetune"])
     plan = make_plan(study, tmp_path)
