@@ -50,7 +50,7 @@ RNNS = ("lstm", "bilstm", "gru")
 """They share a figure of curves."""
 
 Place = tuple[str, str, str]
-"""Upstream, downstream, backbone."""
+"""Upstream, downstream with its label set where one was asked for, backbone."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -147,9 +147,14 @@ def in_order(names: Iterable[str], order: Sequence[str]) -> list[str]:
 
 
 def corpus_name(name: str) -> str:
-    """A corpus, or an upstream by its name (`ptbxl, contrastive`), as the paper writes it."""
+    """A corpus, or an up- or downstream by its name (`ptbxl, contrastive`), as the paper writes it."""
     corpus, comma, how = name.partition(", ")
     return CORPUS_NAMES.get(corpus, corpus) + comma + how
+
+
+def is_same_corpus(upstream: str, downstream: str) -> bool:
+    """Whether both are of one corpus, whatever their names tell behind it."""
+    return upstream.partition(", ")[0] == downstream.partition(", ")[0]
 
 
 def backbone_name(name: str) -> str:
@@ -173,7 +178,7 @@ def metric_name(metric: str) -> str:
 
 
 def _place(effect: CellEffect) -> Place:
-    return effect.cell.upstream, effect.cell.downstream, effect.cell.backbone
+    return effect.cell.upstream, effect.cell.downstream_name, effect.cell.backbone
 
 
 def _rank(effect: CellEffect) -> tuple[int, int]:

@@ -242,7 +242,7 @@ def _family_difference(
     for result in effects:
         cell = result.cell
         if cell.backbone.startswith(CNN) or is_rnn(cell.backbone):
-            strata[cell.downstream, cell.upstream, cell.num_train][cell.backbone.startswith(CNN)].append(result)
+            strata[cell.downstream_name, cell.upstream, cell.num_train][cell.backbone.startswith(CNN)].append(result)
     both = [arms for _, arms in sorted(strata.items()) if arms[True] and arms[False]]
     if not both:
         return None

@@ -156,6 +156,7 @@ def effects_table(effects: Sequence[CellEffect]) -> pd.DataFrame:
         {
             "upstream": result.cell.upstream,
             "downstream": result.cell.downstream,
+            "label_set": result.cell.label_set or None,
             "backbone": result.cell.backbone,
             "recipe": result.cell.recipe,
             "way": result.cell.way,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ecg_transfer.study.arrangement import Setting, backbone_name, corpus_name, metric_name
+from ecg_transfer.study.arrangement import Setting, backbone_name, corpus_name, is_same_corpus, metric_name
 from ecg_transfer.study.bootstrap import interval, mean_over_seeds
 from ecg_transfer.study.effects import ARMS, CellEffect
 from ecg_transfer.study.equivalence import crossover, data_equivalence
@@ -52,7 +52,9 @@ def score_table(setting: Setting, anchors: Anchors, metric: str, name: str = "ta
             found = [setting.places.get((upstream, downstream, backbone)) for downstream in downstreams]
             if any(found):
                 cells = [
-                    Entry("same corpus", kind="missing") if downstream == upstream else _score_entry(effect, anchors)
+                    Entry("same corpus", kind="missing")
+                    if is_same_corpus(upstream, downstream)
+                    else _score_entry(effect, anchors)
                     for downstream, effect in zip(downstreams, found, strict=True)
                 ]
                 repeats = bool(rows) and rows[-1][0].text == corpus_name(upstream)
@@ -98,7 +100,7 @@ def runs_table(cells: Sequence[Cell], anchors: Anchors, column: str, folder: Pat
     """The runs behind each comparison, linked to their directories."""
     rows = [
         [
-            Entry(f"{corpus_name(cell.upstream)} → {corpus_name(cell.downstream)}"),
+            Entry(f"{corpus_name(cell.upstream)} → {corpus_name(cell.downstream_name)}"),
             Entry(backbone_name(cell.backbone)),
             Entry(", ".join([cell.recipe, *_unusual(cell.way), f"lr {cell.lr:g}", f"n={cell.num_train:,}"])),
             _kind(cell.simulated),
@@ -132,7 +134,7 @@ def speed_table(setting: Setting, speeds: Iterable[Speed], anchors: Anchors) -> 
         medians = [plain(speed.medians[arm], 0) if np.isfinite(speed.medians[arm]) else "never" for arm in ARMS]
         rows.append(
             [
-                Entry(f"{corpus_name(cell.upstream)} → {corpus_name(cell.downstream)}"),
+                Entry(f"{corpus_name(cell.upstream)} → {corpus_name(cell.downstream_name)}"),
                 Entry(backbone_name(cell.backbone)),
                 number(cell.num_train, 0),
                 Entry(with_interval(speed.ratio, low, high, 2, sign=False), anchors.link(cell), "", f"number {faster}"),
@@ -165,7 +167,7 @@ def equivalence_table(curves: Sequence[LearningCurve], anchors: Anchors) -> Tabl
             cell, effect = point.cell, point.effect
             rows.append(
                 [
-                    Entry(f"{corpus_name(cell.upstream)} → {corpus_name(cell.downstream)}"),
+                    Entry(f"{corpus_name(cell.upstream)} → {corpus_name(cell.downstream_name)}"),
                     Entry(backbone_name(cell.backbone)),
                     number(cell.num_train, 0),
                     _difference(point, anchors),
@@ -202,7 +204,7 @@ def label_tables(setting: Setting, labels: pd.DataFrame, anchors: Anchors) -> li
                     rows += _label_rows(effect.cell, by_run, anchors)
         tables.append(
             Table(
-                id=f"labels-{downstream}",
+                id=f"labels-{downstream.replace(', ', '-').replace(' ', '-')}",
                 title=f"{corpus_name(downstream)}, label by label",
                 caption="Test F1 and AUROC at the epoch chosen on validation, threshold 0.5, mean over seeds; the 95 % "
                 "interval of the difference in F1 is over seeds alone. A label with few positives has a rough score. "
@@ -289,7 +291,7 @@ def _effect_row(result: CellEffect, setting: str, anchors: Anchors) -> list[Entr
     cell, effect = result.cell, result.effect
     return [
         Entry(corpus_name(cell.upstream)),
-        Entry(corpus_name(cell.downstream)),
+        Entry(corpus_name(cell.downstream_name)),
         Entry(backbone_name(cell.backbone)),
         Entry(setting),
         number(cell.num_train, 0),

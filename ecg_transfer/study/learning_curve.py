@@ -57,7 +57,7 @@ class LearningCurve:
         """What was compared."""
         cell = self.points[0].cell
         kind = " SIMULATED" if cell.simulated else ""
-        return f"{cell.upstream} -> {cell.downstream}, {cell.backbone}, {cell.recipe}{kind}"
+        return f"{cell.upstream} -> {cell.downstream_name}, {cell.backbone}, {cell.recipe}{kind}"
 
     @property
     def sizes(self) -> NDArray[np.int64]:

@@ -41,6 +41,17 @@ class Cell:
     """One row a pair, sorted by seed: the columns of the results table, each with `_finetune` and `_scratch`."""
 
     @property
+    def label_set(self) -> str:
+        """The label set that was asked for; empty where it is the downstream's usual one."""
+        asked = self.pairs["label_set_finetune"].iloc[0] if "label_set_finetune" in self.pairs else None
+        return asked if isinstance(asked, str) else ""
+
+    @property
+    def downstream_name(self) -> str:
+        """The downstream corpus, and its label set where one was asked for: `ptbxl, labels all`."""
+        return self.downstream + f", labels {self.label_set}" * bool(self.label_set)
+
+    @property
     def upstream_corpus(self) -> str:
         """The corpus of its upstream, whose name may tell more."""
         return self.upstream.partition(", ")[0]
@@ -60,7 +71,7 @@ class Cell:
         """Readable, and unique up to recipes of the same name."""
         kind = " SIMULATED" if self.simulated else ""
         way = "" if self.way == WAY_NAMES["full"] else f", {self.way}"
-        models = f"{self.upstream}{self.upstream_mark} -> {self.downstream}, {self.backbone}"
+        models = f"{self.upstream}{self.upstream_mark} -> {self.downstream_name}, {self.backbone}"
         return f"{models}, {self.recipe}{way}, n={self.num_train}{kind}"
 
     @cached_property

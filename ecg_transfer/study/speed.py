@@ -94,6 +94,7 @@ def speeds_table(speeds: Iterable[Speed]) -> pd.DataFrame:
         {
             "upstream": speed.cell.upstream,
             "downstream": speed.cell.downstream,
+            "label_set": speed.cell.label_set or None,
             "backbone": speed.cell.backbone,
             "recipe": speed.cell.recipe,
             "way": speed.cell.way,

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ecg_transfer.drawing import ARM_COLOURS, ARM_NAMES, INK, new_figure
-from ecg_transfer.study.arrangement import Setting, backbone_name, corpus_name, metric_name
+from ecg_transfer.study.arrangement import Setting, backbone_name, corpus_name, is_same_corpus, metric_name
 from ecg_transfer.study.bootstrap import interval
 from ecg_transfer.study.effects import ARMS, CellEffect
 from ecg_transfer.study.figures.exhibit import Exhibit, clipped, error_bar, seeds_of, several
@@ -34,7 +34,9 @@ def bar_chart(setting: Setting, metric: str) -> Exhibit | None:
         return None
     placed = setting.placed(backbones)
     markers = {name: MARKERS[place % len(MARKERS)] for place, name in enumerate(backbones)}
-    groups = {upstream: [name for name in setting.downstreams if name != upstream] for upstream in upstreams}
+    groups = {
+        upstream: [name for name in setting.downstreams if not is_same_corpus(upstream, name)] for upstream in upstreams
+    }
     width = max(5.0, 1.1 + sum(0.9 * len(names) + 0.35 for names in groups.values()))
     figure = new_figure(
         width,
@@ -92,7 +94,7 @@ def _label_groups(axis: Axes, downstreams: Sequence[str], groups: Sequence[Seque
     labels = []
     for name, effects in zip(downstreams, groups, strict=True):
         sizes = sorted({effect.cell.num_train for effect in effects})
-        labels.append("\n".join([corpus_name(name), *([f"n={sizes[-1]:,}"] if sizes else [])]))
+        labels.append("\n".join([*corpus_name(name).split(", "), *([f"n={sizes[-1]:,}"] if sizes else [])]))
     axis.set_xticks(range(len(downstreams)), labels)
     axis.set_xlim(-0.6, len(downstreams) - 0.4)
     axis.tick_params(axis="x", length=0)

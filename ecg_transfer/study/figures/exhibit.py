@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ecg_transfer.drawing import ARM_COLOURS, INK, new_figure, seeds_text
-from ecg_transfer.study.arrangement import DOWNSTREAMS, UPSTREAMS, corpus_name, in_order
+from ecg_transfer.study.arrangement import DOWNSTREAMS, UPSTREAMS, corpus_name, in_order, is_same_corpus
 from ecg_transfer.study.effects import CellEffect, Effect
 
 Panel = tuple[str, str]
@@ -58,7 +58,7 @@ def panel_grid(
     """
     rows = in_order({upstream for upstream, _ in present}, UPSTREAMS)
     columns = in_order({downstream for _, downstream in present}, DOWNSTREAMS)
-    possible = sum(row != column for row in rows for column in columns)
+    possible = sum(not is_same_corpus(row, column) for row in rows for column in columns)
     panels: list[Panel | None] = [(row, column) for row in rows for column in columns]
     num_columns = len(columns)
     if len(present) <= SPARSE * possible and possible > 3:
@@ -146,5 +146,5 @@ def _leave_empty(axis: Axes, panel: Panel | None) -> None:
         spine.set_visible(False)
     if panel is None:
         return
-    why = "same corpus" if panel[0] == panel[1] else f"{corpus_name(panel[0])} → {corpus_name(panel[1])}\nnot run"
+    why = "same corpus" if is_same_corpus(*panel) else f"{corpus_name(panel[0])} → {corpus_name(panel[1])}\nnot run"
     axis.text(0.5, 0.5, why, transform=axis.transAxes, ha="center", va="center", alpha=0.55, fontsize=8.5)

@@ -39,7 +39,7 @@ def improvement_by_size(setting: Setting, curves: Sequence[LearningCurve], metri
     panels: dict[str, list[Sequence[CellEffect]]] = defaultdict(list)
     for curve in resnets or curves:
         cell = curve.points[0].cell
-        panels[f"{corpus_name(cell.upstream)} → {corpus_name(cell.downstream)}"].append(curve.points)
+        panels[f"{corpus_name(cell.upstream)} → {corpus_name(cell.downstream_name)}"].append(curve.points)
     is_sweep = bool(panels)
     if not is_sweep:
         panels = _across_corpora(setting)
@@ -92,7 +92,7 @@ def learning_curve_figure(setting: Setting, curves: Sequence[LearningCurve], met
     if not shown:
         return None
     names = [
-        f"{corpus_name(cell.upstream)} → {corpus_name(cell.downstream)}\n{backbone_name(cell.backbone)}"
+        f"{corpus_name(cell.upstream)} → {corpus_name(cell.downstream_name)}\n{backbone_name(cell.backbone)}"
         for cell in (curve.points[0].cell for curve in shown)
     ]
     figure, axes = _row_of_panels(

@@ -24,6 +24,10 @@ SCRATCH = [0.60, 0.61, 0.62, 0.60, 0.61, 0.62, 0.61, 0.60]
 WOBBLE = np.array([0.004, -0.004, 0.002, -0.002, 0.003, -0.003, 0.001, -0.001])
 
 
+def result_of_claim(study: Study, name: str) -> ClaimResult:
+    return next(result for result in judge(study) if result.id == name)
+
+
 def arm(gain: float, noise: float = 1.0, num_seeds: int = 8) -> list[float]:
     return list((np.array(SCRATCH) + gain + noise * WOBBLE)[:num_seeds])
 
@@ -257,6 +261,16 @@ def test_runs_on_disk_are_judged_over_patients_and_seeds(fake_runs: FakeRuns) ->
     assert [result.quantity for result in (results[0], macro[0])] == [
         "mean gain in F1 on small sets", "mean gain in macro F1 on small sets"
     ]  # fmt: skip
+
+
+def test_cnns_and_rnns_of_other_labels_are_not_compared(
+    make_study: Callable[..., Any], fake_cell: Callable[..., object]
+) -> None:
+    study = make_study([fake_cell(finetune=arm(0.1), scratch=arm(0)), fake_cell(finetune=arm(0), scratch=arm(0),
+                                                                                backbone="gru")])  # fmt: skip
+    assert result_of_claim(study, "C4").num_cells == 2
+    study.results["label_set"] = study.results["backbone"].map({"resnet1d18": "all", "gru": "form"})
+    assert result_of_claim(study, "C4").num_cells == 0
 
 
 def test_a_claim_held_against_another_score_says_which(

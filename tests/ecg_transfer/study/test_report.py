@@ -360,3 +360,29 @@ def test_intervals_of_curves_are_t_intervals() -> None:
     expected = stats.t.interval(0.95, 4, loc=values.mean(axis=0), scale=stats.sem(values, axis=0))
     assert mean == pytest.approx(values.mean(axis=0))
     assert np.stack([low, high]) == pytest.approx(np.stack(expected))
+
+
+def test_label_sets_of_one_corpus_are_told_apart(fake_runs: FakeRuns, tmp_path: Path) -> None:
+    """Table 2 showed one of them, without saying which, and two rows of all comparisons were alike."""
+    upstreams = {name: fake_runs.run("pretrain", name) for name in ("georgia", "ptbxl")}
+    scores = {}
+    for labels, gain in (("superclass", 0.1), ("all", 0.6)):
+        pair = fake_runs.pair(
+            corpus="ptbxl", upstream=upstreams["georgia"], gain=gain, num_train=17_000,
+            overrides=[f"data.label_set={labels}"],
+        )  # fmt: skip
+        scores[labels] = " / ".join(f"{run.scores['val_selected'].f1_weighted:.3f}" for run in pair)
+    fake_runs.pair(corpus="ptb", upstream=upstreams["ptbxl"])
+    path = write_report(find_runs(fake_runs.output), tmp_path, title="Two", num_draws=NUM_DRAWS)
+    page = Page()
+    page.feed(path.read_text())
+    head, *rows = page.tables["table-2"]
+    assert head[2:] == ["PTB (n=349)", "PTB-XL, labels all (n=17,000)", "PTB-XL, labels superclass (n=17,000)"]
+    from_ptbxl, from_georgia = rows
+    assert from_ptbxl[3:] == ["same corpus", "same corpus"]
+    assert [cell[:13] for cell in from_georgia[3:]] == [scores["all"], scores["superclass"]]
+    assert "more comparisons stand at places" not in page.text
+    assert {row[1] for row in page.tables["effects"][1:]} == {"PTB", *(f"PTB-XL, labels {name}" for name in scores)}
+    effects = pd.read_csv(tmp_path / "tables" / "effects.csv")
+    assert set(effects["label_set"].dropna()) == set(scores)
+    assert {"labels-ptbxl-labels-all", "labels-ptbxl-labels-superclass"} <= set(page.tables)
