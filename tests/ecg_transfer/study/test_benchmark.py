@@ -48,6 +48,17 @@ def test_seeds_are_averaged_and_stand_beside_their_network(fake_runs: FakeRuns) 
     assert (ours.label_set, ours.backbone, ours.published) == ("superclass", "resnet1d18", None)
 
 
+def test_an_interval_of_two_seeds_holds_no_impossible_auroc(fake_runs: FakeRuns, tmp_path: Path) -> None:
+    """It was [0.665, 1.145] on the page and in the terminal."""
+    for seed, skill in ((0, 2.0), (1, 0.3)):
+        fake_runs.run("scratch", seed=seed, skill=skill, **BENCHMARK)
+    (found,) = measure(results_table(fake_runs.written), num_draws=200)
+    assert (found.low, found.high) == (0.0, 1.0), "seeds so far apart tell nothing"
+    (line,) = (row for row in report(tmp_path, output=fake_runs.output, tensorboard=False) if row.startswith("PTB-XL"))
+    assert line.endswith(f"macro AUROC {found.auroc:.3f} [0.000, 1.000]; published at best 0.930")
+    assert "of one seed: over patients alone" in (tmp_path / "report.html").read_text()
+
+
 def test_seeds_that_were_tested_on_other_records_are_not_joined(fake_runs: FakeRuns) -> None:
     """Two copies of a corpus, one without its first record and one without its last."""
     runs = [fake_runs.run("scratch", seed=seed, **BENCHMARK) for seed in (0, 1)]
