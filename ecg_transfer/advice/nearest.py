@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ecg_transfer.config import RunConfig
 from ecg_transfer.finished_runs import RunLeftOutWarning, finished_runs
-from ecg_transfer.runs import Run
+from ecg_transfer.runs import Run, RunChangedError
 from ecg_transfer.study.apart import PREFIX, read_apart
 from ecg_transfer.study.bootstrap import interval
 from ecg_transfer.study.effects import CellEffect, UnpairedTestSetsError, cell_effects
@@ -153,7 +153,7 @@ def measured(runs: Iterable[Run], *, simulated: bool, metric: str, downstream: s
     return own or cell_effects(others, metric, leave_out=_say_unpaired)
 
 
-def _say_unpaired(cell: Cell, error: UnpairedTestSetsError) -> None:
+def _say_unpaired(cell: Cell, error: UnpairedTestSetsError | RunChangedError) -> None:
     warnings.warn(f"left out: {cell.name}: {error}", RunLeftOutWarning, stacklevel=2)
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 
 from data_modules.forked import forked_map
 from ecg_transfer.predictions import load_part
+from ecg_transfer.runs import Run
 from ecg_transfer.study.arrangement import backbone_name, in_order
 from ecg_transfer.study.bootstrap import draw_patients, interval, mean_over_seeds, score_draws
 from ecg_transfer.study.effects import require_one_test_set
@@ -93,7 +94,7 @@ def measure(results: pd.DataFrame, *, num_draws: int = MAX_DRAWS) -> list[Measur
 
 def _measured(group: pd.DataFrame, num_draws: int) -> Measured:
     paths = list(map(Path, group["path"]))
-    tests = [load_part(path / "predictions.npz", "val_selected/test") for path in paths]
+    tests = [load_part(Run(path).checked("predictions.npz"), "val_selected/test") for path in paths]
     require_one_test_set(paths, tests)
     first = tests[0]
     draws = draw_patients(first.groups, first.targets, num_draws=num_draws)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from data_modules.forked import forked_map
 from ecg_transfer.predictions import Predictions, load_part
+from ecg_transfer.runs import Run, RunChangedError
 from ecg_transfer.study.bootstrap import (
     NUM_DRAWS,
     PatientDraws,
@@ -106,7 +107,7 @@ def cell_effects(
     score_name: str = "val_selected",
     num_draws: int = NUM_DRAWS,
     seed: int = 0,
-    leave_out: Callable[[Cell, UnpairedTestSetsError], None] | None = None,
+    leave_out: Callable[[Cell, UnpairedTestSetsError | RunChangedError], None] | None = None,
 ) -> list[CellEffect]:
     """The effect of every cell, with p values adjusted by Holm over all of them: they are the declared family.
 
@@ -120,19 +121,21 @@ def cell_effects(
         score_name: One of `SCORE_NAMES`.
         num_draws: B.
         seed: Of the draws.
-        leave_out: Is told of a cell whose runs were not tested on the same records, which is then left out.
+        leave_out: Is told of a cell whose runs were not tested on the same records, or have other predictions than when
+            they finished, which is then left out.
 
     Raises:
-        UnpairedTestSetsError: There is such a cell, and no `leave_out`.
+        UnpairedTestSetsError: There is a cell of the first kind, and no `leave_out`.
+        RunChangedError: There is one of the second, and no `leave_out`.
     """
     ordered = list(cells)
     # Cells that share their trainings from scratch come one after the other, so that these are read once.
     order = sorted(range(len(ordered)), key=lambda place: list(ordered[place].pairs["run_scratch"]))
 
-    def effect_of(place: int) -> CellEffect | UnpairedTestSetsError:
+    def effect_of(place: int) -> CellEffect | UnpairedTestSetsError | RunChangedError:
         try:
             return _cell_effect(ordered[place], metric, score_name, num_draws, seed)
-        except UnpairedTestSetsError as error:
+        except (UnpairedTestSetsError, RunChangedError) as error:
             if leave_out is None:
                 raise
             return error
@@ -289,11 +292,9 @@ def _patient_draws(
 @lru_cache(maxsize=512)
 def _test_part(path: Path, score_name: str) -> Predictions:
     """Kept for a while, because several upstreams are compared with the same training from scratch."""
-    return load_part(path / "predictions.npz", f"{score_name}/test")
+    return load_part(Run(path).checked("predictions.npz"), f"{score_name}/test")
 
 
 def _thresholds(path: Path, score_name: str) -> Floats:
-    from ecg_transfer.runs import Run
-
     per_class = Run(path).results[score_name]["test_tuned"]["per_class"]
     return np.array([values["thresholds"] for values in per_class.values()])

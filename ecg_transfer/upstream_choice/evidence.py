@@ -20,7 +20,7 @@ from ecg_transfer.config import RunConfig
 from ecg_transfer.data_identity import refuse_other_data
 from ecg_transfer.finished_runs import finished_runs
 from ecg_transfer.model_folder import is_model_folder, read_model_folder
-from ecg_transfer.runs import Run, RunNotFoundError
+from ecg_transfer.runs import Run, RunChangedError, RunNotFoundError
 from ecg_transfer.study.apart import PREFIX, read_apart
 from ecg_transfer.study.bootstrap import interval, student_over_normal
 from ecg_transfer.study.effects import CellEffect, UnpairedTestSetsError, cell_effects
@@ -85,7 +85,7 @@ def evidence_table(
     study, _ = read_apart(finished_runs(runs, saved_config))
     passes = _Passes(output, metric, trust, report)
 
-    def leave_out(cell: Cell, error: UnpairedTestSetsError) -> None:
+    def leave_out(cell: Cell, error: UnpairedTestSetsError | RunChangedError) -> None:
         report(f"left out: {cell.name}: {error}")
 
     rows = []

@@ -71,6 +71,7 @@ def test_seeds_that_were_tested_on_other_records_are_not_joined(fake_runs: FakeR
             for name, part in found.items()
         }
         save_predictions(path, cut, epochs)
+        run.seal()
     with pytest.raises(UnpairedTestSetsError, match="expected one test set in a cell"):
         measure(table, num_draws=50)
 

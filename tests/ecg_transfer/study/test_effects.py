@@ -7,7 +7,7 @@ import pytest
 
 from ecg_transfer.metrics import AGGREGATES, Evaluation
 from ecg_transfer.predictions import save_predictions
-from ecg_transfer.runs import find_runs
+from ecg_transfer.runs import RunChangedError, find_runs
 from ecg_transfer.study.effects import UnpairedTestSetsError, cell_effects, effects_table, pooled
 from ecg_transfer.study.pairs import Cell, find_cells
 from ecg_transfer.study.results import results_table
@@ -87,6 +87,23 @@ def test_other_test_records_are_no_pair(fake_runs: FakeRuns) -> None:
     finetune.seal()
     with pytest.raises(UnpairedTestSetsError, match=r"data\.split_seed"):
         cell_effects(cells_of(fake_runs))
+
+
+def test_predictions_of_another_time_are_refused_or_left_out(fake_runs: FakeRuns) -> None:
+    """As large as the run's own, they gave an estimate of one and an interval of the other: -0.06 [-4.0, 3.3]."""
+    finetune, _ = fake_runs.pair(upstream=fake_runs.run("pretrain", "ptbxl"))
+    predictions = finetune.predictions
+    whole = (finetune.path / "predictions.npz").stat().st_size
+    for part in predictions.values():
+        part.logits[:] = -part.logits
+    save_predictions(finetune.path / "predictions.npz", predictions, dict.fromkeys(predictions, 0))
+    assert (finetune.path / "predictions.npz").stat().st_size == whole
+    assert finetune.is_done, "by the sizes of its files"
+    with pytest.raises(RunChangedError, match=f"{finetune.name}/predictions.npz was changed since the run finished"):
+        cell_effects(cells_of(fake_runs))
+    left_out: list[str] = []
+    assert cell_effects(cells_of(fake_runs), leave_out=lambda cell, error: left_out.append(str(error))) == []
+    assert len(left_out) == 1
 
 
 def test_a_label_without_positives_counts_as_declared(fake_runs: FakeRuns) -> None:
