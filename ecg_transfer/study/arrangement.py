@@ -152,6 +152,12 @@ def corpus_name(name: str) -> str:
     return CORPUS_NAMES.get(corpus, corpus) + comma + how
 
 
+def size_text(effects: Iterable[CellEffect]) -> str:
+    """`n=349`, the training records of comparisons that are shown together; `n=50–349` where these differ."""
+    sizes = sorted({effect.cell.num_train for effect in effects})
+    return f"n={sizes[0]:,}" + f"–{sizes[-1]:,}" * (len(sizes) > 1)
+
+
 def is_same_corpus(upstream: str, downstream: str) -> bool:
     """Whether both are of one corpus, whatever their names tell behind it."""
     return upstream.partition(", ")[0] == downstream.partition(", ")[0]

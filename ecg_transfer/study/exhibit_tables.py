@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ecg_transfer.study.arrangement import Setting, backbone_name, corpus_name, is_same_corpus, metric_name
+from ecg_transfer.study.arrangement import Setting, backbone_name, corpus_name, is_same_corpus, metric_name, size_text
 from ecg_transfer.study.bootstrap import interval, mean_over_seeds
 from ecg_transfer.study.effects import ARMS, CellEffect
 from ecg_transfer.study.equivalence import crossover, data_equivalence
@@ -42,10 +42,9 @@ MAX_EQUIVALENCES = 6
 def score_table(setting: Setting, anchors: Anchors, metric: str, name: str = "table-2") -> Table:
     """Table 2: the score of every upstream, model and downstream in both arms, and the difference."""
     downstreams = setting.downstreams
-    headers = ["upstream", "model"]
-    for downstream in downstreams:
-        sizes = {effect.cell.num_train for (_, d, _), effect in setting.places.items() if d == downstream}
-        headers.append(f"{corpus_name(downstream)} (n={max(sizes):,})")
+    shown = {name: [effect for place, effect in setting.places.items() if place[1] == name] for name in downstreams}
+    sizes = {name: size_text(effects) for name, effects in shown.items()}
+    headers = ["upstream", "model", *(f"{corpus_name(name)} ({sizes[name]})" for name in downstreams)]
     rows: list[list[Entry]] = []
     for upstream in setting.upstreams:
         for backbone in setting.backbones:
@@ -54,7 +53,7 @@ def score_table(setting: Setting, anchors: Anchors, metric: str, name: str = "ta
                 cells = [
                     Entry("same corpus", kind="missing")
                     if is_same_corpus(upstream, downstream)
-                    else _score_entry(effect, anchors)
+                    else _score_entry(effect, sizes[downstream], anchors)
                     for downstream, effect in zip(downstreams, found, strict=True)
                 ]
                 repeats = bool(rows) and rows[-1][0].text == corpus_name(upstream)
@@ -270,12 +269,14 @@ def _label_rows(cell: Cell, by_run: dict[str, pd.DataFrame], anchors: Anchors) -
     return rows
 
 
-def _score_entry(effect: CellEffect | None, anchors: Anchors) -> Entry:
+def _score_entry(effect: CellEffect | None, sizes: str, anchors: Anchors) -> Entry:
+    """A comparison; its own size where that is not the one of the whole column."""
     if effect is None:
         return Entry("not run", kind="missing")
     scores = " / ".join(plain(effect.scores[arm]) for arm in ARMS)
     found = effect.effect
-    detail = with_interval(found.estimate, found.low, found.high)
+    own = size_text([effect])
+    detail = f"{own}: " * (own != sizes) + with_interval(found.estimate, found.low, found.high)
     return Entry(
         scores, anchors.link(effect.cell), detail, f"number {direction(found.low, found.high, found.num_seeds)}"
     )

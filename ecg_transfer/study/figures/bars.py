@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ecg_transfer.drawing import ARM_COLOURS, ARM_NAMES, INK, new_figure
-from ecg_transfer.study.arrangement import Setting, backbone_name, corpus_name, is_same_corpus, metric_name
+from ecg_transfer.study.arrangement import Setting, backbone_name, corpus_name, is_same_corpus, metric_name, size_text
 from ecg_transfer.study.bootstrap import interval
 from ecg_transfer.study.effects import ARMS, CellEffect
 from ecg_transfer.study.figures.exhibit import Exhibit, clipped, error_bar, seeds_of, several
@@ -93,8 +93,7 @@ def _draw_group(axis: Axes, x: float, effects: Sequence[CellEffect], markers: di
 def _label_groups(axis: Axes, downstreams: Sequence[str], groups: Sequence[Sequence[CellEffect]]) -> None:
     labels = []
     for name, effects in zip(downstreams, groups, strict=True):
-        sizes = sorted({effect.cell.num_train for effect in effects})
-        labels.append("\n".join([*corpus_name(name).split(", "), *([f"n={sizes[-1]:,}"] if sizes else [])]))
+        labels.append("\n".join([*corpus_name(name).split(", "), *([size_text(effects)] if effects else [])]))
     axis.set_xticks(range(len(downstreams)), labels)
     axis.set_xlim(-0.6, len(downstreams) - 0.4)
     axis.tick_params(axis="x", length=0)

@@ -386,3 +386,21 @@ def test_label_sets_of_one_corpus_are_told_apart(fake_runs: FakeRuns, tmp_path: 
     effects = pd.read_csv(tmp_path / "tables" / "effects.csv")
     assert set(effects["label_set"].dropna()) == set(scores)
     assert {"labels-ptbxl-labels-all", "labels-ptbxl-labels-superclass"} <= set(page.tables)
+
+
+def test_a_study_in_the_middle_says_the_size_of_each_score(fake_runs: FakeRuns, tmp_path: Path) -> None:
+    """One model was trained on 150 records already, the other on 50: both stood under n=150."""
+    for backbone, sizes in (("resnet1d18", (50, 150)), ("gru", (50,))):
+        upstream = fake_runs.run("pretrain", "cpsc2018", backbone=backbone)
+        for size in sizes:
+            fake_runs.pair(upstream=upstream, backbone=backbone, subset=size, num_train=size, gain=size / 100)
+    path = write_report(find_runs(fake_runs.output), tmp_path, title="Half", num_draws=NUM_DRAWS)
+    page = Page()
+    page.feed(path.read_text())
+    head, resnet, gru = page.tables["table-2"]
+    assert head[2] == "PTB (n=50–150)"
+    effects = pd.read_csv(tmp_path / "tables" / "effects.csv").set_index(["backbone", "num_train"])
+    for row, key in ((resnet, ("resnet1d18", 150)), (gru, ("gru", 50))):
+        score, _, detail = row[2].partition("n=")
+        assert score == f"{effects.finetune[key]:.3f} / {effects.scratch[key]:.3f}"
+        assert detail.startswith(f"{key[1]}: {effects.estimate[key]:+.3f} [".replace("-", "−"))
