@@ -10,8 +10,8 @@ from ecg_transfer.runs import Run
 def choose(runs: Iterable[Run], planned: Iterable[Run]) -> tuple[list[Run], list[str]]:
     """The runs that are planned; real and simulated ones of the same name are apart.
 
-    Where a study would be simulated, none of it has been, and there are runs on real ECGs of its names, these are its
-    runs: they were made where the ECGs are.
+    Where runs of a study would be simulated, none of them has been, and there are runs on real ECGs of their names,
+    these are its runs: they were made where the ECGs are.
 
     Args:
         runs: Those there are, as `find_runs` gives them.
@@ -27,8 +27,11 @@ def choose(runs: Iterable[Run], planned: Iterable[Run]) -> tuple[list[Run], list
     chosen = [run for run in every if run.path in wanted]
     if not others:
         return chosen, []
-    if not chosen and all(run.path.parent.name == "real" for run in others):
-        return others, [f"The ECGs of this study are not on this disk; its {len(others):,} runs in real/ are."]
+    is_simulated = any(run.path.parent.name == "simulated" for run in chosen)
+    if not is_simulated and all(run.path.parent.name == "real" for run in others):
+        which = "Some of the ECGs" if chosen else "The ECGs"
+        note = f"{which} of this study are not on this disk; its {len(others):,} runs in real/ are."
+        return [run for run in every if run.name in homes], [note]
     there = " and ".join(sorted({f"{run.path.parent.name}/" for run in others}))
     here = " and ".join(sorted({f"{homes[run.name]}/" for run in others}))
     note = f"Runs in {there} were left out, {len(others):,} of them: the study plans these names in {here}."

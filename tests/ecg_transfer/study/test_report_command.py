@@ -104,6 +104,22 @@ def test_a_study_without_a_run_replaces_no_report(
     assert page.read_text() == "of before"
 
 
+def test_runs_on_real_ecgs_are_the_studys_where_some_of_the_ecgs_are_elsewhere(
+    fake_runs: FakeRuns, tmp_path: Path
+) -> None:
+    """With the upstream's ECGs at hand its pre-training alone was reported."""
+    upstream = fake_runs.run("pretrain", "cpsc2018")
+    pair = fake_runs.pair(upstream=upstream)
+    planned = [upstream, *(Run(home(fake_runs.output, simulated=True) / run.name) for run in pair)]
+    lines = report(tmp_path / "report", output=fake_runs.output, planned=planned, tensorboard=False)
+    assert "Some of the ECGs of this study are not on this disk; its 2 runs in real/ are." in lines
+    results = pd.read_csv(tmp_path / "report" / "tables" / "results.csv")
+    assert set(results["run"]) == {run.name for run in fake_runs.written}
+    fake_runs.run("scratch", simulated=True)
+    lines = report(tmp_path / "report", output=fake_runs.output, planned=planned, tensorboard=False)
+    assert "Runs in real/ were left out, 2 of them: the study plans these names in simulated/." in lines
+
+
 def test_evidence_of_a_study_is_from_its_own_runs(
     fake_runs: FakeRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
