@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+from ecg_transfer.study.conditions import conditions
 from ecg_transfer.study.effects import CellEffect
+from ecg_transfer.study.likeness import LEFT_OUT
 from ecg_transfer.study.significance import MIN_SEEDS
 from ecg_transfer.way_names import WAY_NAMES
 
@@ -58,6 +60,8 @@ class Setting:
     """The cells of one recipe, rate, budget and kind of upstream, on real or on simulated ECGs: one set of figures."""
 
     effects: tuple[CellEffect, ...]
+    condition: str = ""
+    """What tells it from other settings of its name: `optim.max_updates=200`; empty where nothing has to."""
 
     @property
     def simulated(self) -> bool:
@@ -66,11 +70,12 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """`recipe paper, lr 0.01, batch 256`, as the verdicts name it."""
+        """`paper, lr 0.01, batch 256`, as the verdicts name it."""
         cell = self.effects[0].cell
         way = "" if cell.way == WAY_NAMES["full"] else f", {cell.way}"
         upstream = f", {cell.upstream_kind} upstream" if cell.upstream_kind else ""
-        return f"{cell.recipe}, lr {cell.lr:g}, batch {cell.batch_size}{way}{upstream}"
+        condition = f", {self.condition}" * bool(self.condition)
+        return f"{cell.recipe}, lr {cell.lr:g}, batch {cell.batch_size}{way}{upstream}{condition}"
 
     @property
     def is_papers(self) -> bool:
@@ -130,7 +135,9 @@ def settings_of(effects: Iterable[CellEffect]) -> list[Setting]:
     groups: dict[tuple[bool, str, str], list[CellEffect]] = defaultdict(list)
     for effect in effects:
         groups[effect.cell.simulated, effect.cell.setting, effect.cell.upstream_kind].append(effect)
-    found = [Setting(effects=tuple(members)) for _, members in sorted(groups.items(), key=lambda item: item[0])]
+    found = _told_apart(
+        [Setting(effects=tuple(members)) for _, members in sorted(groups.items(), key=lambda item: item[0])]
+    )
 
     def rank(setting: Setting) -> tuple[bool, bool, int, bool, str]:
         weight = sum(min(effect.effect.num_seeds, MIN_SEEDS) for effect in setting.effects)
@@ -138,6 +145,21 @@ def settings_of(effects: Iterable[CellEffect]) -> list[Setting]:
         return setting.simulated, not setting.is_papers, -weight, not is_paper, setting.name
 
     return sorted(found, key=rank)
+
+
+def _told_apart(settings: Sequence[Setting]) -> list[Setting]:
+    """The settings of each name, each with the fields in which not all of them are alike: a budget, dropout."""
+    named: dict[tuple[bool, str], list[Setting]] = defaultdict(list)
+    for setting in settings:
+        named[setting.simulated, setting.name].append(setting)
+    left_out = {*LEFT_OUT["cell"], *LEFT_OUT["series"], *LEFT_OUT["setting"]}
+    return [
+        replace(setting, condition=condition)
+        for members in named.values()
+        for setting, condition in zip(
+            members, conditions([setting.effects[0].cell for setting in members], left_out), strict=True
+        )
+    ]
 
 
 def in_order(names: Iterable[str], order: Sequence[str]) -> list[str]:

@@ -8,18 +8,15 @@ score takes part in it. Both sides should have been tried equally often; what th
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pandas as pd
 
-from ecg_transfer.config import PLACES, by_place
-from ecg_transfer.runs import Run
+from ecg_transfer.study.conditions import conditions
 from ecg_transfer.study.effects import CellEffect
 from ecg_transfer.study.likeness import CONTEST
 from ecg_transfer.study.pairs import Cell, cell_of
-from ecg_transfer.study.saved_config import saved_config
 
 SCHEDULE = "schedule"
 
@@ -104,23 +101,16 @@ def told_apart(contests: Sequence[Contest], shared: Sequence[str]) -> list[Conte
         contests: Any.
         shared: Fields and sections that are told otherwise or not at all; neither is the subset, which is their size.
     """
-    left_out = {*shared, "data.subset", *map(".".join, PLACES)}
-    families: dict[Family, list[tuple[Contest, dict[str, object]]]] = defaultdict(list)
+    families: dict[Family, list[Contest]] = defaultdict(list)
     for one in contests:
-        values = by_place(saved_config(Run(Path(one.cell.pairs["path_finetune"].iloc[0]))))
-        told = {".".join(filter(None, place)): value for place, value in values.items() if place[0] not in left_out}
-        families[one.family].append((one, {name: told[name] for name in told if name not in left_out}))
-    found = []
-    for members in families.values():
-        first = members[0][1]
-        differing = [name for name in first if any(fields[name] != first[name] for _, fields in members)]
-        found += [replace(one, condition=_written_fields(fields, differing)) for one, fields in members]
-    return found
-
-
-def _written_fields(fields: Mapping[str, object], names: Sequence[str]) -> str:
-    """`optim.max_updates=200, model.dropout=0.5`, as overrides are written."""
-    return ", ".join(f"{name}={'null' if fields[name] is None else fields[name]}" for name in names)
+        families[one.family].append(one)
+    return [
+        replace(one, condition=condition)
+        for members in families.values()
+        for one, condition in zip(
+            members, conditions([one.cell for one in members], {*shared, "data.subset"}), strict=True
+        )
+    ]
 
 
 def is_worth_telling(contests: Sequence[Contest]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -95,13 +95,25 @@ def effect_table(settings: Sequence[Setting], anchors: Anchors, metric: str, lim
     )  # fmt: skip
 
 
-def runs_table(cells: Sequence[Cell], anchors: Anchors, column: str, folder: Path) -> Table:
-    """The runs behind each comparison, linked to their directories."""
+def runs_table(
+    cells: Sequence[Cell], anchors: Anchors, column: str, folder: Path, condition_of: Mapping[int, str]
+) -> Table:
+    """The runs behind each comparison, linked to their directories; by the cells' ids what tells their settings."""
     rows = [
         [
             Entry(f"{corpus_name(cell.upstream)} → {corpus_name(cell.downstream_name)}"),
             Entry(backbone_name(cell.backbone)),
-            Entry(", ".join([cell.recipe, *_unusual(cell.way), f"lr {cell.lr:g}", f"n={cell.num_train:,}"])),
+            Entry(
+                ", ".join(
+                    [
+                        cell.recipe,
+                        *_unusual(cell.way),
+                        f"lr {cell.lr:g}",
+                        f"n={cell.num_train:,}",
+                        *filter(None, [condition_of.get(id(cell))]),
+                    ]
+                )
+            ),
             _kind(cell.simulated),
             *(_runs_entry(cell, arm, column, folder) for arm in ARMS),
         ]

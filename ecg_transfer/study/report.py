@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -46,7 +46,7 @@ from ecg_transfer.study.figures.upstreams import upstream_exhibits
 from ecg_transfer.study.learning_curve import learning_curves
 from ecg_transfer.study.optimism import optimism_summary
 from ecg_transfer.study.page import Anchors, Table, run_link
-from ecg_transfer.study.pairs import find_cells
+from ecg_transfer.study.pairs import Cell, find_cells
 from ecg_transfer.study.report_text import answer, counts, left_out, one_draw, one_seed, simulated_text, ways_answer
 from ecg_transfer.study.results import Study, write_results
 from ecg_transfer.study.speed import Speed, cell_speeds, speeds_table, split_curves
@@ -116,13 +116,14 @@ def write_report(
     speeds = cell_speeds([effect.cell for effect in effects], study.curves, num_draws=num_draws)
     settings = settings_of(effects)
     claims = [
-        result
+        replace(result, setting=setting.name)
         for setting in settings
         if setting.is_papers
         for result in judge(study, effects=setting.effects, speeds=speeds)
     ]
     ways = read_ways(study, metric, num_draws)
     kinds = read_upstream_contests(study.results, metric, num_draws)
+    condition_of = {id(effect.cell): setting.condition for setting in settings for effect in setting.effects}
     cells = [effect.cell for setting in settings for effect in setting.effects] + ways.cells
     anchors = Anchors(cells)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
@@ -132,7 +133,7 @@ def write_report(
     ]
     summary = optimism_summary(study.results) if len(study.results) else pd.DataFrame()
     benchmark = measure(study.results, num_draws=num_draws)
-    _write_tables(folder / "tables", study, effects, claims, speeds, summary, ways, kinds, benchmark)
+    _write_tables(folder / "tables", study, effects, condition_of, claims, speeds, summary, ways, kinds, benchmark)
     said = [
         *notes,
         *leak_sentences(manifests.values()),
@@ -165,7 +166,7 @@ def write_report(
             "optimism": optimism_table(summary),
             "cost": cost_table(study.results, {name: hardware_name(each) for name, each in manifests.items()}),
             "provenance": provenance_table(list(manifests.values()), study.results),
-            "runs": runs_table(cells, anchors, f"val_selected/{metric}", folder),
+            "runs": runs_table(cells, anchors, f"val_selected/{metric}", folder, condition_of),
         },
         hours=float(study.results["seconds"].sum()) / 3600 if len(study.results) else 0.0,
         other_runs=_unpaired(study, effects, folder),
@@ -262,6 +263,7 @@ def _write_tables(
     folder: Path,
     study: Study,
     effects: Sequence[CellEffect],
+    condition_of: Mapping[int, str],
     claims: Sequence[ClaimResult],
     speeds: Sequence[Speed],
     optimism: pd.DataFrame,
@@ -275,9 +277,9 @@ def _write_tables(
     tables = {
         "results": results,
         "labels": study.labels,
-        "effects": effects_table(effects),
+        "effects": _with_conditions(effects_table(effects), [effect.cell for effect in effects], condition_of),
         "claims": claims_frame(claims),
-        "speeds": speeds_table(speeds),
+        "speeds": _with_conditions(speeds_table(speeds), [speed.cell for speed in speeds], condition_of),
         "optimism": optimism,
         "benchmark": benchmark_frame(benchmark) if benchmark else None,
         "ways": contests_table(ways.contests, ways.effects) if ways.contests else None,
@@ -289,6 +291,11 @@ def _write_tables(
             continue
         for kind in ("csv", "parquet"):  # of a report of other runs that was here before
             (folder / f"{name}.{kind}").unlink(missing_ok=True)
+
+
+def _with_conditions(table: pd.DataFrame, cells: Sequence[Cell], condition_of: Mapping[int, str]) -> pd.DataFrame:
+    """A table of one row a cell, with what tells its setting from others of that name."""
+    return table.assign(condition=[condition_of[id(cell)] for cell in cells]) if cells else table
 
 
 def _unpaired(study: Study, effects: Sequence[CellEffect], folder: Path) -> list[tuple[str, str]]:

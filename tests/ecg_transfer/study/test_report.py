@@ -404,3 +404,28 @@ def test_a_study_in_the_middle_says_the_size_of_each_score(fake_runs: FakeRuns, 
         score, _, detail = row[2].partition("n=")
         assert score == f"{effects.finetune[key]:.3f} / {effects.scratch[key]:.3f}"
         assert detail.startswith(f"{key[1]}: {effects.estimate[key]:+.3f} [".replace("-", "−"))
+
+
+def test_settings_of_one_name_are_told_apart_by_what_differs(fake_runs: FakeRuns, tmp_path: Path) -> None:
+    """Two budgets of one grid, `updates: [30, 120]`: verdicts and comparisons of both were called the same."""
+    upstream = fake_runs.run("pretrain", "cpsc2018")
+    for updates, gain in ((30, 0.1), (120, 0.6)):
+        fake_runs.pair(upstream=upstream, gain=gain, overrides=[f"optim.max_updates={updates}"])
+    path = write_report(find_runs(fake_runs.output), tmp_path, title="Two", num_draws=NUM_DRAWS)
+    page = Page()
+    page.feed(path.read_text())
+    names = {f"paper, lr 0.01, batch 256, optim.max_updates={updates}" for updates in (30, 120)}
+    assert {row[1] for row in page.tables["claims-table"][1:]} == names
+    assert {row[3] for row in page.tables["effects"][1:]} == names
+    claims, effects, results = (
+        pd.read_csv(tmp_path / "tables" / f"{name}.csv") for name in ("claims", "effects", "results")
+    )
+    assert set(claims["setting"]) == names
+    by_hand = results[results["phase"] == "finetune"].set_index("run")["val_selected/f1_weighted"]
+    for name, score in by_hand.items():
+        (updates,) = re.findall(
+            r"max_updates: (\d+)", (fake_runs.output / "real" / str(name) / "config.yaml").read_text()
+        )
+        row = effects[effects["condition"] == f"optim.max_updates={updates}"].iloc[0]
+        assert row["finetune"] == pytest.approx(score)
+    assert {row[2].rpartition(", ")[2] for row in page.tables["runs"][1:3]} == {name[27:] for name in names}
