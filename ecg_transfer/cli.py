@@ -137,7 +137,8 @@ def evaluate(
     found = open_run(run, output)
     predictions, label_names = predict_again(found, part, overrides=overrides or (), trust=trust)
     note = unfinished_note(found)
-    title = f"{found.name}: {part}" + ("" if note is None else f" ({note})")
+    kind = " [SIMULATED ECGs]" if found.manifest["data"]["simulated"] else ""
+    title = f"{found.name}: {part}{kind}" + ("" if note is None else f" ({note})")
     print_scores({part: score(predictions.logits, predictions.targets, label_names)}, title=title)
     corpus = config_from(found.config.as_dict(), overrides or ()).data.corpus
     print_challenge_scores(challenge_scores(corpus, predictions))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +31,9 @@ from ecg_transfer.weights import WeightsMismatchError, require_fit, require_know
 BATCH_SIZE = 256
 """Records that go through the network at a time."""
 
+TRAINED_ON_SIMULATED = "trained on SIMULATED ECGs"
+"""What is said with every finding of a model that was."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
@@ -42,6 +47,13 @@ class LoadedModel:
     """Probability above which a record is positive, tuned on validation, (L,)."""
     source: str
     """Name of the run, or of the exported model with the beginning of its weights' hash."""
+    simulated: bool = False
+    """Whether it was trained, or its pre-training was, on simulated ECGs."""
+
+    @property
+    def title(self) -> str:
+        """The `source`, and that there were simulated ECGs behind it where there were."""
+        return f"{self.source} [{TRAINED_ON_SIMULATED}]" if self.simulated else self.source
 
     def probabilities(
         self, signals: ArrayLike, sampling_rate: float, *, batch_size: int = BATCH_SIZE
@@ -127,7 +139,18 @@ def load_model(source: str | Path | Run, *, output: str | Path = DEFAULT_OUTPUT,
         preprocessing=preprocessing_of(run),
         thresholds=np.array([per_class[name]["thresholds"] for name in classifier.label_names]),
         source=run.name,
+        simulated=is_of_simulated(run.manifest["data"], (run.manifest["upstream"] or {}).get("trained_on", [])),
     )
+
+
+def is_of_simulated(data: Mapping[str, Any], pretrained_on: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether any recordings that a model has seen were simulated.
+
+    Args:
+        data: What its manifest, or its `config.json`, says of the corpus that it was trained on.
+        pretrained_on: The same of the corpora of its pre-training.
+    """
+    return any(corpus.get("simulated") for corpus in (data, *pretrained_on))
 
 
 def preprocessing_of(run: Run) -> Preprocessing:
@@ -174,4 +197,5 @@ def model_of(folder: ModelFolder, *, trust: bool = False) -> LoadedModel:
         preprocessing=folder.preprocessing,
         thresholds=np.array(folder.thresholds),
         source=folder.full_name,
+        simulated=is_of_simulated(folder.config["data"], folder.config["pretrained_on"]),
     )

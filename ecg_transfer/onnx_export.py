@@ -19,7 +19,7 @@ from data_modules.config import Preprocessing
 from data_modules.corpus import LEAD_NAMES
 from data_modules.signal import polyphase_matrix, scale
 from ecg_transfer.files import write_atomically
-from ecg_transfer.loaded_model import LoadedModel
+from ecg_transfer.loaded_model import TRAINED_ON_SIMULATED, LoadedModel
 
 OPSET = 18
 
@@ -178,6 +178,7 @@ def _meaning(model: LoadedModel, sampling_rate: int) -> dict[str, str]:
         "label_names": json.dumps(model.label_names),
         "thresholds": json.dumps(model.thresholds.tolist()),
         "source": model.source,
+        "trained_on": TRAINED_ON_SIMULATED.removeprefix("trained on ") if model.simulated else "real ECGs",
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -76,7 +76,7 @@ def predict(
     )
     with _stream(table) as stream:
         num_done, num_bad = write_table(stream, loaded, results, plot)
-    typer.echo(f"{num_done} records predicted by {loaded.source}, {num_bad} skipped", err=True)
+    typer.echo(f"{num_done} records predicted by {loaded.title}, {num_bad} skipped", err=True)
     if num_bad:
         raise SystemExit(BAD_FILES)
 
@@ -138,7 +138,9 @@ def write_table(
     """
     from tqdm import tqdm
 
-    names = model.label_names
+    from ecg_transfer.loaded_model import TRAINED_ON_SIMULATED
+
+    names, mark = model.label_names, [f"model {TRAINED_ON_SIMULATED}"] if model.simulated else []
     writer = csv.writer(stream)
     writer.writerow(["record", *names, "findings", "findings_at_0.5", "notes"])
     drawn: set[Path] = set()
@@ -153,22 +155,33 @@ def write_table(
         tuned = [name for name, p, t in zip(names, probabilities, model.thresholds, strict=True) if p > t]
         plain = [name for name, p in zip(names, probabilities, strict=True) if p > 0.5]
         values = [f"{value:.6g}" for value in probabilities]
-        writer.writerow([result.name, *values, ";".join(tuned), ";".join(plain), ";".join(result.notes)])
+        writer.writerow([result.name, *values, ";".join(tuned), ";".join(plain), ";".join([*result.notes, *mark])])
         num_done += 1
         if plot is not None:
             found = {name: float(p) for name, p in zip(names, probabilities, strict=True) if name in tuned}
-            drawn.add(_draw(plot, result, found, drawn))
+            drawn.add(_draw(plot, result, found, drawn, mark))
     return num_done, num_bad
 
 
-def _draw(folder: Path, result: FilePrediction, findings: dict[str, float], drawn: Collection[Path]) -> Path:
-    """Draw a record in place of an earlier call's picture of it; `drawn` are those of this call."""
+def _draw(
+    folder: Path, result: FilePrediction, findings: dict[str, float], drawn: Collection[Path], mark: Sequence[str]
+) -> Path:
+    """Draw a record in place of an earlier call's picture of it; `drawn` are those of this call.
+
+    Args:
+        folder: Where to.
+        result: With its recording.
+        findings: Probability by label.
+        drawn: Pictures that must stay.
+        mark: What is to be said of the model beside the record's name.
+    """
     from data_modules.plot import plot_ecg
 
     assert result.record is not None
     folder.mkdir(parents=True, exist_ok=True)
     shown = findings or ["no finding above its threshold"]
-    figure = plot_ecg(result.record.signal, result.record.sampling_rate, title=Path(result.name).name, findings=shown)
+    title = "   ".join([Path(result.name).name, *mark])
+    figure = plot_ecg(result.record.signal, result.record.sampling_rate, title=title, findings=shown)
     path = _free(folder, Path(result.name).name.replace(":", "-"), drawn)
     figure.savefig(path)
     return path

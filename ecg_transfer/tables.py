@@ -47,7 +47,8 @@ def print_run(run: Run, *, note: str = "") -> None:
         _print_pretext(run, console)
     _print_notices(console, data)
     if (upstream := run.manifest.get("upstream")) is not None:
-        console.print(f"started from: {upstream['run']}", markup=False)
+        kind = " [SIMULATED ECGs]" if upstream["simulated"] else ""
+        console.print(f"started from: {upstream['run']}{kind}", markup=False)
     if found := run.manifest.get("checks"):
         console.print(f"checks: {', '.join(f'{code} {count}' for code, count in found.items())}", markup=False)
     console.print(f"run: {run.path}", markup=False)

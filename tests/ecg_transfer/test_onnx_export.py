@@ -106,7 +106,7 @@ def test_probabilities_equal_pytorchs(tmp_path: Path, rate: int, preprocessing: 
 
 @pytest.mark.slow
 def test_the_file_says_what_it_takes_and_gives(tmp_path: Path) -> None:
-    export_onnx(model_of(), tmp_path / "model.onnx", sampling_rate=500)
+    export_onnx(replace(model_of(), simulated=True), tmp_path / "model.onnx", sampling_rate=500)
     graph = onnx.load(tmp_path / "model.onnx")
     onnx.checker.check_model(graph)
     meaning = {entry.key: entry.value for entry in graph.metadata_props}
@@ -115,6 +115,7 @@ def test_the_file_says_what_it_takes_and_gives(tmp_path: Path) -> None:
     assert json.loads(meaning["thresholds"]) == [0.2, 0.5, 0.9]
     assert (meaning["sampling_rate"], meaning["units"]) == ("500", "mV")
     assert meaning["shortest"] == "10 s: NaN for shorter recordings"
+    assert meaning["trained_on"] == "SIMULATED ECGs"
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     (entry,) = session.get_inputs()
     assert (entry.name, entry.type, entry.shape[1]) == ("millivolts", "tensor(float)", 12)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
+import sys
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from scipy.special import expit
 
 import ecg_transfer as et
@@ -17,6 +21,7 @@ from data_modules.signal import prepare
 from ecg_transfer.cli import main
 from ecg_transfer.loaded_model import LoadedModel, load_model
 from ecg_transfer.prediction import predict_files
+from ecg_transfer.prediction_cli import write_table
 from ecg_transfer.runs import Run
 from tests.data_modules.ecg_files import as_codes, real_folder, synthetic_millivolts, write_challenge_record
 from tests.data_modules.formats.ecg_writers import write_csv, write_dicom, write_edf, write_hdf5
@@ -134,6 +139,31 @@ def test_the_command_skips_bad_files_and_says_so(
                 name for name, is_above in zip(model.label_names, probabilities > thresholds, strict=True) if is_above
             ]
             assert row[column] == ";".join(above)
+
+
+def test_a_model_of_simulated_ecgs_says_so_beside_every_finding(
+    run: Run, model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    titles: list[str] = []
+
+    def noted(*arguments: object, title: str, **more: object) -> Figure:
+        titles.append(title)
+        return Figure()
+
+    monkeypatch.setattr("data_modules.plot.plot_ecg", noted)
+    header = write_challenge_record(tmp_path, "r0", as_codes(synthetic_millivolts(5000, 500)))
+    monkeypatch.setattr("sys.argv", ["ecg-transfer", "predict", "--trust", str(run.path), str(header)])
+    monkeypatch.setattr("sys.argv", [*sys.argv, "--plot", str(tmp_path / "plots")])
+    with pytest.raises(SystemExit):
+        main()
+    said = capsys.readouterr()
+    (row,) = csv.DictReader(io.StringIO(said.out))
+    for place in (row["notes"], said.err, *titles):
+        assert "trained on SIMULATED ECGs" in place
+    assert len(titles) == 1
+    stream = io.StringIO(newline="")
+    write_table(stream, replace(model, simulated=False), predict_files(model, [header]))
+    assert "SIMULATED" not in stream.getvalue()
 
 
 def test_nothing_wrong_exits_with_0_and_writes_to_the_terminal(

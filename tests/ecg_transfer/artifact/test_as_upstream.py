@@ -10,9 +10,12 @@ import pytest
 
 import ecg_transfer as et
 from ecg_transfer.artifact import export_run, read_model_folder
+from ecg_transfer.cli import main
 from ecg_transfer.export import RecordsUnknownWarning
+from ecg_transfer.loaded_model import is_of_simulated
 from ecg_transfer.resolve import UpstreamError, resolve
 from ecg_transfer.runs import Run
+from ecg_transfer.tables import print_run
 from ecg_transfer.upstream import RecordsOverlapWarning
 from tests.ecg_transfer.artifact.exported import Folders, settings
 
@@ -55,6 +58,23 @@ def test_its_manifest_says_where_it_started(exported: Folders, fine_tuned: Run) 
     assert fine_tuned.manifest["model"]["numbers_from_upstream"] == sum(
         value.numel() for name, value in exported[0].model().state_dict().items() if name.startswith("backbone.")
     )
+
+
+def test_what_simulated_ecgs_are_behind_is_said_wherever_it_is_shown(
+    exported: Folders, fine_tuned: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_run(fine_tuned)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("started from: ")]
+    assert line.endswith("[SIMULATED ECGs]")
+    monkeypatch.setattr("sys.argv", ["ecg-transfer", "evaluate", str(fine_tuned.path)])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().out.startswith(f"{fine_tuned.name}: test [SIMULATED ECGs]")
+    for model in (et.load_model(exported[1]), et.load_model(fine_tuned)):
+        assert model.title == f"{model.source} [trained on SIMULATED ECGs]"
+    real, simulated = {"simulated": False}, {"simulated": True}
+    assert is_of_simulated(real, [real, simulated])
+    assert not is_of_simulated(real, [real])
 
 
 def test_an_export_of_a_fine_tuning_remembers_its_pre_training(
