@@ -168,10 +168,10 @@ class Fetcher:
         if declared is not None and start + declared > max_bytes:
             raise DownloadError(f"{response.url} declares {start + declared:,} bytes, at most {max_bytes:,} are taken")
         began, size = time.monotonic(), 0
-        chunks = response.raw.stream(_CHUNK, decode_content=False)
         while True:
             try:
-                chunk = next(chunks, b"")
+                # what is there, and not as much as was asked for: a drop a minute would fill no chunk in weeks
+                chunk = response.raw.read1(_CHUNK, decode_content=False)
             except (requests.RequestException, HTTPError, OSError) as error:
                 raise _TransientError(f"the connection broke after {start + size:,} bytes: {error}") from error
             if not chunk:

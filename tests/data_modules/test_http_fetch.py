@@ -144,6 +144,20 @@ def test_it_stops_at_once_and_can_go_on(server: BadServer, tmp_path: Path) -> No
     assert server.asked("record.dat")[-1] == "bytes=150000-"
 
 
+def test_a_server_that_drips_is_taken_for_dead_and_holds_nobody(server: BadServer, tmp_path: Path) -> None:
+    server.always["record.dat"] = "slow"  # two seconds for 40 bytes
+    started = time.monotonic()
+    with pytest.raises(DownloadError, match="fewer than 1000 bytes a second; given up after 4 attempts"):
+        fetch(server, tmp_path / "record.dat")
+    assert time.monotonic() - started < 5
+    stopped = fetcher(server, timeout=30.0)
+    Timer(0.2, stopped.stop).start()
+    started = time.monotonic()
+    with pytest.raises(StoppedError):
+        stopped.fetch(server.url + "record.dat", tmp_path / "other.dat", RIGHT, max_bytes=1_000_000)
+    assert time.monotonic() - started < 1.5
+
+
 def test_retry_after_is_seconds_or_a_date() -> None:
     assert _retry_after("7") == 7.0
     assert _retry_after(None) is None
