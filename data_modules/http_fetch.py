@@ -41,7 +41,8 @@ MIN_RATE = 1000.0
 """Bytes a second, after a grace of `timeout`; a server that is slower is taken for dead."""
 
 _CHUNK = 1 << 16
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
+_LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -215,6 +216,8 @@ class Fetcher:
                 raise DownloadError(f"{url}: the server's certificate is not accepted: {error}") from error
             except requests.RequestException as error:
                 raise _TransientError(f"it cannot be reached: {error}") from error
+            except ValueError as error:  # requests looks where a redirect leads, though it is not to follow it
+                raise DownloadError(f"{url} redirects to what is no address: {error}") from error
             with response:
                 if not response.is_redirect:
                     _require_usable(response)
@@ -239,10 +242,14 @@ class Fetcher:
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    if parts.username is not None or parts.scheme not in _PORTS:
-        return parts.scheme, None, None
-    return parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme]
+    """Scheme, host and port; without the latter two where it is no address that may be asked."""
+    try:
+        parts = urlsplit(url)
+        if parts.username is not None or parts.scheme not in _PORTS:
+            return parts.scheme, None, None
+        return parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme]
+    except ValueError:  # a port that is no number, half an IPv6 address
+        return "", None, None
 
 
 def _require_usable(response: requests.Response) -> None:
@@ -251,8 +258,8 @@ def _require_usable(response: requests.Response) -> None:
         raise _TransientError(said, _retry_after(response.headers.get("Retry-After")))
     if response.status_code not in (200, 206, 416):
         raise DownloadError(f"{response.url} answers {response.status_code} {response.reason}")
-    encoding = response.headers.get("Content-Encoding", "identity")
-    if encoding != "identity":
+    encoding = response.headers.get("Content-Encoding", "").strip()
+    if encoding.casefold() not in ("", "identity"):
         raise DownloadError(f"{response.url} is sent in encoding {encoding}, which was not asked for")
 
 
@@ -264,7 +271,7 @@ def _retry_after(value: str | None) -> float | None:
         return float(value)
     try:
         return max((parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds(), 0.0)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
@@ -278,7 +285,7 @@ def _start(response: requests.Response, offset: int) -> int | None:
 
 def _declared_length(response: requests.Response) -> int | None:
     value = response.headers.get("Content-Length", "")
-    return int(value) if value.isdecimal() else None
+    return int(value) if _LENGTH.fullmatch(value) else None
 
 
 def _require_length(received: int, response: requests.Response) -> None:

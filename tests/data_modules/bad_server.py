@@ -91,8 +91,13 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(piece)
             self.close_connection = True
             return
-        if step == "gzip":
-            headers["Content-Encoding"] = "gzip"
+        if step in ("gzip", "Identity"):
+            headers["Content-Encoding"] = step
+        if step == "long_length":
+            self._head(status, None, headers | {"Content-Length": "9" * 5000})
+            return
+        if step == "long_range":
+            headers["Content-Range"] = f"bytes {'9' * 5000}-1/*"
         self._head(status, 10**15 if step == "huge" else len(body), headers)
         if step in ("drop", "huge"):
             self.wfile.write(body[: len(body) // 2])

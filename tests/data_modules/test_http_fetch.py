@@ -53,6 +53,8 @@ def fetch(server: BadServer, target: Path, *, max_bytes: int = 1_000_000, **opti
         ["drop", "other_range"],
         ["drop", "slow", "drop"],
         ["redirect /record.dat"],
+        ["drop", "long_range"],
+        ["Identity"],
     ],
     ids=" ".join,
 )
@@ -78,7 +80,11 @@ def test_a_file_arrives_whole_and_right(server: BadServer, tmp_path: Path, scrip
         ("redirect https://example.org/record.dat", "outside the publisher's hosts"),
         ("redirect file:///etc/passwd", "outside the publisher's hosts"),
         ("redirect /record.dat", "more than 5 redirects"),
+        ("redirect http://127.0.0.1:99999/record.dat", "outside the publisher's hosts"),
+        ("redirect http://127.0.0.1:port/record.dat", "outside the publisher's hosts"),
+        ("redirect http://[::1/record.dat", "redirects to what is no address"),
         ("stall", "given up after 4 attempts"),
+        ("long_length", "given up after 4 attempts|is not the file"),
     ],
 )
 def test_what_stays_bad_is_refused_and_takes_no_name(
@@ -162,6 +168,7 @@ def test_retry_after_is_seconds_or_a_date() -> None:
     assert _retry_after("7") == 7.0
     assert _retry_after(None) is None
     assert _retry_after("soon") is None
+    assert _retry_after("Mon, 01 Jan 2001 00:00:00 +9999999999999") is None
     later = _retry_after(format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True))
     assert later is not None
     assert 55 < later <= 60
