@@ -163,6 +163,8 @@ class Fetcher:
                     stream.flush()
                     fsync(stream.fileno())
             _require_length(size - start, response)
+            if start and (total := _total(response)) is not None and size < total:
+                raise _TransientError(f"it sent {size:,} of {total:,} bytes")
 
     def _chunks(self, response: requests.Response, start: int, max_bytes: int) -> Iterator[bytes]:
         declared = _declared_length(response)
@@ -281,6 +283,12 @@ def _start(response: requests.Response, offset: int) -> int | None:
         return 0
     match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     return offset if offset and match is not None and int(match[1]) == offset else None
+
+
+def _total(response: requests.Response) -> int | None:
+    """Bytes of the whole file, where an answer that is a part of it says so."""
+    match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    return int(match[3]) if match is not None and match[3] != "*" else None
 
 
 def _declared_length(response: requests.Response) -> int | None:

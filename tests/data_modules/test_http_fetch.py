@@ -104,6 +104,13 @@ def test_a_dropped_file_is_continued_where_it_broke(server: BadServer, tmp_path:
     assert server.asked("record.dat") == [None, "bytes=150000-"]
 
 
+def test_a_part_that_ends_early_is_continued_and_not_thrown_away(server: BadServer, tmp_path: Path) -> None:
+    server.script["record.dat"] = ["drop", "unmeasured_drop", "unmeasured_drop"]
+    fetch(server, tmp_path / "record.dat")
+    asked = [None, "bytes=150000-", "bytes=225000-", "bytes=262500-"]
+    assert server.asked("record.dat") == asked
+
+
 def test_another_process_continues_what_was_left(server: BadServer, tmp_path: Path) -> None:
     (tmp_path / "record.dat.part").write_bytes(CONTENT[:123_456])
     fetch(server, tmp_path / "record.dat")
