@@ -125,7 +125,8 @@ def download(
     )
     with _only_one(folder):
         source = read_source(folder)
-        if source is None or (source.corpus, source.version, source.rate) != (name, spec.version, rate):
+        wanted = (name, spec.version, rate, job.list_from)  # a mirror's list is trusted by the call that says so alone
+        if source is None or (source.corpus, source.version, source.rate, source.list_from) != wanted:
             source = None
         if published.listing == "zenodo":
             return _download_archive(job, source)

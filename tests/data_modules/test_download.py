@@ -179,6 +179,23 @@ def test_a_mirror_gives_the_files_and_the_publisher_the_list(server: BadServer, 
         get(server, tmp_path, mirror="file:///srv/copy")
 
 
+def test_a_mirrors_list_is_trusted_by_no_later_call(server: BadServer, tmp_path: Path) -> None:
+    other = {name: content[::-1] for name, content in FILES.items()}
+    with serve() as mirror:
+        mirror.files |= {f"db/{name}": content for name, content in other.items()}
+        lines = [f"{hashlib.sha256(content).hexdigest()} {name}" for name, content in other.items()]
+        mirror.files["db/SHA256SUMS.txt"] = "\n".join(lines).encode()
+        mirror.always[f"db/{NAMES[0]}"] = "404"
+        fetcher = Fetcher([mirror.url], max_total=20_000_000, timeout=0.5, max_attempts=2, backoff=0.001)
+        with pytest.raises(DownloadError, match="404 Not Found"):
+            get(server, tmp_path, mirror=f"{mirror.url}db", trust_mirror=True, fetcher=fetcher)
+    with pytest.raises(DownloadError, match="11 are not the published ones"):
+        get(server, tmp_path)
+    assert server.requests == [("db/SHA256SUMS.txt", None)]
+    get(server, tmp_path, replace_wrong=True)
+    assert on_disk(tmp_path) == FILES
+
+
 def test_no_room_is_said_before_anything_is_fetched(
     server: BadServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
