@@ -201,6 +201,11 @@ def _base(published: Publication, mirror: str | None) -> str:
     parts = urlsplit(mirror)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError(f"--mirror is {mirror!r}, expected an address that file names can be appended to: https://...")
+    if parts.username is not None:
+        raise ValueError(
+            f"--mirror has a user's name before {parts.hostname}, which messages and SOURCE.json would show: leave it "
+            "out, and write it and the password into ~/.netrc"
+        )
     return mirror.rstrip("/") + "/"
 
 

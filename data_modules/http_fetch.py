@@ -84,7 +84,7 @@ class Fetcher:
         backoff: float = 1.0,
         on_bytes: Callable[[int], None] | None = None,
     ) -> None:
-        self._origins = {_origin(place) for place in places}
+        self._origins = {origin for place in places if (origin := _origin(place))[1] is not None}
         self._max_total, self._timeout = max_total, timeout
         self._max_attempts, self._backoff = max_attempts, backoff
         self._on_bytes = on_bytes

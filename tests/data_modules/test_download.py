@@ -179,6 +179,14 @@ def test_a_mirror_gives_the_files_and_the_publisher_the_list(server: BadServer, 
         get(server, tmp_path, mirror="file:///srv/copy")
 
 
+def test_a_mirror_is_named_without_a_password(server: BadServer, tmp_path: Path) -> None:
+    named = server.url.replace("http://", "http://me:secret@")
+    with pytest.raises(ValueError, match=r"a user's name before 127\.0\.0\.1, .* ~/\.netrc") as refused:
+        get(server, tmp_path, mirror=f"{named}db")
+    assert "secret" not in str(refused.value)
+    assert server.requests == []
+
+
 def test_a_mirrors_list_is_trusted_by_no_later_call(server: BadServer, tmp_path: Path) -> None:
     other = {name: content[::-1] for name, content in FILES.items()}
     with serve() as mirror:

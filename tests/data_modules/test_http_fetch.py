@@ -144,6 +144,13 @@ def test_only_the_named_places_are_asked(server: BadServer, tmp_path: Path, url:
     assert server.requests == []
 
 
+def test_a_place_with_a_password_opens_no_others(server: BadServer, tmp_path: Path) -> None:
+    place = server.url.replace("http://", "http://me:secret@")
+    with pytest.raises(DownloadError, match="outside the publisher's hosts"):
+        Fetcher([place], max_total=1000).fetch(f"{place}record.dat", tmp_path / "x", RIGHT, max_bytes=1000)
+    assert server.requests == []
+
+
 def test_it_stops_at_once_and_can_go_on(server: BadServer, tmp_path: Path) -> None:
     server.script["record.dat"] = ["drop", "503 100"]
     stopped = fetcher(server)
