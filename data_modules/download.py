@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -156,16 +157,16 @@ def verify(name: str, *, root: str | Path | None = None, rate: int | None = None
     Args:
         name: Of the corpus.
         root: Folder of all corpora.
-        rate: Hz; of a copy that came another way, all that is to be compared.
+        rate: Hz of the only files that are to be compared; None takes all that were asked for when it was downloaded.
 
     Raises:
-        DownloadError: There is no `SOURCE.json`, and the publisher's list cannot be had.
+        DownloadError: There is no `SOURCE.json` of these files, and the publisher's list cannot be had.
+        ValueError: It is not published at that rate.
     """
     spec = _published_spec(name, root)
     folder = data_root(root) / name
-    source = read_source(folder)
-    if source is None:
-        published = PUBLICATIONS[name].select(rate)
+    source, published = read_source(folder), PUBLICATIONS[name].select(rate)
+    if source is None or (rate is not None and source.rate not in (None, rate)):
         if published.listing == "zenodo":
             raise DownloadError(f"{folder} has no SOURCE.json, and Zenodo lists the archive only: download {name} anew")
         source = _first_source(
@@ -182,7 +183,8 @@ def verify(name: str, *, root: str | Path | None = None, rate: int | None = None
                 progress=False,
             )
         )
-    return compare(folder, source.files)
+    files = {path: digest for path, digest in source.files.items() if re.fullmatch(published.wanted, path, re.ASCII)}
+    return replace(compare(folder, source.files if rate is None else files), rate=rate or source.rate)
 
 
 def _fetcher(published: Publication, base: str) -> Fetcher:

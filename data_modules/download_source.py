@@ -78,6 +78,8 @@ class Verification:
     missing: tuple[str, ...]
     wrong: tuple[str, ...]
     """Files that are there with another content."""
+    rate: int | None = None
+    """Hz of the only rate whose files were compared."""
 
     @property
     def is_whole(self) -> bool:
@@ -86,10 +88,11 @@ class Verification:
 
     def sentence(self) -> str:
         """Say it to a person."""
+        only = "" if self.rate is None else f" of {self.rate} Hz"
         if self.is_whole:
-            return f"all {self.num_files:,} files are there and are the published ones"
+            return f"all {self.num_files:,} files{only} are there and are the published ones"
         parts = [f"{len(names):,} {kind} ({_some(names)})" for kind, names in self._bad() if names]
-        return f"of {self.num_files:,} files {' and '.join(parts)}"
+        return f"of {self.num_files:,} files{only} {' and '.join(parts)}"
 
     def _bad(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield "are missing", self.missing
