@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data_modules.corpus import LEAD_NAMES
+from data_modules.masked import without_mask
 from data_modules.quality import MAX_MILLIVOLTS
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def plot_ecg(
     Raises:
         ValueError: Not twelve leads, an empty signal, no millivolts, no rate, or an unknown layout.
     """
-    array = np.asarray(signal, dtype=float)
+    array = without_mask(signal).astype(float, copy=False)
     if array.ndim != 2 or len(array) != len(LEAD_NAMES) or not array.shape[1]:
         raise ValueError(f"signal has shape {array.shape}, expected (12, samples)")
     if not 0 < sampling_rate < np.inf:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from data_modules.config import DataConfig, Preprocessing
 from data_modules.corpora import CORPORA
 from data_modules.corpus import LEAD_NAMES, RecordError
+from data_modules.masked import without_mask
 from data_modules.quality import require_amplitudes
 from data_modules.reading import whole_rate
 from data_modules.signal import prepare, scale
@@ -72,7 +73,7 @@ class LoadedModel:
             ValueError: Another shape, missing samples, amplitudes that no ECG has or flat leads (as `predict` refuses
                 them), or recordings that are shorter than the model's input where it was not trained on padded ones.
         """
-        recordings = np.asarray(signals)
+        recordings = without_mask(signals)
         rate = whole_rate(sampling_rate)
         self._check(recordings, rate)
         found = [

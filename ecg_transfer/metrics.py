@@ -29,6 +29,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from data_modules.masked import without_mask
 from ecg_transfer.ranking import Ranking, divide
 
 Floats = NDArray[np.float64]
@@ -50,8 +51,8 @@ class Evaluation:
     """
 
     def __init__(self, logits: ArrayLike, targets: ArrayLike, thresholds: float | ArrayLike = 0.5) -> None:
-        self.logits: Floats = np.asarray(logits, dtype=np.float64)
-        self.targets: Floats = np.asarray(targets, dtype=np.float64)
+        self.logits: Floats = without_mask(logits).astype(np.float64, copy=False)
+        self.targets: Floats = without_mask(targets).astype(np.float64, copy=False)
         _check(self.logits, self.targets)
         self.num_records, self.num_labels = self.logits.shape
         limits = np.asarray(thresholds, dtype=np.float64)

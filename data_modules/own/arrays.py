@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from data_modules.corpus import LEAD_NAMES, SIMULATION_MARKER, CorpusFormatError
 from data_modules.formats.numpy import row_names
 from data_modules.formats.raw_record import Unit
+from data_modules.masked import without_mask
 from data_modules.own.adding import add_corpus
 from data_modules.own.alarm import Alarm, CorpusWarning
 from data_modules.own.definition import RESERVED, definition_path, is_own_name
@@ -79,7 +80,7 @@ def corpus_from_arrays(
     folder = home / name
     _require_free(home, name, replace=replace)
     columns = _columns(labels, label_names)
-    arrays = [np.asarray(signal, dtype=np.float32) for signal in signals]  # type: ignore[union-attr]
+    arrays = [without_mask(signal).astype(np.float32, copy=False) for signal in signals]  # type: ignore[union-attr]
     ids = tuple(map(str, record_ids)) if record_ids is not None else row_names(len(arrays))
     extra = {PATIENT: patients, FOLD: folds}
     columns_given = {key: list(map(str, values)) for key, values in extra.items() if values is not None}
@@ -174,11 +175,11 @@ def _columns(
 ) -> dict[str, NDArray[np.bool_]]:
     """Label name -> (records,)."""
     if isinstance(labels, Mapping):
-        names, arrays = list(labels), [np.asarray(column) for column in labels.values()]
+        names, arrays = list(labels), [without_mask(column) for column in labels.values()]
     elif hasattr(labels, "columns") and hasattr(labels, "to_numpy"):
         names, arrays = list(labels.columns), list(labels.to_numpy().T)
     else:
-        array = np.asarray(labels)
+        array = without_mask(labels)
         if array.ndim == 1:
             raise CorpusFormatError(
                 f"labels of shape {array.shape}: expected a column a label, as {{'AF': is_af}}; "
@@ -193,7 +194,8 @@ def _columns(
     if len(found) < len(names):
         raise CorpusFormatError(f"two labels have one name: {', '.join(map(str, names))}")
     for name, column in found.items():
-        if not np.isin(column, (0, 1)).all():
+        known = column[[str(value) != "<NA>" for value in column.tolist()]]  # pandas' NA equals nothing, nor itself
+        if len(known) < len(column) or not np.isin(known, (0, 1)).all():
             raise CorpusFormatError(f"the label {name} should be 0 or 1 in each record")
     return {name: column.astype(bool) for name, column in found.items()}
 

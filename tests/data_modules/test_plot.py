@@ -79,6 +79,8 @@ def test_nan_is_a_gap() -> None:
     (ax,) = plot_ecg(signal, RATE).axes
     assert np.isnan(traces(ax)[-1][100:200, 1]).all()
     assert np.isfinite(traces(ax)[-1][200:, 1]).all()
+    (masked,) = plot_ecg(np.ma.masked_array(SIGNAL, np.isnan(signal)), RATE).axes
+    np.testing.assert_array_equal(traces(masked)[-1], traces(ax)[-1])
 
 
 def test_findings_are_ordered_by_probability() -> None:

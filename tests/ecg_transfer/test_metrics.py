@@ -251,6 +251,12 @@ def test_a_single_label_is_named_by_itself() -> None:
         score([[1.0, 2.0]], [[1, 0]], "AF")
 
 
+def test_a_masked_target_is_unknown_and_no_negative() -> None:
+    targets = np.ma.masked_array([[1], [0]], [[True], [False]])
+    with pytest.raises(ValueError, match="targets"):
+        Evaluation([[1.0], [-1.0]], targets)
+
+
 def test_other_unusable_arguments() -> None:
     for thresholds in (1.5, [0.5, 0.5], [[0.5]], np.nan):
         with pytest.raises(ValueError, match="thresholds are"):

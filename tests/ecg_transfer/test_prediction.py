@@ -166,6 +166,15 @@ def test_a_model_of_simulated_ecgs_says_so_beside_every_finding(
     assert "SIMULATED" not in stream.getvalue()
 
 
+def test_masked_samples_are_missing_ones(model: LoadedModel) -> None:
+    signals = np.stack([synthetic_millivolts(1000, 100, seed) for seed in range(2)])
+    masked = np.ma.masked_array(signals, np.broadcast_to(np.arange(1000) == 7, signals.shape))
+    with pytest.raises(ValueError, match="signals hold NaN"):
+        model.probabilities(masked, 100)
+    plain = np.ma.masked_array(signals)
+    np.testing.assert_array_equal(model.probabilities(plain, 100), model.probabilities(signals, 100))
+
+
 def test_nothing_wrong_exits_with_0_and_writes_to_the_terminal(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -55,6 +55,21 @@ def test_arrays_become_a_corpus(tmp_path: Path) -> None:
             )
 
 
+def test_masked_samples_are_none_and_masked_labels_are_refused(tmp_path: Path) -> None:
+    signals = np.ma.masked_array(arrays(), mask=np.zeros((12, 12, 1000), dtype=bool))
+    signals[:, :, 100:102] = np.ma.masked
+    np.ma.getdata(signals)[:, :, 100:102] = 9.0
+    labels = {"AF": np.arange(12) % 2}
+    corpus = corpus_from_arrays(signals, labels, sampling_rate=100, name="masked", root=tmp_path)
+    assert np.isnan(corpus.read("03").signal[:, 100:102]).all()
+    np.testing.assert_allclose(corpus.read("03").signal[:, 102:], arrays()[3, :, 102:], atol=1e-6)
+    unknown = np.ma.masked_array(labels["AF"], mask=np.arange(12) == 5)
+    table = pd.DataFrame({"AF": pd.array([True, None] * 6, dtype="boolean")})
+    for given in ({"AF": unknown}, table, dict(table)):
+        with pytest.raises(CorpusFormatError, match="the label AF should be 0 or 1 in each record"):
+            corpus_from_arrays(arrays(), given, sampling_rate=100, name="other", root=tmp_path)
+
+
 def arrays(number: int = 12) -> NDArray[np.float64]:
     return np.stack([synthetic_millivolts(1000, 100, seed=seed) for seed in range(number)])
 
