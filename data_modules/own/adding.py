@@ -67,6 +67,7 @@ def add_corpus(
         UnclearCorpusError: The unit, the leads, the rate or a column is not clear; nothing was written.
         CorpusFormatError: The name is taken, or nothing can be used; nothing was written.
     """
+    name = str(name)  # of a column of names it is NumPy's, which no cache can hold
     _check_name(name, root, replace_old=replace_old)
     reading, path = reading or ReadingOptions(), path.absolute()
     ignored = [labels] if labels else []

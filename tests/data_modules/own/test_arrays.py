@@ -28,8 +28,8 @@ def test_arrays_become_a_corpus(tmp_path: Path) -> None:
     labels = np.stack([np.arange(12) % 2, np.arange(12) % 3 == 0], axis=1)
     folds = [1] * 8 + [9, 9, 10, 10]
     corpus = corpus_from_arrays(
-        signals.swapaxes(1, 2), labels, label_names=("AF", "MI"), sampling_rate=100, name="memory", root=tmp_path,
-        patients=list(range(12)), folds=folds,
+        signals.swapaxes(1, 2), labels, label_names=("AF", "MI"), sampling_rate=100, name=np.str_("memory"),
+        root=tmp_path, patients=list(range(12)), folds=folds,
     )  # fmt: skip
     again = open_corpus("memory", root=tmp_path)
     np.testing.assert_array_equal(again.table.labels, labels)
