@@ -23,12 +23,18 @@ if TYPE_CHECKING:
 BAD_FILES = 3
 """Exit code where some files could not be used."""
 
+MAX_DRAWN_SECONDS = 300
+"""Of a recording that a picture shows: a longer one would be wider than programs open, and take gigabytes to draw."""
+
 
 def predict(
     model: Annotated[str, typer.Argument(help="A run's name or directory, or an exported model's folder.")],
     files: Annotated[list[Path], typer.Argument(help="Files, or folders of them.")],
     table: Annotated[str, typer.Option("--table", "-o", help="CSV to write; - is the terminal.")] = "-",
-    plot: Annotated[Path | None, typer.Option(help="Also draw each ECG with its findings into this folder.")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Also draw each ECG, up to 5 minutes of it, with its findings into this folder."),
+    ] = None,
     windows: Annotated[
         bool, typer.Option("--windows", help="Average over the whole of longer recordings, window by window.")
     ] = False,
@@ -180,8 +186,11 @@ def _draw(
     assert result.record is not None
     folder.mkdir(parents=True, exist_ok=True)
     shown = findings or ["no finding above its threshold"]
-    title = "   ".join([Path(result.name).name, *mark])
-    figure = plot_ecg(result.record.signal, result.record.sampling_rate, title=title, findings=shown)
+    signal, rate = result.record.signal, result.record.sampling_rate
+    drawn_samples = MAX_DRAWN_SECONDS * rate
+    cut = [f"the first {MAX_DRAWN_SECONDS} of {signal.shape[1] / rate:,.0f} s"] * (signal.shape[1] > drawn_samples)
+    title = "   ".join([Path(result.name).name, *cut, *mark])
+    figure = plot_ecg(signal[:, :drawn_samples], rate, title=title, findings=shown)
     path = _free(folder, Path(result.name).name.replace(":", "-"), drawn)
     figure.savefig(path)
     return path

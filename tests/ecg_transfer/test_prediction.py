@@ -186,6 +186,24 @@ def test_nothing_wrong_exits_with_0_and_writes_to_the_terminal(
     assert capsys.readouterr().out.splitlines()[0].startswith("record,")
 
 
+def test_a_picture_of_a_long_recording_shows_its_beginning_and_says_so(
+    model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[tuple[int, ...], str]] = []
+
+    def noted(signal: np.ndarray, rate: int, *, title: str, findings: object) -> Figure:
+        drawn.append((signal.shape, title))
+        return Figure()
+
+    monkeypatch.setattr("data_modules.plot.plot_ecg", noted)
+    for name, seconds in (("a", 1000), ("b", 300)):
+        np.save(tmp_path / f"{name}.npy", synthetic_millivolts(100 * seconds, 100))
+    said = ReadingOptions(unit="mV", sampling_rate=100, leads=LEAD_NAMES)
+    results = predict_files(model, [tmp_path], reading=said, keep_records=True)
+    assert write_table(io.StringIO(), replace(model, simulated=False), results, tmp_path / "plots") == (2, 0)
+    assert drawn == [((12, 30_000), "a.npy   the first 300 of 1,000 s"), ((12, 30_000), "b.npy")]
+
+
 def test_pictures_of_an_earlier_call_are_drawn_anew(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
