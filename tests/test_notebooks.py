@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, in a kernel of their own."""
+"""The notebooks run from top to bottom, in a kernel of their own, and again."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ def test_notebook_runs_from_top_to_bottom(path: Path, folder: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     environment = os.environ | {"ECG_NOTEBOOK_OUTPUT": str(folder / "runs"), "ECG_DATA_ROOT": str(folder / "data")}
     environment |= {"PYTHONPATH": str(REPOSITORY)}
-    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}})
-    client.execute(env=environment)
+    for _ in range(2):  # again, in a new kernel, among what the first time left
+        client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}})
+        client.execute(env=environment)
     ran = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in ran)
     assert not any(output.output_type == "error" for cell in ran for output in cell.outputs)
