@@ -12,14 +12,14 @@ _OTHER_SEPARATOR = re.compile(r"\s*[,|/+&]\s*")
 """What people put between labels in place of `SEPARATOR`."""
 
 ANSWERS = (
-    frozenset({"y", "n"}),
-    frozenset({"yes", "no"}),
-    frozenset({"positive", "negative"}),
-    frozenset({"pos", "neg"}),
-    frozenset({"true", "false"}),
-    frozenset({"t", "f"}),
+    *(("y", "n"), ("yes", "no"), ("positive", "negative"), ("pos", "neg"), ("true", "false"), ("t", "f")),
+    *(("present", "absent"), ("+", "-"), ("x", ""), ("j", "n"), ("ja", "nein"), ("ja", "nee"), ("oui", "non")),
+    *(("si", "no"), ("sí", "no"), ("sì", "no"), ("sim", "não"), ("sim", "nao"), ("positiv", "negativ")),
+    # what spreadsheets in other languages write for TRUE and FALSE
+    *(("wahr", "falsch"), ("vrai", "faux"), ("verdadero", "falso"), ("vero", "falso"), ("waar", "onwaar")),
+    ("verdadeiro", "falso"),
 )
-"""Texts, in lower case, that say whether there is something and not what."""
+"""Texts, in lower case, that say whether there is something and not what: that there is, and that there is not."""
 
 
 def unclear_texts(column: str, names: Sequence[str], chosen: Collection[str]) -> Iterator[str]:
@@ -45,10 +45,12 @@ def unclear_texts(column: str, names: Sequence[str], chosen: Collection[str]) ->
             f"{' and '.join(map(repr, alike))} in the column {column!r} differ in case or blanks alone; write them "
             f"alike in the table, or name all labels: --label-names '{same},...'"
         )
-    if unsaid and not chosen and any({name.casefold() for name in names} <= answers for answers in ANSWERS):
+    answers = [pair for pair in ANSWERS if {name.casefold() for name in names} <= {*pair}]
+    if unsaid and not chosen and answers:
+        yes = next((name for name in names if name.casefold() == answers[0][0]), names[-1])
         yield (
             f"the column {column!r} holds {' and '.join(names)}, which are no names of labels; say which of them is "
-            f"the label: --label-names '{names[-1]}={column}'"
+            f"the label: --label-names '{yes}={column}'"
         )
 
 

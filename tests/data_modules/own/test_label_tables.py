@@ -206,11 +206,16 @@ def test_names_that_differ_in_case_or_blanks_are_asked_about(tmp_path: Path) -> 
     assert rows(labels) == {"a/r1": [1, 0], "a/r2": [1, 1], "b/r3": [1, 0]}
 
 
-@pytest.mark.parametrize("words", [("Y", "N"), ("Positive", "Negative"), ("pos", "neg")])
+@pytest.mark.parametrize(
+    "words",
+    [("Y", "N"), ("Positive", "Negative"), ("pos", "neg"), ("WAHR", "FALSCH"), ("ja", "nein"), ("Oui", "Non"),
+     ("present", "absent"), ("+", "-"), ("VRAI", "FAUX"), ("x", "")],
+)  # fmt: skip
 def test_answers_are_no_names_of_labels(tmp_path: Path, words: tuple[str, str]) -> None:
     text = f"record,AF\nr1,{words[0]}\nr2,{words[1]}\nr3,{words[0]}\n"
     _, _, findings = survey(tmp_path, text)
-    assert f"holds {words[1]} and {words[0]}, which are no names of labels" in findings.questions[0]
+    said = " and ".join(sorted(filter(None, words)))
+    assert f"holds {said}, which are no names of labels" in findings.questions[0]
     assert f"--label-names '{words[0]}=AF'" in findings.questions[0]
     labels, _, findings = survey(tmp_path, text, names=(f"{words[0]}=AF",))
     assert findings.questions == []
