@@ -25,7 +25,11 @@ PART_COLUMNS = ("split", "part")
 """Columns that may hold folds, or a part of anything else."""
 FOLD_COLUMNS = ("fold", "strat_fold", *PART_COLUMNS)
 LIST_COLUMNS = ("label", "labels", "diagnosis", "diagnoses", "class", "classes", "target", "dx")
-NOT_LABELS = ("age", "sex", "gender", "male", "female", "is_male", "height", "weight", "date", "device", "site")
+NOT_LABELS = (
+    *("age", "sex", "gender", "male", "female", "is_male", "height", "weight", "date", "device", "site"),
+    *("train", "training", "is_train", "val", "valid", "validation", "is_val", "is_valid", "dev"),
+    *("test", "testing", "is_test", "holdout"),
+)
 """Names, in lower case, by which columns are recognised; those of patients and folds without blanks, `_` and `-`."""
 
 

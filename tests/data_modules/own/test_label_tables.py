@@ -224,6 +224,16 @@ def test_answers_are_no_names_of_labels(tmp_path: Path, words: tuple[str, str]) 
     assert "holds no and yes, which are no names" in findings.questions[0]
 
 
+@pytest.mark.parametrize("part", ["test", "is_train", "Validation"])
+def test_a_column_that_marks_a_part_of_a_split_is_no_label(tmp_path: Path, part: str) -> None:
+    _, rules, findings = survey(tmp_path, f"record,dx,{part}\nr1,AF,1\nr2,MI,0\nr3,AF,0\n")
+    assert (rules.style, rules.names) == ("list", ("AF", "MI"))
+    _, rules, findings = survey(tmp_path, f"record,AF,{part}\nr1,1,1\nr2,0,0\nr3,1,0\n")
+    assert rules.names == ("AF",)
+    assert f"columns left out: {part} " in " ".join(findings.lines)
+    assert survey(tmp_path, f"record,AF,{part}\nr1,1,1\nr2,0,0\nr3,1,0\n", names=(part,))[1].names == (part,)
+
+
 def test_unknown_labels_are_no_label(tmp_path: Path) -> None:
     labels, rules, findings = survey(tmp_path, "record,dx\nr1,AF\nr2,NA\nr3,\n")
     assert labels is not None
