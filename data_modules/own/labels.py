@@ -109,13 +109,22 @@ def read_table(path: Path) -> Table:
         raise CorpusFormatError(f"{path} is no CSV file: {error}") from error
     if len(table) < 2:
         raise CorpusFormatError(f"{path} has no rows; expected a line of column names, then a line a record")
+    table = _without_empty_ends(table)
     header, *rows = table
-    if len(set(header)) < len(header):
-        raise CorpusFormatError(f"{path} has {len(header)} columns: at most {MAX_COLUMNS}, and no two of one name")
+    if twice := sorted(name for name, count in Counter(header).items() if count > 1):
+        raise CorpusFormatError(f"{path} has two columns called {twice[0]!r}; give each its own name")
     for number, row in enumerate(rows, 2):
         if len(row) != len(header):
             raise CorpusFormatError(f"{path}, row {number} has {len(row)} cells, its first line {len(header)}")
     return Table(path=path, columns=header, rows=rows)
+
+
+def _without_empty_ends(table: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Leave off the last columns that hold nothing, a name neither: spreadsheets write those once touched."""
+    width = max(max((index for index, cell in enumerate(row, 1) if cell), default=1) for row in table)
+    if width >= len(table[0]) or not all(len(row) == len(table[0]) for row in table):
+        return table
+    return [row[:width] for row in table]
 
 
 def apply_rules(

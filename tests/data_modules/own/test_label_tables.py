@@ -327,11 +327,21 @@ def test_two_rows_for_one_record_are_refused(tmp_path: Path) -> None:
         survey(tmp_path, "record,AF\nr1,1\nr1,0\nr2,0\nr3,1\n")
 
 
+def test_empty_columns_behind_the_last_are_left_off(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("record;AF;;\nr1;1;;\nr2;;;\n")
+    assert read_table(path).columns == ("record", "AF")
+    assert read_table(path).rows == [("r1", "1"), ("r2", "")]
+    path.write_text("record;AF;;\nr1;1;;\nr2;0;;a remark\n")
+    with pytest.raises(CorpusFormatError, match="two columns called ''"):
+        read_table(path)
+
+
 @pytest.mark.parametrize(
     ("text", "match"),
     [
         (",".join(f"c{n}" for n in range(2000)) + "\n" + ",".join("1" * 2000) + "\n", "2000 columns"),
-        ("a,a\n1,2\n", "no two of one name"),
+        ("a,b,a\n1,2,3\n", "two columns called 'a'; give each its own name"),
         ("a,b\n1,2,3\n", "3 cells"),
         ("a,b\n", "no rows"),
     ],
