@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from data_modules.own.definition import LabelRules
-from data_modules.own.label_texts import unclear_texts
+from data_modules.own.label_texts import free_text, unclear_texts
 from data_modules.own.labels import (
     FALSE,
     MAX_LABELS,
@@ -244,11 +244,12 @@ def _labels(
         return "columns", None, sorted(texts), []
     cells = table.column(column)
     known = [cell for cell in cells if cell.casefold() not in UNKNOWN_LABELS]
-    names = sorted({part.strip() for cell in known for part in cell.split(SEPARATOR) if part.strip()})
+    counts = Counter(part for cell in known for part in {*map(str.strip, cell.split(SEPARATOR))} if part)
+    names = sorted(counts)
     findings.lines.append(f"labels: names in the column {column!r}, {SEPARATOR} between them")
     if empty := cells.count(""):
         findings.lines.append(f"{empty} cells of it are empty: these records count as having none of the labels")
-    findings.questions += unclear_texts(column, names, texts)
+    findings.questions += [*free_text(column, counts, texts), *unclear_texts(column, names, texts)]
     return "list", column, names, [name for name in columns if name != column]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from data_modules.own.labels import SEPARATOR
 
@@ -20,6 +20,27 @@ ANSWERS = (
     ("verdadeiro", "falso"),
 )
 """Texts, in lower case, that say whether there is something and not what: that there is, and that there is not."""
+
+
+MIN_SENTENCES = 10
+"""Texts of three words and more that one record alone has: so many, and more than half of all, are sentences."""
+
+
+def free_text(column: str, counts: Mapping[str, int], chosen: Collection[str]) -> Iterator[str]:
+    """A question about a column of sentences: each would be a label of one record.
+
+    Args:
+        column: What it is called.
+        counts: Records that have each text, split at `SEPARATOR`.
+        chosen: Texts of which the user has said what they are called; with any, nothing is asked.
+    """
+    sentences = [text for text, count in counts.items() if count == 1 and len(text.split()) >= 3]
+    if not chosen and len(sentences) >= MIN_SENTENCES and 2 * len(sentences) > sum(counts.values()):
+        yield (
+            f"the column {column!r} seems to be free text: {len(sentences)} of its {len(counts)} texts stand in one "
+            f"record alone, {sentences[0][:60]!r} say; make columns of 0 and 1 of what is to be learnt, or name the "
+            "texts that are labels with --label-names"
+        )
 
 
 def unclear_texts(column: str, names: Sequence[str], chosen: Collection[str]) -> Iterator[str]:

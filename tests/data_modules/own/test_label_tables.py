@@ -327,16 +327,6 @@ def test_two_rows_for_one_record_are_refused(tmp_path: Path) -> None:
         survey(tmp_path, "record,AF\nr1,1\nr1,0\nr2,0\nr3,1\n")
 
 
-def test_empty_columns_behind_the_last_are_left_off(tmp_path: Path) -> None:
-    path = tmp_path / "labels.csv"
-    path.write_text("record;AF;;\nr1;1;;\nr2;;;\n")
-    assert read_table(path).columns == ("record", "AF")
-    assert read_table(path).rows == [("r1", "1"), ("r2", "")]
-    path.write_text("record;AF;;\nr1;1;;\nr2;0;;a remark\n")
-    with pytest.raises(CorpusFormatError, match="two columns called ''"):
-        read_table(path)
-
-
 @pytest.mark.parametrize(
     ("text", "match"),
     [
