@@ -38,7 +38,7 @@ def model_card(config: Mapping[str, Any]) -> str:
 def _front_matter(config: Mapping[str, Any]) -> Iterator[str]:
     """YAML; strings are written as JSON, which is YAML, so that no name can break out of its place."""
     data = config["data"]
-    licences = sorted(set(_licences(config).values()))
+    licences = sorted(_licences(config))
     hub = HUB_LICENCES.get(licences[0], "other") if len(licences) == 1 else "other"
     yield "---"
     yield f"license: {hub}"
@@ -48,7 +48,8 @@ def _front_matter(config: Mapping[str, Any]) -> Iterator[str]:
     yield "pipeline_tag: other"
     yield "tags:"
     tags = ["ecg", "electrocardiogram", "12-lead", "multi-label-classification", config["backbone"]]
-    for tag in [*tags, *(["simulated"] if data["simulated"] else [])]:
+    is_simulated = any(corpus["simulated"] for corpus in (data, *config["pretrained_on"]))
+    for tag in [*tags, *(["simulated"] if is_simulated else [])]:
         yield f"- {json.dumps(tag)}"
     yield "model-index:"
     yield f"- name: {json.dumps(config['name'])}"
@@ -212,12 +213,10 @@ def _known(fact: str | None) -> str:
     return "" if fact in (None, "unknown") else str(fact)
 
 
-def _licences(config: Mapping[str, Any]) -> dict[str, str]:
-    """Licence by corpus; that of this code where everything was simulated."""
+def _licences(config: Mapping[str, Any]) -> set[str]:
+    """Those of all corpora; that of this code for simulated ones, which may have the name of a real one beside them."""
     corpora = (config["data"], *config["pretrained_on"])
-    return {
-        corpus["corpus"]: "Apache-2.0" if corpus["simulated"] else corpus["licence"] or "unknown" for corpus in corpora
-    }
+    return {"Apache-2.0" if corpus["simulated"] else corpus["licence"] or "unknown" for corpus in corpora}
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -89,6 +89,10 @@ def test_licences_of_real_corpora_reach_the_card(exported: Folders) -> None:
     front = yaml.safe_load(model_card(config).split("---\n", 2)[1])
     assert (front["license"], front["license_name"]) == ("other", "CC-BY-4.0 and ODC-By-1.0")
     assert "Liu F" in model_card(config)
+    config["pretrained_on"] = [config["data"] | {"simulated": True}]  # of the corpus's own name
+    front = yaml.safe_load(model_card(config).split("---\n", 2)[1])
+    assert (front["license"], front["license_name"]) == ("other", "Apache-2.0 and CC-BY-4.0")
+    assert "simulated" in front["tags"]
     config["pretrained_on"], config["data"] = [], config["data"] | {"licence": "", "url": "", "version": "1"}
     card = model_card(config)
     assert yaml.safe_load(card.split("---\n", 2)[1])["license"] == "unknown"
