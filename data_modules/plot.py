@@ -113,7 +113,8 @@ def plot_ecg(
     height = 2 * MARGIN_MM + len(rows) * ROW_MM[layout] + above + below
     axes = ax if ax is not None else paper_axes(width, height, heading_mm=HEADING_MM * len(heading))
     draw_paper(axes, width, height)
-    axes.set_title("\n".join(heading), loc="left", x=MARGIN_MM / width, fontsize=9)
+    # names of files and labels are no formulas: two $ would make one of what stands between them, or end the drawing
+    axes.set_title("\n".join(heading), loc="left", x=MARGIN_MM / width, fontsize=9, parse_math=False)
     for row, leads in enumerate(rows):
         baseline = height - MARGIN_MM - above - (row + 0.5) * ROW_MM[layout]
         draw_row(axes, array, sampling_rate, leads, baseline)

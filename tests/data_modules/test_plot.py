@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
@@ -101,6 +103,16 @@ def test_many_findings_take_as_many_lines_as_the_paper_has_room_for(seconds: flo
     assert (box.x0, box.x1) >= (0, 0)
     assert box.x1 <= figure.bbox.x1
     assert box.y1 <= figure.bbox.y1
+
+
+@pytest.mark.parametrize("text", ["a$x^2$", r"$\foo$", "100 $ and 200 $"])
+def test_names_are_drawn_as_they_are(text: str) -> None:
+    figure = plot_ecg(SIGNAL, RATE, title=text, findings={text: 0.5})
+    figure.savefig(io.BytesIO())
+    written = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(written, format="svg")
+    assert f"{text} 0.50" in written.getvalue()
 
 
 def test_a_single_finding_need_not_be_a_list() -> None:
