@@ -223,7 +223,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     yield f"| {' | '.join(head)} |"
     yield "|" + " --- |" * len(head)
     for row in rows:
-        cells = (cell.replace("|", "\\|") for cell in row)
+        cells = (" ".join(cell.split()).replace("|", "\\|") for cell in row)  # a label's name may have a line break
         yield f"| {' | '.join(cells)} |"
     yield ""
 

@@ -72,6 +72,16 @@ def test_the_card_is_what_the_hub_reads(exported: Folders) -> None:
         assert entry["low"] <= entry["value"] <= entry["high"] or abs(entry["value"] - entry["low"]) < 0.1
 
 
+def test_a_label_of_two_lines_has_one_row(exported: Folders) -> None:
+    config = json.loads((exported[1] / "config.json").read_text())
+    (name, *_), values = config["per_label"], config["per_label"].values()
+    config["per_label"] = {f"{name}\nin two lines | and parts": next(iter(values))}
+    config["thresholds"] = dict.fromkeys(config["per_label"], 0.5)
+    (row,) = [line for line in model_card(config).splitlines() if "in two lines" in line]
+    assert row.startswith(f"| {name} in two lines \\| and parts | ")
+    assert row.count(" | ") == 6
+
+
 def test_the_hub_library_reads_the_card(exported: Folders) -> None:
     hub = pytest.importorskip("huggingface_hub")
     card = hub.ModelCard.load(exported[1] / "README.md")
