@@ -54,7 +54,7 @@ class Pair:
         return bool(self.scratch.manifest["data"]["simulated"] or self.finetune.manifest["upstream"]["simulated"])
 
 
-def find_pairs(output: str | Path = DEFAULT_OUTPUT, downstream: str | Sequence[str] | None = None) -> list[Pair]:
+def find_pairs(output: str | Path = DEFAULT_OUTPUT, downstream: str | Iterable[str] | None = None) -> list[Pair]:
     """The pairs among the finished runs below a folder, as `pair_up` makes them; see `trained_runs`.
 
     Args:
@@ -67,12 +67,12 @@ def find_pairs(output: str | Path = DEFAULT_OUTPUT, downstream: str | Sequence[s
     return pair_up(trained_runs(output, downstream))
 
 
-def trained_runs(output: str | Path = DEFAULT_OUTPUT, downstream: str | Sequence[str] | None = None) -> list[Run]:
+def trained_runs(output: str | Path = DEFAULT_OUTPUT, downstream: str | Iterable[str] | None = None) -> list[Run]:
     """The finished fine-tunings and trainings from scratch below a folder; a warning names what cannot be compared.
 
     Arguments and errors are those of `find_pairs`.
     """
-    wanted = [downstream] if isinstance(downstream, str) else downstream
+    wanted = [downstream] if isinstance(downstream, str) else None if downstream is None else [*downstream]
     candidates = (run for run in find_runs(output) if not run.sealed_name.startswith("pretrain-"))
     trained = [run for run in finished_runs(candidates) if run.config.phase != "pretrain"]
     seen = {run.config.data.corpus for run in trained}

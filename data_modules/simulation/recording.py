@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import NamedTuple
 
@@ -61,7 +61,7 @@ def simulate_recording(
 
 
 def simulate_ecg(
-    conditions: str | Sequence[str] = ("NORM",),
+    conditions: str | Iterable[str] = ("NORM",),
     *,
     seed: int,
     sampling_rate: int = 500,
@@ -87,7 +87,7 @@ def simulate_ecg(
         >>> simulate_ecg(["AF", "LVH"], seed=1).shape
         (12, 5000)
     """
-    names = (conditions,) if isinstance(conditions, str) else conditions
+    names = (conditions,) if isinstance(conditions, str) else tuple(map(str, conditions))
     if not (0 < sampling_rate < math.inf and 0 < seconds < math.inf) or sampling_rate != int(sampling_rate):
         raise ValueError(
             f"rate and length are {sampling_rate} Hz and {seconds} s: both must be positive, the rate whole"

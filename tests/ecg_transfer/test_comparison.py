@@ -53,6 +53,7 @@ def test_runs_that_differ_in_the_start_alone_pair(output: Path) -> None:
     assert described(output, ["ptb"]) == PAIRS
     assert described(output, ["ribeiro"]) == []
     assert find_pairs(str(output), "ptb") == find_pairs(output)
+    assert find_pairs(output, iter(["ptb"])) == find_pairs(output)
     assert find_pairs(output, "ptbxl") == [], "a name is no part of another"
     with pytest.raises(ValueError, match=r"there is no corpus 'ptbx'.*did you mean 'ptbxl'"):
         find_pairs(output, ["ptb", "ptbx"])

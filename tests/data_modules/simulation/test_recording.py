@@ -150,3 +150,5 @@ def test_what_cannot_be_recorded_is_refused(arguments: dict[str, Any], message: 
 def test_one_condition_and_other_kinds_of_numbers_give_the_same_samples() -> None:
     expected = simulate_ecg(["AF"], seed=3, sampling_rate=100, seconds=2)
     np.testing.assert_array_equal(simulate_ecg("AF", seed=np.int64(3), sampling_rate=100.0, seconds=2), expected)
+    for names in (iter(["AF"]), np.array(["AF"]), {"AF"}):
+        np.testing.assert_array_equal(simulate_ecg(names, seed=3, sampling_rate=100, seconds=2), expected)
