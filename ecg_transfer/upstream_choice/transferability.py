@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -81,7 +82,7 @@ class Transferability:
 
 def transferability(
     downstream: str,
-    upstreams: str | Sequence[str] | None = None,
+    upstreams: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None,
     *,
     subset: float | None = None,
     seed: int = 0,
@@ -99,7 +100,7 @@ def transferability(
 
     Args:
         downstream: Name of the corpus.
-        upstreams: Names or directories of runs, corpora (all finished pre-trainings on them), folders of exported
+        upstreams: Runs, their names or directories, corpora (all finished pre-trainings on them), folders of exported
             models; or one of these. None takes all finished pre-trainings on other corpora, on ECGs of the same kind.
         subset: Training records used, as `data.subset`.
         seed: Of that subset, and of the hashing of very wide embeddings.
@@ -125,7 +126,8 @@ def transferability(
         config.subset = subset
     config.subset_seed = seed if subset is not None else config.subset_seed
     simulated = will_simulate(config.corpus, config.root, config.source)
-    wanted = [upstreams] if isinstance(upstreams, str) else upstreams
+    several = [upstreams] if isinstance(upstreams, str | os.PathLike) else upstreams
+    wanted = None if several is None else [os.fspath(upstream) for upstream in several]
     found = find_upstreams(wanted, config, Path(output), simulated=simulated)
     for upstream in found:
         _refuse_mixture(upstream, downstream, simulated=simulated, allow_simulated=allow_simulated)

@@ -74,6 +74,14 @@ def test_every_pretraining_is_scored_from_its_own_scale(output: Path) -> None:
         assert one.probe == pytest.approx(expected, abs=1e-9)
 
 
+def test_upstreams_are_named_as_everywhere_else(output: Path) -> None:
+    run = next(run for run in et.find_runs(output) if run.config.data.corpus == "georgia")
+    fields = {"data.root": str(output.parent / "data"), "data.num_simulated": 120}
+    for upstreams in (run, run.path, [run], iter([run.path]), str(run.path)):
+        found = et.transferability("ptb", upstreams, overrides=fields, output=output, trust=True)
+        assert [one.upstream for one in found.candidates] == [run.name]
+
+
 def test_test_records_are_never_looked_at(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from data_modules.datamodule import ECGDataModule
 
