@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from data_modules.checksums import Checksum, ChecksumListError, PublishedFile, parse_sha256sums, parse_zenodo, place
 from data_modules.corpus import SIMULATION_MARKER, CorpusSpec
-from data_modules.download_source import Source, Verification, compare, read_source
-from data_modules.http_fetch import DownloadError, Fetcher, StoppedError
+from data_modules.download_source import SOURCE_FILE, Source, Verification, compare, read_source
+from data_modules.http_fetch import DownloadError, Fetcher, StoppedError, WrongFileError
 from data_modules.publishers import PHYSIONET, PHYSIONET_MIRROR, PUBLICATIONS, Publication
 from data_modules.sources import corpus_named, data_root, is_own
 from data_modules.unzip import unzip
@@ -246,7 +246,7 @@ def _download_files(job: _Job, source: Source) -> None:
     ]
     failures = _fetch_all(job, files)
     if failures:
-        _raise_failures(job.spec.name, failures, len(wanted))
+        _raise_failures(job.spec.name, failures, len(wanted), source)
 
 
 def _fetch_all(job: _Job, files: Sequence[PublishedFile]) -> list[DownloadError]:
@@ -341,13 +341,19 @@ def _require_room(folder: Path, num_bytes: int) -> None:
         )
 
 
-def _raise_failures(name: str, failures: Sequence[DownloadError], num_wanted: int) -> None:
+def _raise_failures(
+    name: str, failures: Sequence[DownloadError], num_wanted: int, source: Source | None = None
+) -> None:
+    """Say what could not be had, and where the list that it was compared with may be an old one."""
     told = [failure for failure in failures if not isinstance(failure, StoppedError)]
     shown = "; ".join(str(failure) for failure in told[:3])
     given_up = f"; given up after {MAX_FAILURES} failures" if len(failures) >= MAX_FAILURES else ""
+    old = ""
+    if source is not None and any(isinstance(failure, WrongFileError) for failure in failures):
+        old = f". The list is that of {source.started}: was it changed since, removing {SOURCE_FILE} fetches it anew"
     raise DownloadError(
         f"{len(failures):,} of {num_wanted:,} files of {name} could not be had: {shown}{given_up}. What arrived is "
-        "kept: the same command goes on from there"
+        f"kept: the same command goes on from there{old}"
     )
 
 

@@ -50,6 +50,10 @@ class DownloadError(OSError):
     """A file that could not be had; the message says from where and why."""
 
 
+class WrongFileError(DownloadError):
+    """A file that arrived whole and is another one than the list says."""
+
+
 class StoppedError(DownloadError):
     """The download was told to stop."""
 
@@ -137,7 +141,7 @@ class Fetcher:
                 part.unlink()
                 num_wrong += 1
                 if num_wrong >= MAX_WRONG:
-                    raise DownloadError(f"{url} is not the file whose {checksum.algorithm} the publisher lists")
+                    raise WrongFileError(f"{url} is not the file whose {checksum.algorithm} the publisher lists")
             except _TransientError as error:
                 failures = 1 if _size(part) - before >= PROGRESS else failures + 1
                 self._give_up_or_wait(url, failures, error)

@@ -116,6 +116,22 @@ def test_one_file_that_is_gone_keeps_no_other_back(server: BadServer, tmp_path: 
     assert server.requests == [(f"db/{NAMES[0]}", None)]
 
 
+def test_a_list_that_was_changed_half_way_is_told(server: BadServer, tmp_path: Path) -> None:
+    server.always[f"db/{NAMES[0]}"] = "404"
+    with pytest.raises(DownloadError, match=r"goes on from there$"):
+        get(server, tmp_path)
+    server.always.clear()
+    new = FILES[NAMES[0]][::-1]
+    server.files[f"db/{NAMES[0]}"] = new
+    old_digest, digest = (hashlib.sha256(content).hexdigest().encode() for content in (FILES[NAMES[0]], new))
+    server.files["db/SHA256SUMS.txt"] = server.files["db/SHA256SUMS.txt"].replace(old_digest, digest)
+    with pytest.raises(DownloadError, match=r"The list is that of 2.*removing SOURCE\.json fetches it anew"):
+        get(server, tmp_path)
+    (tmp_path / "ptb" / "SOURCE.json").unlink()
+    get(server, tmp_path)
+    assert on_disk(tmp_path) == FILES | {NAMES[0]: new}
+
+
 def test_a_publisher_that_is_down_is_not_asked_for_every_file(
     server: BadServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
