@@ -17,6 +17,8 @@ from data_modules.wfdb_header import MAX_SIGNALS, MAX_VALUES
 
 DELIMITERS = ";\t,"
 """A blank is one where there is none of these: names such as `Lead I` and `II (mV)` have blanks too."""
+SAID_DELIMITER = re.compile(r"\s*\"?sep=(?P<delimiter>[,;\t|])\"?[ ,;]*(?:\n|$)", re.IGNORECASE)
+"""A first line by which Excel knows the delimiter."""
 _BETWEEN = r"(?:^|[;\t\n])\s*[+-]?{number}\s*(?=[;\t\r\n]|$)"
 DECIMAL_COMMA = re.compile(_BETWEEN.format(number=r"(?:0?,\d+|\d+,(?:\d\d?|\d{4,}))(?:[eE][+-]?\d+)?"))
 """A cell whose comma can be no other: `0,028` or `12,5`."""
@@ -43,6 +45,8 @@ def read(path: Path, row: int = 0, dataset: str | None = None) -> RawRecord:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError("unreadable", f"{path.name}: {error}") from error
+    if said := SAID_DELIMITER.match(text):
+        text = text[said.end() :]
     first = text[:MAX_LINE].split("\n", 1)[0]
     inner = first.strip()  # a tab in front belongs to an empty cell where tabs are the delimiter
     delimiter = delimiter_of(inner)

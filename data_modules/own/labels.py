@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.corpus import CorpusFormatError
+from data_modules.formats.csv import SAID_DELIMITER
 from data_modules.own.definition import LabelRules
 from data_modules.own.record_names import record_names_of
 from data_modules.splits import OFFICIAL_TEST_FOLD, OFFICIAL_VAL_FOLD
@@ -26,8 +26,6 @@ SEPARATOR = ";"
 
 TRUE, FALSE = frozenset({"1", "1.0", "true", "yes"}), frozenset({"0", "0.0", "false", "no"})
 """What a cell of a label's column may hold, in lower case."""
-
-_SEP = re.compile(r"\s*\"?sep=(?P<delimiter>[,;\t|])\"?[ ,;]*(?:\n|$)", re.IGNORECASE)
 
 UNKNOWN = frozenset({"", "nan", "none", "na", "n/a", "<na>", "nat", "null", "unknown"})
 """What stands for a patient that is not known, in lower case."""
@@ -95,7 +93,7 @@ def read_table(path: Path) -> Table:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise CorpusFormatError(f"{path} cannot be read ({error}); it should be a CSV file in UTF-8") from error
-    said = _SEP.match(text)
+    said = SAID_DELIMITER.match(text)
     text = text[said.end() :] if said else text
     first = text.lstrip("\n").partition("\n")[0]
     delimiter = said["delimiter"] if said else max(",;\t", key=first.count)

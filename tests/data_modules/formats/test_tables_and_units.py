@@ -63,6 +63,15 @@ def test_decimal_commas_are_read_as_pandas_reads_them(tmp_path: Path, header: bo
     np.testing.assert_array_equal(found.signal, numbers.T.astype(np.float32))
 
 
+@pytest.mark.parametrize("said", ["sep=;", '"sep=;"', "SEP=;\r"])
+def test_a_line_that_says_the_delimiter_is_passed_over(tmp_path: Path, said: str) -> None:
+    rows = "\n".join(f"0,{number};{number},5" for number in range(10, 40))
+    (tmp_path / "a.csv").write_text(f"\ufeff{said}\nI;II\n{rows}\n", newline="")
+    record = FORMATS["csv"].read(tmp_path / "a.csv", 0, None)
+    assert record.lead_names == ("I", "II")
+    np.testing.assert_allclose(record.signal, [np.arange(10, 40) / 100, np.arange(10, 40) + 0.5], rtol=1e-6)
+
+
 def test_commas_that_may_stand_between_thousands_are_asked_about(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("I;II\n" + "-1,250;1,125\n" * 20)
     with pytest.raises(RecordError, match=r"a.csv has numbers such as -1,250, whose comma may be a decimal one or"):
