@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_modules.cache import Cache, open_cache, remove_caches
 from data_modules.config import DataConfig
@@ -25,7 +26,7 @@ from data_modules.own.listing import Place, detect_format, falling_numbers, firs
 from data_modules.own.own_corpus import OwnCorpus
 from data_modules.own.signal_survey import survey_signals
 from data_modules.reading import ReadingOptions
-from data_modules.splits import join_groups, split_records
+from data_modules.splits import OFFICIAL_TEST_FOLD, OFFICIAL_VAL_FOLD, join_groups, split_records
 from data_modules.unfinished import beside
 from data_modules.wfdb_record import read_header
 
@@ -115,6 +116,8 @@ def describe(corpus: OwnCorpus, cache: Cache) -> list[str]:
         lines.append(f"{none} records have none of the labels (data.unlabelled=drop leaves them out)")
     if table.patient_ids is not None and table.folds is not None:
         lines.append(f"patients: {len(set(table.patient_ids))}; the folds say which are on which side of a split")
+        if torn := _patients_on_several_sides(table.patient_ids, table.folds, kept):
+            lines.append(Alarm(f"  {torn} OF THEM ARE ON SEVERAL SIDES: scores on them are no scores on new patients"))
     elif table.patient_ids is not None:
         lines.append(f"patients: {len(set(table.patient_ids))}; all records of one are on one side of a split")
     else:
@@ -134,6 +137,14 @@ def describe(corpus: OwnCorpus, cache: Cache) -> list[str]:
     if notes := cache.counts()["notes"]:
         lines.append(f"mended or noted: {', '.join(f'{key} {count}' for key, count in notes.items())}")
     return lines
+
+
+def _patients_on_several_sides(patient_ids: Sequence[str], folds: NDArray[np.int64], kept: NDArray[np.bool_]) -> int:
+    """How many patients the folds put into more than one part."""
+    parts = np.select([folds == 0, folds == OFFICIAL_VAL_FOLD, folds == OFFICIAL_TEST_FOLD], [0, 2, 3], 1)
+    rows = zip(patient_ids, parts.tolist(), kept.tolist(), strict=True)
+    sides = {(patient, part) for patient, part, is_kept in rows if is_kept and part}
+    return sum(count > 1 for count in Counter(patient for patient, _ in sides).values())
 
 
 def _describe_split(corpus: OwnCorpus, cache: Cache) -> list[str]:

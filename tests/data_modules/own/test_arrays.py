@@ -55,6 +55,22 @@ def test_arrays_become_a_corpus(tmp_path: Path) -> None:
             )
 
 
+def test_patients_whom_the_folds_tear_apart_are_told(tmp_path: Path) -> None:
+    given = {
+        "labels": {"AF": np.arange(12) % 2},
+        "sampling_rate": 100,
+        "root": tmp_path,
+        "folds": [1, 2, 8, 1] * 2 + [9, 9, 10, 10],
+    }
+    said: list[str] = []
+    corpus_from_arrays(arrays(), name="torn", patients=[*"ababcdcdaeef"], say=said.append, **given)  # type: ignore[arg-type]
+    (line,) = [line for line in said if "SEVERAL SIDES" in line]
+    assert line.startswith("  2 OF THEM")  # a trains and validates, e validates and tests
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CorpusWarning)
+        corpus_from_arrays(arrays(), name="whole", patients=[*"ababcdcdeeff"], **given)  # type: ignore[arg-type]
+
+
 def test_masked_samples_are_none_and_masked_labels_are_refused(tmp_path: Path) -> None:
     signals = np.ma.masked_array(arrays(), mask=np.zeros((12, 12, 1000), dtype=bool))
     signals[:, :, 100:102] = np.ma.masked
