@@ -141,11 +141,12 @@ def overshoot(signal: NDArray[np.float64], rows: Sequence[Sequence[str]], row_mm
 
 def findings_lines(findings: Mapping[str, float] | str | Sequence[str] | None, width: int) -> list[str]:
     """Findings as lines of text of at most `width` characters, the most probable first; one is never broken."""
-    if isinstance(findings, Mapping):
-        ordered = sorted(findings.items(), key=lambda item: (-item[1], item[0]))
+    items = getattr(findings, "items", None)  # a pandas Series is no Mapping, and has them
+    if items is not None:
+        ordered = sorted(items(), key=lambda item: (-item[1], item[0]))
         entries = [f"{name} {probability:.2f}" for name, probability in ordered]
     else:
-        entries = [findings] if isinstance(findings, str) else list(findings or ())
+        entries = [findings] if isinstance(findings, str) else [] if findings is None else [*map(str, findings)]
     lines: list[str] = []
     for entry in entries:
         if lines and len(lines[-1]) + 3 + len(entry) <= width:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -88,6 +89,10 @@ def test_nan_is_a_gap() -> None:
 def test_findings_are_ordered_by_probability() -> None:
     (ax,) = plot_ecg(SIGNAL, RATE, title="A0001", findings={"AF": 0.2, "RBBB": 0.9}).axes
     assert ax.get_title(loc="left") == "A0001\nRBBB 0.90   AF 0.20"
+    (ax,) = plot_ecg(SIGNAL, RATE, title="A0001", findings=pd.Series({"AF": 0.2, "RBBB": 0.9})).axes
+    assert ax.get_title(loc="left") == "A0001\nRBBB 0.90   AF 0.20"
+    (ax,) = plot_ecg(SIGNAL, RATE, title="A0001", findings=np.array(["AF", "RBBB"])).axes
+    assert ax.get_title(loc="left") == "A0001\nAF   RBBB"
 
 
 @pytest.mark.parametrize("seconds", [2.5, 10])
