@@ -191,10 +191,10 @@ def test_scores_of_an_unfinished_run_say_so(data: Path, tmp_path: Path, monkeypa
     arguments = ["evaluate", run.name, "--trust", "--output", str(tmp_path)]
     with pytest.warns(UnfinishedRunWarning):
         told = CliRunner().invoke(app, arguments).stdout
-    assert f"{run.name}: test (unfinished, the best of 2 epochs so far)" in told
+    assert f"{run.name}: test [SIMULATED ECGs] (unfinished, the best of 2 epochs so far)" in told
     scratch(data, tmp_path)
     told = CliRunner().invoke(app, arguments).stdout
-    assert told.startswith(f"{run.name}: test\n")
+    assert told.startswith(f"{run.name}: test [SIMULATED ECGs]\n")
 
 
 def test_a_finished_run_whose_file_is_gone_begins_anew_and_says_so(

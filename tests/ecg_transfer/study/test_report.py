@@ -3,8 +3,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -15,7 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from ecg_transfer.files import write_json
-from ecg_transfer.runs import Run, find_runs
+from ecg_transfer.runs import find_runs
 from ecg_transfer.study.arrangement import settings_of
 from ecg_transfer.study.effects import cell_effects
 from ecg_transfer.study.exhibit_tables import speed_table
@@ -26,78 +24,10 @@ from ecg_transfer.study.pairs import find_cells
 from ecg_transfer.study.report import inline_svg, write_report
 from ecg_transfer.study.report_text import answer
 from ecg_transfer.study.speed import cell_speeds, split_curves
+from tests.ecg_transfer.study.report_page import NUM_DRAWS, read_page, small_study
 
 if TYPE_CHECKING:
     from conftest import FakeRuns
-
-NUM_DRAWS = 200
-VOID = {"meta", "link", "br", "img", "path", "use", "rect", "input", "hr"}
-
-
-@dataclass
-class Page(HTMLParser):
-    """What a page holds: its tags with their attributes, its text, its tables as rows of text."""
-
-    tags: list[tuple[str, dict[str, str]]] = field(default_factory=list)
-    tables: dict[str, list[list[str]]] = field(default_factory=dict)
-    links_by_text: dict[str, str] = field(default_factory=dict)
-    open_tags: list[str] = field(default_factory=list)
-    words: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        super().__init__()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
-        self.tags.append((tag, given))
-        if tag not in VOID:
-            self.open_tags.append(tag)
-        if tag == "div" and given.get("class") == "table":
-            self.rows: list[list[str]] = []
-            self.tables[given["id"]] = self.rows
-        if tag == "tr" and "table" in self.open_tags:
-            self.rows.append([])
-        if tag in ("td", "th") and "table" in self.open_tags:
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open_tags.pop() == tag, f"</{tag}> closes nothing"
-
-    def handle_data(self, data: str) -> None:
-        inside = self.open_tags[-1] if self.open_tags else ""
-        if inside not in ("style", "script"):
-            self.words.append(data)
-        if "table" in self.open_tags and ("td" in self.open_tags or "th" in self.open_tags):
-            self.rows[-1][-1] += data
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-    def hrefs(self) -> list[str]:
-        return [given["href"] for tag, given in self.tags if tag == "a"]
-
-
-def read_page(path: Path) -> Page:
-    page = Page()
-    page.feed(path.read_text())
-    page.close()
-    assert page.open_tags == []
-    return page
-
-
-def small_study(fake_runs: FakeRuns, *, simulated: bool = False, seeds: int = 6) -> list[Run]:
-    """Two downstream corpora, two models; one cell is missing."""
-    for seed in range(seeds):
-        for backbone in ("resnet1d18", "lstm"):
-            common = {"backbone": backbone, "seed": seed, "simulated": simulated}
-            upstream = fake_runs.run("pretrain", "cpsc2018", num_train=4603, **common)
-            fake_runs.pair(gain=0.6, upstream=upstream, corpus="ptb", **common)
-            if backbone == "lstm":
-                continue
-            fake_runs.pair(gain=0.1, upstream=upstream, corpus="ribeiro", num_train=554, **common)
-    return list(find_runs(fake_runs.output))
 
 
 @pytest.fixture(scope="module")
@@ -261,16 +191,6 @@ def test_a_size_axis_has_its_ticks_at_the_measured_sizes(sizes: list[int], named
     assert [label.get_text() for label in axis.get_xticklabels()] == [f"{size:,}" for size in named[::-1]]
 
 
-def test_real_and_simulated_runs_stand_apart(fake_runs: FakeRuns, tmp_path: Path) -> None:
-    small_study(fake_runs, seeds=2)
-    runs = small_study(fake_runs, simulated=True, seeds=2)
-    page = read_page(write_report(runs, tmp_path / "report", title="t", num_draws=NUM_DRAWS))
-    assert page.text.startswith("SIMULATED: t")
-    assert "On SIMULATED" not in page.text.partition("Corpora, as split")[0].partition("patients.")[2][:20]
-    assert {"table-2", "table-2-2"} <= set(page.tables)
-    assert {row[2] for row in page.tables["table-1"][1:]} == {"real", "SIMULATED"}
-
-
 def test_the_same_runs_give_the_same_bytes(fake_runs: FakeRuns, tmp_path: Path) -> None:
     runs = small_study(fake_runs, seeds=2)
     first, second = (
@@ -313,24 +233,6 @@ def test_a_score_that_is_undefined_gives_no_answer(
     assert "makes no difference" not in said
 
 
-def test_a_sweep_of_sizes_is_figure_three_and_not_in_table_two(fake_runs: FakeRuns, tmp_path: Path) -> None:
-    for seed in range(2):
-        upstream = fake_runs.run("pretrain", "georgia", seed=seed)
-        for size in (100, 200, 400, 800):
-            common = {"seed": seed, "subset": size, "num_train": size, "corpus": "ptbxl"}
-            fake_runs.pair(gain=200 / size, upstream=upstream, **common)
-        fake_runs.pair(gain=0.5, upstream=upstream, corpus="ptb", seed=seed)
-    path = write_report(find_runs(fake_runs.output), tmp_path / "report", title="t", num_draws=NUM_DRAWS)
-    page = read_page(path)
-    assert page.tables["table-2"][0][2:] == ["PTB (n=349)"]
-    label = next(given["aria-label"] for _, given in page.tags if "Georgia → PTB-XL: " in given.get("aria-label", ""))
-    effects = pd.read_csv(path.parent / "tables" / "effects.csv")
-    sweep = effects[effects["downstream"] == "ptbxl"].sort_values("num_train")
-    expected = ", ".join(f"{row.estimate:+.3f} at {row.num_train}" for row in sweep.itertuples())
-    assert expected in label
-    assert [row[2] for row in page.tables["equivalence"][1:]] == ["100", "200", "400", "800"]
-
-
 def test_labels_come_with_positives_and_seed_means(written: Path) -> None:
     rows = read_page(written).tables["labels-ribeiro"]
     tables = written.parent / "tables"
@@ -360,72 +262,3 @@ def test_intervals_of_curves_are_t_intervals() -> None:
     expected = stats.t.interval(0.95, 4, loc=values.mean(axis=0), scale=stats.sem(values, axis=0))
     assert mean == pytest.approx(values.mean(axis=0))
     assert np.stack([low, high]) == pytest.approx(np.stack(expected))
-
-
-def test_label_sets_of_one_corpus_are_told_apart(fake_runs: FakeRuns, tmp_path: Path) -> None:
-    """Table 2 showed one of them, without saying which, and two rows of all comparisons were alike."""
-    upstreams = {name: fake_runs.run("pretrain", name) for name in ("georgia", "ptbxl")}
-    scores = {}
-    for labels, gain in (("superclass", 0.1), ("all", 0.6)):
-        pair = fake_runs.pair(
-            corpus="ptbxl", upstream=upstreams["georgia"], gain=gain, num_train=17_000,
-            overrides=[f"data.label_set={labels}"],
-        )  # fmt: skip
-        scores[labels] = " / ".join(f"{run.scores['val_selected'].f1_weighted:.3f}" for run in pair)
-    fake_runs.pair(corpus="ptb", upstream=upstreams["ptbxl"])
-    path = write_report(find_runs(fake_runs.output), tmp_path, title="Two", num_draws=NUM_DRAWS)
-    page = Page()
-    page.feed(path.read_text())
-    head, *rows = page.tables["table-2"]
-    assert head[2:] == ["PTB (n=349)", "PTB-XL, labels all (n=17,000)", "PTB-XL, labels superclass (n=17,000)"]
-    from_ptbxl, from_georgia = rows
-    assert from_ptbxl[3:] == ["same corpus", "same corpus"]
-    assert [cell[:13] for cell in from_georgia[3:]] == [scores["all"], scores["superclass"]]
-    assert "more comparisons stand at places" not in page.text
-    assert {row[1] for row in page.tables["effects"][1:]} == {"PTB", *(f"PTB-XL, labels {name}" for name in scores)}
-    effects = pd.read_csv(tmp_path / "tables" / "effects.csv")
-    assert set(effects["label_set"].dropna()) == set(scores)
-    assert {"labels-ptbxl-labels-all", "labels-ptbxl-labels-superclass"} <= set(page.tables)
-
-
-def test_a_study_in_the_middle_says_the_size_of_each_score(fake_runs: FakeRuns, tmp_path: Path) -> None:
-    """One model was trained on 150 records already, the other on 50: both stood under n=150."""
-    for backbone, sizes in (("resnet1d18", (50, 150)), ("gru", (50,))):
-        upstream = fake_runs.run("pretrain", "cpsc2018", backbone=backbone)
-        for size in sizes:
-            fake_runs.pair(upstream=upstream, backbone=backbone, subset=size, num_train=size, gain=size / 100)
-    path = write_report(find_runs(fake_runs.output), tmp_path, title="Half", num_draws=NUM_DRAWS)
-    page = Page()
-    page.feed(path.read_text())
-    head, resnet, gru = page.tables["table-2"]
-    assert head[2] == "PTB (n=50–150)"
-    effects = pd.read_csv(tmp_path / "tables" / "effects.csv").set_index(["backbone", "num_train"])
-    for row, key in ((resnet, ("resnet1d18", 150)), (gru, ("gru", 50))):
-        score, _, detail = row[2].partition("n=")
-        assert score == f"{effects.finetune[key]:.3f} / {effects.scratch[key]:.3f}"
-        assert detail.startswith(f"{key[1]}: {effects.estimate[key]:+.3f} [".replace("-", "−"))
-
-
-def test_settings_of_one_name_are_told_apart_by_what_differs(fake_runs: FakeRuns, tmp_path: Path) -> None:
-    """Two budgets of one grid, `updates: [30, 120]`: verdicts and comparisons of both were called the same."""
-    upstream = fake_runs.run("pretrain", "cpsc2018")
-    for updates, gain in ((30, 0.1), (120, 0.6)):
-        fake_runs.pair(upstream=upstream, gain=gain, overrides=[f"optim.max_updates={updates}"])
-    path = write_report(find_runs(fake_runs.output), tmp_path, title="Two", num_draws=NUM_DRAWS)
-    page = Page()
-    page.feed(path.read_text())
-    names = {f"paper, lr 0.01, batch 256, optim.max_updates={updates}" for updates in (30, 120)}
-    assert {row[1] for row in page.tables["claims-table"][1:]} == names
-    assert {row[3] for row in page.tables["effects"][1:]} == names
-    claims, effects, results = (
-        pd.read_csv(tmp_path / "tables" / f"{name}.csv") for name in ("claims", "effects", "results")
-    )
-    assert set(claims["setting"]) == names
-    by_hand = results[results["phase"] == "finetune"].set_index("run")["val_selected/f1_weighted"]
-    for name, score in by_hand.items():
-        (updates,) = re.findall(
-            r"max_updates: (\d+)", (fake_runs.output / "real" / str(name) / "config.yaml").read_text()
-        )
-        row = effects[effects["condition"] == f"optim.max_updates={updates}"].iloc[0]
-        assert row["finetune"] == pytest.approx(score)
-    assert {row[2].rpartition(", ")[2] for row in page.tables["runs"][1:3]} == {name[27:] for name in names}
