@@ -175,7 +175,7 @@ def _problems(study: Study) -> list[str]:
         found += _unknown("corpus", grid.downstreams, corpora, f"{where}.downstreams")
         found += _unknown("corpus", grid.upstreams, corpora, f"{where}.upstreams")
         for corpus in grid.downstreams:
-            known = CORPORA[corpus].spec.label_sets if corpus in CORPORA else grid.label_sets
+            known = CORPORA[corpus].spec.label_sets if str(corpus) in CORPORA else grid.label_sets
             found += _unknown(f"label set of {corpus}", grid.label_sets, known, f"{where}.label_sets")
         backbones = [name for name in grid.backbones if ":" not in name]
         found += _unknown("backbone", backbones, BACKBONES, f"{where}.backbones")
@@ -195,7 +195,7 @@ def _problems(study: Study) -> list[str]:
         for axis in ("downstreams", "backbones", "starts", "subsets", "seeds", "ways"):
             if not getattr(grid, axis):
                 found.append(f"{where}.{axis} is empty: no run would come of this grid")
-    return found + axis_problems(study)
+    return found or axis_problems(study)  # which takes names for names
 
 
 def _known_corpora(overrides: Mapping[str, Any]) -> list[str]:

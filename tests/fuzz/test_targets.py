@@ -35,7 +35,8 @@ FOUND: dict[str, list[Mutation]] = {
     "label_table": [
         (0, 0, WHOLE, b"\nvrecor`,IFp,,BBLBa,9\n/s,0,0,,10\n"),
         (0, 0, WHOLE, b"\nrecord,Ar*air\nAFp,\n00,"),
-    ],  # an empty first line
+        (0, 0, WHOLE, b";a;\n\x05;a;\n"),
+    ],  # an empty first line; a last column of nothing
     "ptbxl_table": [
         (0, 61, 0, b"\0"),
         (0, 64, 39, b"/M': 10..0, 'Strat_"),
@@ -44,6 +45,9 @@ FOUND: dict[str, list[Mutation]] = {
         (0, 60, 24, b","),
         (0, 0, 10, b"age,ecg_id,patient_id"),  # two columns of one name
     ],  # codes that are no Python
+    "study_yaml": [
+        (0, 0, WHOLE, b"name: s\ngrids: [{downstreams: [{ptb: 1}], starts: [scratch]}]\n"),
+    ],  # a mapping for a name
     "wfdb_formats": [
         (0, 0, WHOLE, b"r 2 50 \nr.dat 16 200.0(0)\nr.dat\x1f16 200.0(0)/mV\0\xffN\0\xa6\xff"),
         (0, 0, WHOLE, b"r 2 5 0\nr.dat 16 200.0(0)\nr.dat 16 200.0(0)/mV 16 0 70 100 0 I\n\0\xffN\0\xa6\xff"),

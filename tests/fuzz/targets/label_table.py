@@ -32,9 +32,12 @@ def check(data: bytes, folder: Path) -> None:
     if b"\0" in data or b"sep=" in data.lower() or len(table.columns) == 1 or '"' in data.decode("utf-8-sig"):
         return
     text = data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    delimiter = max(",;\t", key=text.lstrip("\n").split("\n", 1)[0].count)
-    # as many columns as the table has: pandas would count the cells of the first line, an empty one too
-    options = {"dtype": str, "keep_default_na": False, "header": None, "names": list(range(len(table.columns)))}
+    first = text.lstrip("\n").split("\n", 1)[0]
+    delimiter = max(",;\t", key=first.count)
+    # columns that hold nothing are left off at the end: of the table's, and here of pandas' rows
+    names = list(range(first.count(delimiter) + 1))
+    options = {"dtype": str, "keep_default_na": False, "header": None, "names": names}
     theirs = pd.read_csv(io.StringIO(text), sep=delimiter, engine="python", on_bad_lines="skip", **options)
-    rows = [tuple(str(cell).strip() for cell in row) for row in theirs.itertuples(index=False)]
+    width = len(table.columns)
+    rows = [tuple(str(cell).strip() for cell in row[:width]) for row in theirs.itertuples(index=False)]
     assert set(table.rows) <= set(rows), (table.rows, rows)
