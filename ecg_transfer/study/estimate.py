@@ -124,20 +124,24 @@ def room(output: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-@cache
 def num_parameters(backbone: str, corpus: str, label_set: str | None, num_samples: int, root: str | None = None) -> int:
     """Numbers in a classifier, its head included, without filling them."""
+    body, num_features = _body(backbone, num_samples)
+    return body + (num_features + 1) * len(label_names(corpus, label_set, root))
+
+
+@cache
+def _body(backbone: str, num_samples: int) -> tuple[int, int]:
+    """Numbers in a backbone, and of its features."""
     import torch
 
     from ecg_transfer.models import create_backbone
 
     with torch.device("meta"):
         built = create_backbone(backbone, num_samples=num_samples)
-    body = sum(value.numel() for value in built.state_dict().values())
-    return int(body + (built.num_features + 1) * len(label_names(corpus, label_set, root)))
+    return sum(value.numel() for value in built.state_dict().values()), int(built.num_features)
 
 
-@cache
 def label_names(corpus: str, label_set: str | None, root: str | None = None) -> tuple[str, ...]:
     """The labels that a corpus is trained for."""
     sets = spec_named(corpus, root).label_sets

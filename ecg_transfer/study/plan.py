@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -190,6 +190,8 @@ class _Draft:
     runs: dict[str, PlannedRun] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     clipped: dict[tuple[str, int], set[float]] = field(default_factory=dict)
+    sizes: dict[str, PartSizes] = field(default_factory=dict)
+    """Of whole corpora, by their section: a plan asks for each many times."""
     pretrainings: dict[tuple[object, ...], RunConfig] = field(default_factory=dict)
     """By what decides them: reading a configuration costs milliseconds, and many runs share one."""
 
@@ -263,7 +265,11 @@ class _Draft:
         return problem
 
     def _sizes(self, data: DataConfig) -> PartSizes:
-        return published_sizes(data) if self.absent and is_absent(data) else part_sizes(data)
+        whole = replace(data, subset=None, subset_seed=0)
+        key = repr(whole)
+        if key not in self.sizes:
+            self.sizes[key] = published_sizes(whole) if self.absent and is_absent(whole) else part_sizes(whole)
+        return self.sizes[key]
 
     def _clip(self, config: RunConfig) -> str | None:
         """Make a subset that is larger than the corpus the whole corpus; or say that nothing is left of it."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from functools import cache
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,28 +38,22 @@ def part_sizes(config: DataConfig) -> PartSizes:
     Raises:
         CorpusFormatError: The corpus's tables cannot be used.
     """
-    whole = asdict(replace(config, subset=None, subset_seed=0))
-    return _part_sizes(will_simulate(config.corpus, config.root, config.source), tuple(whole.items()))
-
-
-def published_sizes(config: DataConfig) -> PartSizes:
-    """Sizes of the parts of a published corpus that is not on this disk, its subset not yet taken."""
-    return _shared_out(corpus_named(config.corpus).spec.num_records, config)
-
-
-@cache
-def _part_sizes(simulated: bool, fields: tuple[tuple[str, Any], ...]) -> PartSizes:
-    config = DataConfig(**dict(fields))
+    config = replace(config, subset=None, subset_seed=0)
     if is_own(config.corpus, config.root):
         return _sizes_of(open_corpus(config.corpus, root=config.root), config)
     corpus_class = corpus_named(config.corpus)
     folder = data_root(config.root) / config.corpus
-    if simulated:
+    if will_simulate(config.corpus, config.root, config.source):
         size = config.num_simulated or SIMULATED_SIZES.get(config.corpus, 1000)
         folder = data_root(config.root) / "simulated" / f"{config.corpus}-{size}"
         if not corpus_class.is_present(folder):
             return _shared_out(size, config)
     return _sizes_of(corpus_class(folder, label_set=config.label_set), config)
+
+
+def published_sizes(config: DataConfig) -> PartSizes:
+    """Sizes of the parts of a published corpus that is not on this disk, its subset not yet taken."""
+    return _shared_out(corpus_named(config.corpus).spec.num_records, config)
 
 
 def _sizes_of(corpus: Corpus, config: DataConfig) -> PartSizes:

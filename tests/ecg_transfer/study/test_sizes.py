@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data_modules.config import DataConfig
 from data_modules.datamodule import ECGDataModule
+from data_modules.own.arrays import corpus_from_arrays
+from data_modules.simulation import simulate_ecg
 from data_modules.simulation.simulated_corpus import simulate_corpus
+from ecg_transfer.study.estimate import label_names
 from ecg_transfer.study.sizes import PartSizes, part_sizes
 
 
@@ -41,3 +45,16 @@ def test_they_are_those_of_the_split(
     assert len(set(data.cache.digests)) == len(data.cache.digests)  # no copies
     found = PartSizes(**{part: len(rows) for part, rows in data.rows.items()})
     assert part_sizes(config).within(config) == found
+
+
+def test_a_corpus_that_was_replaced_has_the_new_ones_at_once(tmp_path: Path) -> None:
+    config = DataConfig(corpus="mine", root=str(tmp_path))
+    ecgs = [simulate_ecg(seed=seed, sampling_rate=100) for seed in range(20)]
+    for number, labels in ((20, ("AF", "NORM")), (12, ("AF",))):
+        drawn = {name: np.arange(number) % 2 for name in labels}
+        corpus_from_arrays(
+            ecgs[:number], drawn, sampling_rate=100, name="mine", root=tmp_path, simulated=True, replace=True, say=print
+        )
+        sizes = part_sizes(config)
+        assert sizes.train + sizes.val + sizes.test == number
+        assert label_names("mine", None, str(tmp_path)) == labels
