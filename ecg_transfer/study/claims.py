@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ecg_transfer.study.arrangement import metric_name
+from ecg_transfer.study.arrangement import metric_name, settings_of
 from ecg_transfer.study.bootstrap import NUM_DRAWS, student_over_normal
 from ecg_transfer.study.effects import CellEffect, cell_effects, equal_corpora, pooled, shared_units
 from ecg_transfer.study.equivalence import crossover_sentence
@@ -68,9 +68,10 @@ def judge(
     num_draws: int = NUM_DRAWS,
     seed: int = 0,
 ) -> list[ClaimResult]:
-    """Hold all claims against a study: one list of four for each setting, real ECGs before simulated.
+    """Hold all claims against a study: one list of four for each setting, in the order of `settings_of`.
 
-    The paper's upstreams learnt labels, in the recipe of the fine-tunings; others take no part.
+    The paper fine-tuned all weights, and its upstreams learnt labels in the recipe of the fine-tunings; other settings
+    take no part.
 
     Args:
         study: As `read_study` gives it.
@@ -84,25 +85,27 @@ def judge(
         effects = cell_effects(find_cells(study.results), num_draws=num_draws, seed=seed)
     if speeds is None:
         speeds = cell_speeds([result.cell for result in effects], study.curves, num_draws=num_draws, seed=seed)
-    settings: dict[tuple[bool, str], list[CellEffect]] = defaultdict(list)
-    for result in effects:
-        if not result.cell.upstream_kind:
-            settings[result.cell.simulated, result.cell.setting].append(result)
     judged = []
-    for (simulated, _), members in sorted(settings.items(), key=lambda item: item[0]):
-        known = [result for result in members if len(result.cell.units) >= MIN_SEEDS]
+    for setting in settings_of(effects):
+        if not setting.is_papers:
+            continue
+        known = [result for result in setting.effects if len(result.cell.units) >= MIN_SEEDS]
         cells = {result.cell for result in known}
         evidence = Evidence(
             effects=known,
             speeds=[speed for speed in speeds if speed.cell in cells],
-            num_too_few=len(members) - len(known),
+            num_too_few=len(setting.effects) - len(known),
         )
-        first = members[0].cell
-        setting = f"{first.recipe}, lr {first.lr:g}, batch {first.batch_size}"
-        metric = members[0].effect.metric
-        notes = _notes(metric, simulated=simulated)
+        metric = setting.effects[0].effect.metric
+        notes = _notes(metric, simulated=setting.simulated)
         judged += [
-            replace(found, simulated=simulated, setting=setting, notes=notes, quantity=_quantity(found, metric))
+            replace(
+                found,
+                simulated=setting.simulated,
+                setting=setting.name,
+                notes=notes,
+                quantity=_quantity(found, metric),
+            )
             for found in judge_evidence(evidence)
         ]
     return judged

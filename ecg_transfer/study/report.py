@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -115,12 +115,7 @@ def write_report(
     effects = cell_effects(find_cells(study.results), metric, num_draws=num_draws)
     speeds = cell_speeds([effect.cell for effect in effects], study.curves, num_draws=num_draws)
     settings = settings_of(effects)
-    claims = [
-        replace(result, setting=setting.name)
-        for setting in settings
-        if setting.is_papers
-        for result in judge(study, effects=setting.effects, speeds=speeds)
-    ]
+    claims = judge(study, effects=effects, speeds=speeds)
     ways = read_ways(study, metric, num_draws)
     kinds = read_upstream_contests(study.results, metric, num_draws)
     condition_of = {id(effect.cell): setting.condition for setting in settings for effect in setting.effects}

@@ -24,7 +24,7 @@ def test_a_mapping_where_a_list_or_a_name_belongs_is_a_sentence(tmp_path: Path, 
         read_study(file)
 
 
-@pytest.mark.parametrize("name", ["/tmp/x", "x/../../y", "..", ".hidden", "-x", "a b", "studié", "x\\n", ""])
+@pytest.mark.parametrize("name", ["/x", "x/../../y", "..", ".hidden", "-x", "a b", "studié", "x\\n", ""])
 def test_a_name_that_is_no_folder_of_its_own_is_refused(tmp_path: Path, name: str) -> None:
     file = tmp_path / "s.yaml"
     file.write_text(f'name: "{name}"\ngrids: [{{downstreams: [ptb], starts: [scratch]}}]\n', encoding="utf-8")
